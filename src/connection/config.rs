@@ -1,0 +1,111 @@
+//! Settings of a connection, shared by all connections of an endpoint (one `Arc`).
+//!
+//! Values become transport parameters (RFC 9000 section 18.2) and limits of the rooms below.
+//! Invariant: a default configuration is safe for a public server and fast for a bulk download.
+use core::time::Duration;
+
+use crate::base::codes;
+use crate::congestion::Algorithm;
+
+/// Flow-control windows (RFC 9000 section 4). Windows start small and grow with use up to their ceilings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowConfig {
+    /// `initial_max_data`.
+    pub connection_window: u64,
+    /// The connection window never grows beyond this.
+    pub connection_window_max: u64,
+    /// `initial_max_stream_data_*`.
+    pub stream_window: u64,
+    /// A stream's window never grows beyond this.
+    pub stream_window_max: u64,
+    /// Bytes that one stream may hold for sending before `write` reports `Blocked`.
+    pub send_buffer: u64,
+}
+
+impl Default for FlowConfig {
+    fn default() -> Self {
+        Self {
+            connection_window: 1 << 20,
+            connection_window_max: 32 << 20,
+            stream_window: 512 << 10,
+            stream_window_max: 16 << 20,
+            send_buffer: 1 << 20,
+        }
+    }
+}
+
+/// Everything a connection can be told in advance.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// QUIC versions, most wanted first; a client starts with the first one.
+    pub versions: Vec<u32>,
+    /// RFC 9000 section 10.1; zero switches our side of it off.
+    pub idle_timeout: Duration,
+    /// PING after this long without a packet from the peer; zero switches it off.
+    pub keep_alive: Duration,
+    /// A handshake that takes longer is given up; zero switches it off.
+    pub handshake_timeout: Duration,
+    pub flow: FlowConfig,
+    /// Streams that the peer may have open at a time (RFC 9000 section 4.6).
+    pub max_streams_bidi: u64,
+    pub max_streams_uni: u64,
+    pub congestion: Algorithm,
+    pub pacing: bool,
+    /// Longest that we delay an acknowledgement on purpose (`max_ack_delay`).
+    pub max_ack_delay: Duration,
+    pub ack_delay_exponent: u8,
+    /// Largest UDP payload that we are willing to receive (`max_udp_payload_size`).
+    pub max_udp_payload: u16,
+    /// UDP payload to start with; at least 1200.
+    pub initial_mtu: u16,
+    /// Path MTU discovery (RFC 8899) searches up to this; equal to `initial_mtu` switches it off.
+    pub mtu_ceiling: u16,
+    /// Largest DATAGRAM frame that we receive (RFC 9221); 0 switches datagrams off.
+    pub max_datagram_frame: u64,
+    /// Bytes of datagrams held in each direction.
+    pub datagram_queue: usize,
+    /// Connection IDs of the peer that we keep (`active_connection_id_limit`).
+    pub active_cid_limit: u64,
+    /// Tell the peer not to migrate (`disable_active_migration`).
+    pub disable_migration: bool,
+    /// RFC 9287.
+    pub grease_quic_bit: bool,
+    /// Mark packets ECT(0) while the path proves to carry the marks.
+    pub ecn: bool,
+    /// A random spin bit per connection instead of zero (RFC 9000 section 17.4).
+    pub random_spin: bool,
+    /// Queue `Event::KeysInstalled` and `Event::KeyUpdated`.
+    pub key_events: bool,
+    /// Queue `Event::Secret` with every TLS traffic secret (for key logs); off unless asked for.
+    pub secret_events: bool,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            versions: vec![codes::VERSION_1, codes::VERSION_2],
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::ZERO,
+            handshake_timeout: Duration::from_secs(10),
+            flow: FlowConfig::default(),
+            max_streams_bidi: 100,
+            max_streams_uni: 100,
+            congestion: Algorithm::Cubic,
+            pacing: true,
+            max_ack_delay: Duration::from_millis(25),
+            ack_delay_exponent: 3,
+            max_udp_payload: 65527,
+            initial_mtu: 1200,
+            mtu_ceiling: 1472,
+            max_datagram_frame: 65535,
+            datagram_queue: 1 << 20,
+            active_cid_limit: 4,
+            disable_migration: false,
+            grease_quic_bit: true,
+            ecn: true,
+            random_spin: true,
+            key_events: false,
+            secret_events: false,
+        }
+    }
+}
