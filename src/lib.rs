@@ -17,4 +17,4 @@
 //!
 //! Everything below `runtime` is sans-IO: time, randomness and datagrams come in as arguments.
 pub mod base;
-pub mod qpack;
+pub mod collections;
