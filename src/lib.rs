@@ -18,3 +18,4 @@
 //! Everything below `runtime` is sans-IO: time, randomness and datagrams come in as arguments.
 pub mod base;
 pub mod collections;
+pub mod wire;
