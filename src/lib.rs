@@ -18,4 +18,5 @@
 //! Everything below `runtime` is sans-IO: time, randomness and datagrams come in as arguments.
 pub mod base;
 pub mod collections;
+pub mod crypto;
 pub mod wire;

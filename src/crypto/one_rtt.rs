@@ -1,0 +1,312 @@
+//! 1-RTT keys: both directions, key phases and usage limits (RFC 9001 section 6).
+//!
+//! Both directions change phase together. The keys of the next phase of the receiving side exist before they
+//! are needed, so that a flipped phase bit costs no derivation before the packet authenticates (section 9.5);
+//! those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
+//! Every packet gets exactly one attempt to open, chosen by phase bit and packet number.
+use super::cipher::Cipher;
+use super::keys::{HeaderKey, OpenFailed, PacketKey};
+use super::schedule::Secret;
+use crate::base::{Timestamp, TransportError, codes};
+use core::time::Duration;
+
+/// Key phase bit of the first byte of a short header (RFC 9000 section 17.3.1).
+pub const KEY_PHASE_BIT: u8 = 0x04;
+/// An update is wanted this many packets before the confidentiality limit, so that its acknowledgement can
+/// arrive in time (RFC 9001 section 6.6).
+const UPDATE_MARGIN: u64 = 1 << 20;
+/// RFC 9001 section 6.5: old keys live for three PTOs.
+const OLD_KEY_PTOS: u32 = 3;
+
+/// A packet that opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Bytes of plain text.
+    pub len: usize,
+    /// This packet made the peer's key update known; the keys are switched in both directions.
+    pub peer_updated: bool,
+}
+
+/// A packet that did not open, or should not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OneRttOpenError {
+    /// Drop it silently: not from our peer, damaged, or its keys are gone.
+    Failed,
+    /// Close the connection.
+    Fatal(TransportError),
+}
+
+/// Receiving keys of the phase before the current one.
+struct Previous {
+    key: PacketKey,
+    /// `None` until a packet of the new phase arrives.
+    discard_at: Option<Timestamp>,
+    /// Highest packet number that these keys opened.
+    highest: Option<u64>,
+}
+
+/// Keys of both directions at the 1-RTT level.
+pub struct OneRttKeys {
+    version: u32,
+    cipher: Cipher,
+    generation: u64,
+    local_header: HeaderKey,
+    remote_header: HeaderKey,
+    local_secret: Secret,
+    local: PacketKey,
+    /// Secret of `next_remote`.
+    next_remote_secret: Secret,
+    remote: PacketKey,
+    next_remote: PacketKey,
+    previous: Option<Previous>,
+    /// Lowest and highest packet numbers that `remote` opened.
+    lowest: Option<u64>,
+    highest: Option<u64>,
+    /// First packet number sealed in this phase.
+    first_sent: Option<u64>,
+    acknowledged: bool,
+    sealed: u64,
+    /// Failed opens, over all phases (RFC 9001 section 6.6).
+    failed: u64,
+    confidentiality_limit: u64,
+    integrity_limit: u64,
+    update_after: u64,
+}
+
+impl OneRttKeys {
+    /// Phase 0 from the two application traffic secrets.
+    ///
+    /// # Panics
+    /// When a secret does not have the length of the cipher's hash; TLS yields no other.
+    #[must_use]
+    pub fn new(version: u32, cipher: Cipher, local_secret: &[u8], remote_secret: &[u8]) -> Self {
+        let local = Secret::new(cipher, local_secret).expect("TLS yields secrets of its hash's length");
+        let remote = Secret::new(cipher, remote_secret).expect("TLS yields secrets of its hash's length");
+        let next_remote_secret = remote.next(cipher, version);
+        Self {
+            version,
+            cipher,
+            generation: 0,
+            local_header: HeaderKey::new(cipher, version, &local),
+            remote_header: HeaderKey::new(cipher, version, &remote),
+            local: PacketKey::new(cipher, version, &local),
+            remote: PacketKey::new(cipher, version, &remote),
+            next_remote: PacketKey::new(cipher, version, &next_remote_secret),
+            local_secret: local,
+            next_remote_secret,
+            previous: None,
+            lowest: None,
+            highest: None,
+            first_sent: None,
+            acknowledged: false,
+            sealed: 0,
+            failed: 0,
+            confidentiality_limit: cipher.confidentiality_limit(),
+            integrity_limit: cipher.integrity_limit(),
+            update_after: cipher.confidentiality_limit().saturating_sub(UPDATE_MARGIN),
+        }
+    }
+
+    /// The cipher of this connection.
+    #[must_use]
+    pub const fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    /// The key phase bit to put into the first byte of the next packet.
+    #[must_use]
+    pub const fn phase(&self) -> bool {
+        self.generation & 1 == 1
+    }
+
+    /// Number of key updates so far.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Lower limits than the cipher's own, and how many packets make an update wanted: for tests and for
+    /// those who want fresh keys more often. Values above the cipher's limits have no effect.
+    pub fn set_limits(&mut self, confidentiality: u64, integrity: u64, update_after: u64) {
+        self.confidentiality_limit = confidentiality.min(self.cipher.confidentiality_limit());
+        self.integrity_limit = integrity.min(self.cipher.integrity_limit());
+        self.update_after = update_after.min(self.confidentiality_limit);
+    }
+
+    /// Seals as `DirectionKeys::protect` does; the caller put `phase()` into the first byte and asked
+    /// `exhausted()` before it built the packet.
+    pub fn protect(&mut self, packet: &mut [u8], pn_at: usize, pn_len: usize, pn: u64) {
+        debug_assert!(!self.exhausted(), "RFC 9001 section 6.6: no packet beyond the confidentiality limit");
+        if self.first_sent.is_none() {
+            self.first_sent = Some(pn);
+        }
+        self.sealed = self.sealed.saturating_add(1);
+        self.local.seal(packet, pn_at + pn_len, pn);
+        self.local_header.mask(packet, pn_at, pn_len);
+    }
+
+    /// Removes header protection, which key updates do not change.
+    pub fn unmask(&self, packet: &mut [u8], pn_at: usize) -> Option<(usize, u32)> {
+        self.remote_header.unmask(packet, pn_at)
+    }
+
+    /// Opens an unmasked packet in place, with the keys that its phase bit and packet number ask for.
+    pub fn open(
+        &mut self,
+        packet: &mut [u8],
+        payload_at: usize,
+        pn: u64,
+        now: Timestamp,
+        pto: Duration,
+    ) -> Result<Opened, OneRttOpenError> {
+        self.on_timeout(now);
+        let phase = packet.first().is_some_and(|first| first & KEY_PHASE_BIT != 0);
+        let keys = self.keys_for(phase, pn);
+        let opened = match keys {
+            Keys::Current => self.remote.open(packet, payload_at, pn),
+            Keys::Next => self.next_remote.open(packet, payload_at, pn),
+            Keys::Previous => match &self.previous {
+                Some(previous) => previous.key.open(packet, payload_at, pn),
+                None => Err(OpenFailed),
+            },
+        };
+        let len = match opened {
+            Ok(len) => len,
+            Err(OpenFailed) => return Err(self.on_failed()),
+        };
+        match keys {
+            Keys::Current => self.on_current(pn, now, pto)?,
+            Keys::Next => self.on_next(pn, now, pto)?,
+            Keys::Previous => {
+                if let Some(previous) = &mut self.previous {
+                    previous.highest = previous.highest.max(Some(pn));
+                }
+            }
+        }
+        Ok(Opened { len, peer_updated: keys == Keys::Next })
+    }
+
+    fn keys_for(&self, phase: bool, pn: u64) -> Keys {
+        if phase == self.phase() {
+            return Keys::Current;
+        }
+        // RFC 9001 section 6.5: a lower number than any of this phase belongs to the phase before, also
+        // every number while we wait for the peer to follow our own update.
+        let older = self.lowest.is_none_or(|lowest| pn < lowest);
+        if self.previous.is_some() && older { Keys::Previous } else { Keys::Next }
+    }
+
+    fn on_current(&mut self, pn: u64, now: Timestamp, pto: Duration) -> Result<(), OneRttOpenError> {
+        if let Some(previous) = &mut self.previous {
+            // RFC 9001 section 6.4: old keys on a packet with a higher number than one with newer keys.
+            if previous.highest.is_some_and(|highest| pn < highest) {
+                return Err(key_update_error("newer keys on a lower packet number"));
+            }
+            // RFC 9001 section 6.5: the peer has followed; its old packets may be late by three PTOs.
+            previous.discard_at.get_or_insert(now + pto.saturating_mul(OLD_KEY_PTOS));
+        }
+        self.lowest = Some(self.lowest.map_or(pn, |lowest| lowest.min(pn)));
+        self.highest = self.highest.max(Some(pn));
+        Ok(())
+    }
+
+    fn on_next(&mut self, pn: u64, now: Timestamp, pto: Duration) -> Result<(), OneRttOpenError> {
+        // RFC 9001 section 6.4, as above.
+        if self.highest.is_some_and(|highest| pn < highest) {
+            return Err(key_update_error("newer keys on a lower packet number"));
+        }
+        // RFC 9001 section 6.1: the peer must have seen an acknowledgement of its current phase, which only
+        // a packet that we sent in this phase can carry (section 6.2).
+        if self.sealed == 0 {
+            return Err(key_update_error("key update before the previous one was confirmed"));
+        }
+        self.rotate();
+        if let Some(previous) = &mut self.previous {
+            previous.discard_at = Some(now + pto.saturating_mul(OLD_KEY_PTOS));
+        }
+        self.lowest = Some(pn);
+        self.highest = Some(pn);
+        Ok(())
+    }
+
+    fn on_failed(&mut self) -> OneRttOpenError {
+        self.failed = self.failed.saturating_add(1);
+        // RFC 9001 section 6.6: integrity limit, counted over all keys of the connection.
+        if self.failed >= self.integrity_limit {
+            let error = TransportError::new(codes::transport::AEAD_LIMIT_REACHED, "too many forged packets");
+            return OneRttOpenError::Fatal(error);
+        }
+        OneRttOpenError::Failed
+    }
+
+    /// Starts a key update; false when RFC 9001 sections 6.1 and 6.5 do not allow one yet: the current phase
+    /// is not acknowledged, or the keys of the phase before are still kept. The caller must have confirmed
+    /// the handshake (section 6.1).
+    pub fn initiate_update(&mut self, now: Timestamp) -> bool {
+        self.on_timeout(now);
+        if !self.acknowledged || self.previous.is_some() {
+            return false;
+        }
+        self.rotate();
+        true
+    }
+
+    fn rotate(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.local_secret = self.local_secret.next(self.cipher, self.version);
+        self.local = PacketKey::new(self.cipher, self.version, &self.local_secret);
+        self.next_remote_secret = self.next_remote_secret.next(self.cipher, self.version);
+        let after_next = PacketKey::new(self.cipher, self.version, &self.next_remote_secret);
+        let next = core::mem::replace(&mut self.next_remote, after_next);
+        let key = core::mem::replace(&mut self.remote, next);
+        self.previous = Some(Previous { key, discard_at: None, highest: self.highest });
+        self.lowest = None;
+        self.highest = None;
+        self.first_sent = None;
+        self.acknowledged = false;
+        self.sealed = 0;
+    }
+
+    /// The peer acknowledged 1-RTT packet `pn`.
+    pub fn on_packet_acked(&mut self, pn: u64) {
+        if self.first_sent.is_some_and(|first| pn >= first) {
+            self.acknowledged = true;
+        }
+    }
+
+    /// Enough packets are sealed that the next opportunity to update should be taken.
+    #[must_use]
+    pub const fn wants_update(&self) -> bool {
+        self.sealed >= self.update_after
+    }
+
+    /// No further packet may be sealed: close with `AEAD_LIMIT_REACHED` (RFC 9001 section 6.6).
+    #[must_use]
+    pub const fn exhausted(&self) -> bool {
+        self.sealed >= self.confidentiality_limit
+    }
+
+    /// When the previous phase's keys are to be discarded.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.previous.as_ref()?.discard_at
+    }
+
+    /// Discards the previous phase's keys when their time is over.
+    pub fn on_timeout(&mut self, now: Timestamp) {
+        if self.deadline().is_some_and(|at| at <= now) {
+            self.previous = None;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Current,
+    Next,
+    Previous,
+}
+
+fn key_update_error(reason: &'static str) -> OneRttOpenError {
+    OneRttOpenError::Fatal(TransportError::new(codes::transport::KEY_UPDATE_ERROR, reason))
+}

@@ -1,0 +1,79 @@
+//! One secret of the endpoint, three uses: address validation tokens (RFC 9000 section 8.1.3), stateless
+//! reset tokens (section 10.3.2) and a keyed hash for tables whose keys the peer chooses.
+//!
+//! Invariant: the three keys are independent, so that no use reveals anything about another.
+use crate::base::{ConnectionId, ResetToken};
+use ring::{aead, hkdf, hmac};
+
+/// Keys that outlive connections; servers behind one address share the secret.
+pub struct TokenKey {
+    aead: aead::LessSafeKey,
+    reset: hmac::Key,
+    hash: hmac::Key,
+}
+
+impl TokenKey {
+    /// All keys from one secret of 32 random bytes.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"whimbrel token key").extract(secret);
+        let derive = |label: &[u8]| {
+            let mut out = [0; 32];
+            prk.expand(&[label], hkdf::HKDF_SHA256)
+                .and_then(|okm| okm.fill(&mut out))
+                .expect("one block of the hash is asked for");
+            out
+        };
+        let key = aead::UnboundKey::new(&aead::AES_256_GCM, &derive(b"token")).expect("an AES-256 key has 32 bytes");
+        Self {
+            aead: aead::LessSafeKey::new(key),
+            reset: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"stateless reset")),
+            hash: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"hash")),
+        }
+    }
+
+    /// Nonce, sealed `plain`, tag. The nonce must be random or otherwise never used twice with this key.
+    #[must_use]
+    pub fn seal(&self, nonce: [u8; 12], aad: &[u8], plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(12 + plain.len() + 16);
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(plain);
+        let tag = self
+            .aead
+            .seal_in_place_separate_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(aad),
+                out.get_mut(12..).unwrap_or(&mut []),
+            )
+            .expect("tokens are far below the length limit of the AEAD");
+        out.extend_from_slice(tag.as_ref());
+        out
+    }
+
+    /// The plain text of a token that `seal` made with the same `aad`; `None` for anything else.
+    #[must_use]
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_first_chunk::<12>()?;
+        let mut body = body.to_vec();
+        let nonce = aead::Nonce::assume_unique_for_key(*nonce);
+        let len = self.aead.open_in_place(nonce, aead::Aad::from(aad), &mut body).ok()?.len();
+        body.truncate(len);
+        Some(body)
+    }
+
+    /// The stateless reset token of a connection ID that we issued (RFC 9000 section 10.3.2).
+    #[must_use]
+    pub fn reset_token(&self, cid: &ConnectionId) -> ResetToken {
+        ResetToken(first_bytes(&hmac::sign(&self.reset, cid.as_slice())))
+    }
+
+    /// A keyed hash, unpredictable to peers.
+    #[must_use]
+    pub fn hash64(&self, bytes: &[u8]) -> u64 {
+        u64::from_le_bytes(first_bytes(&hmac::sign(&self.hash, bytes)))
+    }
+}
+
+fn first_bytes<const N: usize>(tag: &hmac::Tag) -> [u8; N] {
+    *tag.as_ref().first_chunk().expect("SHA-256 yields 32 bytes")
+}
