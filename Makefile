@@ -1,0 +1,93 @@
+# Whimbrel. `make demo` shows it, `make check` proves it, `make install` installs it.
+CARGO  ?= cargo
+CC     ?= cc
+PYTHON ?= python3
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+OUT    := build
+VENV   := $(OUT)/venv
+
+ABI     := 0
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+UNAME   := $(shell uname -s)
+ifeq ($(UNAME),Darwin)
+LIB   := libwhimbrel.dylib
+RPATH := -Wl,-rpath,@loader_path
+else
+LIB   := libwhimbrel.so
+RPATH := -Wl,-rpath,'$$ORIGIN'
+endif
+
+CFLAGS   ?= -O2 -g
+CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
+EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(filter-out examples-c/common.c,$(wildcard examples-c/*.c)))
+
+.PHONY: all lib examples demo test check lint bench setup install uninstall clean peers certs
+
+all: lib examples
+
+lib: $(OUT)
+	$(CARGO) build --release --locked
+	cp target/release/$(LIB) $(OUT)/$(LIB)
+	[ "$(UNAME)" = Darwin ] || ln -sf $(LIB) $(OUT)/$(LIB).$(ABI)
+
+$(OUT):
+	mkdir -p $(OUT)
+
+examples: lib $(EXAMPLES)
+
+$(OUT)/%: examples-c/%.c include/whimbrel.h $(wildcard examples-c/*.h) | lib
+	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
+
+# A throw-away certificate authority and a certificate for localhost.
+certs: $(OUT)/certs/cert.pem
+$(OUT)/certs/cert.pem: tools/make_cert.rs | $(OUT)
+	$(CARGO) run --release --locked --quiet --example make_cert -- $(OUT)/certs
+
+demo: all certs
+	tools/demo.sh $(OUT)
+
+# What the tests need beside Rust: C compilers, foreign peers, a browser, Python packages.
+setup:
+	tests/setup.sh $(VENV)
+
+peers: | $(OUT)
+	cd tests/peers/quinn && $(CARGO) build --release --locked
+
+# The quick tier: a few minutes, needs Rust, a C compiler and Python.
+test: lib
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# Everything: the quick tier, lints, C and Python programs, foreign peers in both roles, a browser.
+check: setup lint all certs peers test
+	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests tests/interop
+
+bench: all certs
+	cd benches/peers && $(CARGO) build --release --locked
+	$(PYTHON) benches/run.py $(OUT)
+
+install: lib
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 644 include/whimbrel.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 target/release/libwhimbrel.a $(DESTDIR)$(LIBDIR)/
+ifeq ($(UNAME),Darwin)
+	install -m 755 target/release/$(LIB) $(DESTDIR)$(LIBDIR)/
+else
+	install -m 755 target/release/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
+	ln -sf $(LIB).$(VERSION) $(DESTDIR)$(LIBDIR)/$(LIB).$(ABI)
+	ln -sf $(LIB).$(ABI) $(DESTDIR)$(LIBDIR)/$(LIB)
+endif
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' tools/whimbrel.pc.in \
+	  > $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/include/whimbrel.h $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc \
+	  $(DESTDIR)$(LIBDIR)/libwhimbrel.a $(DESTDIR)$(LIBDIR)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(ABI) \
+	  $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
+
+clean:
+	rm -rf $(OUT) target tests/peers/quinn/target benches/peers/target
