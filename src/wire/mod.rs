@@ -14,6 +14,8 @@ pub mod varint;
 pub mod version_negotiation;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
 
 pub use frame::{Ack, EcnCounts, Frame, Frames};
 pub use header::{HeaderError, LongHeader, LongMark, PacketType, ProtectedHeader};

@@ -8,6 +8,8 @@ mod parse;
 pub mod types;
 mod write;
 
+#[cfg(test)]
+mod tests;
 
 use crate::base::{ConnectionId, Dir, ResetToken, StreamId};
 

@@ -1,0 +1,419 @@
+//! Vectors from the RFC's appendices, round trips, and readers that never panic.
+use proptest::prelude::*;
+
+use super::header::{self, HeaderError, LongHeader, PacketType};
+use super::transport_parameters::{PreferredAddress, TransportParameters, VersionInformation, id};
+use super::*;
+use crate::base::codes::transport::TRANSPORT_PARAMETER_ERROR;
+use crate::base::codes::{VERSION_1, VERSION_2};
+use crate::base::{ConnectionId, Pcg, ResetToken, Side};
+
+fn cid(bytes: &[u8]) -> ConnectionId {
+    ConnectionId::new(bytes).unwrap()
+}
+
+fn any_cid(min: usize) -> impl Strategy<Value = ConnectionId> {
+    proptest::collection::vec(any::<u8>(), min..=20).prop_map(|v| ConnectionId::new(&v).unwrap())
+}
+
+#[test]
+fn varint_vectors() {
+    // RFC 9000 appendix A.1.
+    let vectors: [(&[u8], u64); 5] = [
+        (&[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c], 151_288_809_941_952_652),
+        (&[0x9d, 0x7f, 0x3e, 0x7d], 494_878_333),
+        (&[0x7b, 0xbd], 15_293),
+        (&[0x25], 37),
+        (&[0x40, 0x25], 37),
+    ];
+    for (bytes, value) in vectors {
+        let mut r = Reader::new(bytes);
+        assert_eq!(r.varint(), Ok(value));
+        assert!(r.is_empty());
+        for cut in 0..bytes.len() {
+            let mut r = Reader::new(&bytes[..cut]);
+            assert_eq!(r.varint(), Err(Truncated));
+            assert_eq!(r.position(), 0);
+        }
+    }
+    let mut buf = [0; 8];
+    for (bytes, value) in &vectors[..4] {
+        let mut w = Writer::new(&mut buf);
+        w.varint(*value).unwrap();
+        assert_eq!(w.written(), *bytes);
+        assert_eq!(varint::len(*value), bytes.len());
+    }
+}
+
+#[test]
+fn packet_number_vectors() {
+    // RFC 9000 appendix A.2.
+    assert_eq!(packet_number::encoded_len(0x00ac_5c02, Some(0x00ab_e8b3)), 2);
+    assert_eq!(packet_number::encoded_len(0x00ac_e8fe, Some(0x00ab_e8b3)), 3);
+    assert_eq!(packet_number::encoded_len(0, None), 1);
+    // RFC 9000 appendix A.3.
+    assert_eq!(packet_number::expand(0x9b32, 2, 0xa82f_30ea + 1), 0xa82f_9b32);
+    assert_eq!(packet_number::expand(0xff, 1, 0), 0xff);
+    assert_eq!(packet_number::expand(0xff, 1, 0x100), 0xff);
+    assert_eq!(packet_number::expand(0x01, 1, 0x1fe), 0x201);
+}
+
+#[test]
+fn writer_is_bounded() {
+    let mut buf = [0; 3];
+    let mut w = Writer::new(&mut buf);
+    assert_eq!(w.u32(1), Err(NoRoom));
+    assert_eq!(w.position(), 0);
+    w.varint2(5).unwrap();
+    w.patch_varint2(0, 300);
+    assert_eq!(w.varint(64), Err(NoRoom));
+    w.u8(9).unwrap();
+    assert_eq!(w.remaining(), 0);
+    assert_eq!(w.varint_bytes(&[]), Err(NoRoom));
+    assert_eq!(w.written(), [0x41, 0x2c, 9]);
+}
+
+#[test]
+fn long_header_of_rfc9001_a2() {
+    // RFC 9001 appendix A.2: client Initial, packet number 2 in 4 bytes, 1162 bytes of payload.
+    let dcid = cid(&[0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08]);
+    let mut packet = vec![0; 1200];
+    let h =
+        LongHeader { ty: PacketType::Initial, version: VERSION_1, dcid: &dcid, scid: &ConnectionId::EMPTY, token: &[] };
+    let mut w = Writer::new(&mut packet);
+    let mark = header::write_long(&mut w, &h, 2, 4).unwrap();
+    assert_eq!(mark.relative_to(0), mark);
+    header::finish_long(&mut packet, mark, 1162 + 16);
+    let expected = [0xc3, 0, 0, 0, 1, 8, 0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08, 0, 0, 0x44, 0x9e, 0, 0, 0, 2];
+    assert_eq!(packet[..expected.len()], expected);
+    let parsed = header::parse(&packet, 8).unwrap();
+    assert_eq!((parsed.ty, parsed.dcid, parsed.pn_offset, parsed.packet_len), (PacketType::Initial, dcid, 18, 1200));
+}
+
+#[test]
+fn type_bits_of_both_versions() {
+    // RFC 9369 section 3.2.
+    use PacketType::*;
+    for (ty, v1, v2) in [(Initial, 0, 1), (ZeroRtt, 1, 2), (Handshake, 2, 3), (Retry, 3, 0)] {
+        assert_eq!((ty.bits(VERSION_1), ty.bits(VERSION_2)), (Some(v1), Some(v2)));
+        assert_eq!(PacketType::from_bits(v1, VERSION_1), Some(ty));
+        assert_eq!(PacketType::from_bits(v2, VERSION_2), Some(ty));
+    }
+    assert_eq!(PacketType::from_bits(0, 0x0a0a_0a0a), None);
+}
+
+#[test]
+fn headers_refused() {
+    assert_eq!(header::parse(&[], 8), Err(HeaderError::Truncated));
+    assert_eq!(header::parse(&[0x40, 1, 2], 8), Err(HeaderError::Truncated));
+    assert_eq!(header::parse(&[0x00, 1], 1), Err(HeaderError::FixedBit));
+    assert!(header::parse_greased(&[0x00, 1], 1).is_ok());
+    assert_eq!(header::parse(&[0xc0, 0, 0, 0, 9, 0, 0], 8), Err(HeaderError::UnsupportedVersion));
+    let mut long = vec![0xe0, 0, 0, 0, 1, 21];
+    long.resize(60, 0);
+    assert_eq!(header::parse(&long, 8), Err(HeaderError::CidTooLong));
+    // Length beyond the datagram.
+    assert_eq!(header::parse(&[0xe0, 0, 0, 0, 1, 0, 0, 5, 1, 2, 3, 4], 8), Err(HeaderError::Truncated));
+    // Version Negotiation has no fixed bit.
+    let vn = header::parse(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 8).unwrap();
+    assert_eq!(vn.ty, PacketType::VersionNegotiation);
+}
+
+#[test]
+fn retry_round_trip_and_rfc9001_a4_layout() {
+    // RFC 9001 appendix A.4.
+    let packet = [
+        0xff, 0, 0, 0, 1, 0, 8, 0xf0, 0x67, 0xa5, 0x50, 0x2a, 0x42, 0x62, 0xb5, b't', b'o', b'k', b'e', b'n', 0x04,
+        0xa2, 0x65, 0xba, 0x2e, 0xff, 0x4d, 0x82, 0x90, 0x58, 0xfb, 0x3f, 0x0f, 0x24, 0x96, 0xba,
+    ];
+    let r = retry::parse_retry(&packet).unwrap();
+    assert_eq!((r.version, r.dcid, r.token), (VERSION_1, ConnectionId::EMPTY, &b"token"[..]));
+    assert_eq!(r.without_tag, &packet[..20]);
+    assert_eq!(r.tag, packet[20..]);
+    let mut buf = [0; 64];
+    let mut w = Writer::new(&mut buf);
+    retry::write_retry(&mut w, VERSION_1, &r.dcid, &r.scid, r.token, 0xf).unwrap();
+    assert_eq!(w.written(), r.without_tag);
+    assert_eq!(retry::parse_retry(&packet[..30]).map(|r| r.token.len()), Err(HeaderError::Truncated));
+    assert!(retry::parse_retry(&[0xc0, 0, 0, 0, 1, 0, 0]).is_err());
+    let mut w = Writer::new(&mut buf);
+    retry::write_retry(&mut w, VERSION_2, &r.dcid, &r.scid, r.token, 0).unwrap();
+    w.bytes(&[7; 16]).unwrap();
+    assert_eq!(header::parse(w.written(), 8).unwrap().ty, PacketType::Retry);
+    assert_eq!(retry::parse_retry(w.written()).unwrap().tag, [7; 16]);
+}
+
+#[test]
+fn version_negotiation_round_trip() {
+    let long_cid = [0xab; 255];
+    let mut buf = [0; 600];
+    let mut w = Writer::new(&mut buf);
+    version_negotiation::write(&mut w, 0x7f, &long_cid, &[1, 2], [VERSION_1, 0x1a2a_3a4a]).unwrap();
+    let bytes = w.written().to_vec();
+    let vn = version_negotiation::parse(&bytes).unwrap();
+    assert_eq!((vn.dcid, vn.scid), (&long_cid[..], &[1u8, 2][..]));
+    assert_eq!(vn.versions().collect::<Vec<_>>(), [VERSION_1, 0x1a2a_3a4a]);
+    assert!(version_negotiation::parse(&bytes[..bytes.len() - 1]).is_err());
+    assert!(version_negotiation::parse(&bytes[..bytes.len() - 8]).is_err());
+}
+
+#[test]
+fn stateless_reset_layout() {
+    let token = ResetToken([9; 16]);
+    let mut rng = Pcg::new(1);
+    assert!(!stateless_reset::write(&mut [0; 20], &mut rng, &token));
+    let mut buf = [0xff; 40];
+    assert!(stateless_reset::write(&mut buf, &mut rng, &token));
+    assert_eq!(buf[0] & 0xc0, 0x40);
+    assert_eq!(stateless_reset::token_at_end(&buf), Some(token));
+    assert_eq!(stateless_reset::token_at_end(&buf[..20]), None);
+}
+
+fn decode(bytes: &[u8], from: Side) -> Result<TransportParameters, u64> {
+    TransportParameters::decode(bytes, from).map_err(|e| e.code)
+}
+
+#[test]
+fn transport_parameter_defaults() {
+    let p = decode(&[], Side::Client).unwrap();
+    assert_eq!(p, TransportParameters::default());
+    assert_eq!((p.ack_delay_exponent, p.max_ack_delay_ms, p.active_connection_id_limit), (3, 25, 2));
+    assert_eq!(p.max_udp_payload_size, 65527);
+    assert!(p.encode(Side::Server).is_empty());
+}
+
+#[test]
+fn transport_parameter_bounds() {
+    let refused: [&[u8]; 19] = [
+        &[0x03, 2, 0x44, 0xaf],                                   // max_udp_payload_size 1199
+        &[0x0a, 1, 21],                                           // ack_delay_exponent 21
+        &[0x0b, 4, 0x80, 0, 0x40, 0],                             // max_ack_delay 2^14
+        &[0x0e, 1, 1],                                            // active_connection_id_limit 1
+        &[0x08, 8, 0xd0, 0, 0, 0, 0, 0, 0, 1],                    // 2^60 + 1 streams
+        &[0x09, 8, 0xff, 0, 0, 0, 0, 0, 0, 1],                    // as well
+        &[0x0c, 1, 0],                                            // a flag with a value
+        &[0x6a, 0xb2, 1, 0],                                      // grease_quic_bit with a value
+        &[0x04, 2, 1, 1],                                         // bytes after the number
+        &[0x04, 0],                                               // no number
+        &[0x04, 1],                                               // truncated value
+        &[0x04],                                                  // truncated length
+        &[0x04, 1, 1, 0x04, 1, 1],                                // twice
+        &[0x3f, 0, 0x3f, 0],                                      // unknown, twice
+        &[0x02, 15, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6], // token of 15 bytes
+        &[0x0f, 21, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2], // cid of 21 bytes
+        &[0x11, 3, 0, 0, 1],                                      // version_information too short
+        &[0x11, 8, 0, 0, 0, 1, 0, 0, 0, 0],                       // names version 0
+        &[0xc0, 0, 0, 0, 0xff, 0x04, 0xde, 0x1b, 4, 0x80, 0, 0x61, 0xa9], // min_ack_delay 25001 us
+    ];
+    for bytes in refused {
+        assert_eq!(decode(bytes, Side::Server), Err(TRANSPORT_PARAMETER_ERROR), "{bytes:02x?}");
+    }
+    let accepted: [&[u8]; 4] = [
+        &[0x03, 2, 0x44, 0xb0],
+        &[0x0a, 1, 20],
+        &[0x08, 8, 0xd0, 0, 0, 0, 0, 0, 0, 0],
+        &[0xc0, 0, 0, 0, 0xff, 0x04, 0xde, 0x1b, 4, 0x80, 0, 0x61, 0xa8],
+    ];
+    for bytes in accepted {
+        assert!(decode(bytes, Side::Server).is_ok(), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn server_only_parameters_from_a_client() {
+    let mut p = TransportParameters { original_destination_connection_id: Some(cid(&[1])), ..Default::default() };
+    let mut all = vec![p.encode(Side::Server)];
+    p = TransportParameters { retry_source_connection_id: Some(cid(&[])), ..Default::default() };
+    all.push(p.encode(Side::Server));
+    p = TransportParameters { stateless_reset_token: Some(ResetToken([1; 16])), ..Default::default() };
+    all.push(p.encode(Side::Server));
+    assert!(p.encode(Side::Client).is_empty());
+    let preferred = PreferredAddress {
+        ipv4: Some("192.0.2.1:443".parse().unwrap()),
+        ipv6: None,
+        cid: cid(&[4, 5]),
+        token: ResetToken([3; 16]),
+    };
+    p = TransportParameters { preferred_address: Some(preferred), ..Default::default() };
+    all.push(p.encode(Side::Server));
+    for bytes in all {
+        assert!(decode(&bytes, Side::Server).is_ok());
+        assert_eq!(decode(&bytes, Side::Client), Err(TRANSPORT_PARAMETER_ERROR));
+    }
+    // A preferred address without a connection ID.
+    p.preferred_address = Some(PreferredAddress { cid: ConnectionId::EMPTY, ..preferred });
+    assert_eq!(decode(&p.encode(Side::Server), Side::Server), Err(TRANSPORT_PARAMETER_ERROR));
+}
+
+#[test]
+fn version_information_rules() {
+    let info = VersionInformation { chosen: VERSION_2, available: vec![VERSION_1] };
+    let p = TransportParameters { version_information: Some(info), ..Default::default() };
+    // RFC 9368 section 4: only a client's list must contain the chosen version.
+    assert_eq!(decode(&p.encode(Side::Client), Side::Client), Err(TRANSPORT_PARAMETER_ERROR));
+    assert_eq!(decode(&p.encode(Side::Server), Side::Server), Ok(p));
+}
+
+#[test]
+fn unknown_parameters_are_bounded() {
+    let many = TransportParameters { unknown: (0..500).map(|i| (1000 + i, vec![1])).collect(), ..Default::default() };
+    let got = decode(&many.encode(Side::Client), Side::Client).unwrap();
+    assert_eq!(got.unknown, many.unknown[..transport_parameters::MAX_UNKNOWN_KEPT]);
+    let long = TransportParameters { unknown: vec![(1000, vec![0; 300])], ..Default::default() };
+    assert!(decode(&long.encode(Side::Client), Side::Client).unwrap().unknown.is_empty());
+}
+
+fn any_parameters() -> impl Strategy<Value = TransportParameters> {
+    let v = 0..=varint::MAX;
+    let numbers = proptest::collection::vec(v, 8);
+    let options = (
+        proptest::option::of(any_cid(0)),
+        proptest::option::of(any_cid(0)),
+        proptest::option::of(any_cid(1)),
+        proptest::option::of(proptest::collection::vec(1..=u32::MAX, 0..5)),
+        proptest::option::of(any::<[u8; 16]>()),
+    );
+    (numbers, options, any::<bool>(), 0..=20u8, 1200..=varint::MAX, 2..=varint::MAX, 1..=16383u64).prop_map(
+        |(n, (odcid, rscid, pref, versions, token), flag, exponent, udp, cids, ack_delay)| TransportParameters {
+            original_destination_connection_id: odcid,
+            max_idle_timeout_ms: n[0],
+            stateless_reset_token: token.map(ResetToken),
+            max_udp_payload_size: udp,
+            initial_max_data: n[1],
+            initial_max_stream_data_bidi_local: n[2],
+            initial_max_stream_data_bidi_remote: n[3],
+            initial_max_stream_data_uni: n[4],
+            initial_max_streams_bidi: n[5] >> 2,
+            initial_max_streams_uni: n[6] >> 2,
+            ack_delay_exponent: exponent,
+            max_ack_delay_ms: ack_delay,
+            disable_active_migration: flag,
+            preferred_address: pref.map(|cid| PreferredAddress {
+                ipv4: flag.then(|| "203.0.113.7:4433".parse().unwrap()),
+                ipv6: Some("[2001:db8::9]:4433".parse().unwrap()),
+                cid,
+                token: ResetToken([5; 16]),
+            }),
+            active_connection_id_limit: cids,
+            initial_source_connection_id: rscid,
+            retry_source_connection_id: rscid,
+            max_datagram_frame_size: n[7],
+            grease_quic_bit: flag,
+            version_information: versions.map(|mut available| VersionInformation {
+                chosen: {
+                    available.push(7);
+                    7
+                },
+                available,
+            }),
+            min_ack_delay_us: flag.then_some(ack_delay * 1000),
+            unknown: vec![(id::MIN_ACK_DELAY + 1, vec![1, 2, 3])],
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn varint_round_trip(v in (0..=varint::MAX, 0..=62u32).prop_map(|(v, s)| v >> s)) {
+        let mut buf = [0; 8];
+        let mut w = Writer::new(&mut buf);
+        w.varint(v).unwrap();
+        prop_assert_eq!(w.position(), varint::len(v));
+        prop_assert_eq!(Reader::new(w.written()).varint(), Ok(v));
+    }
+
+    #[test]
+    fn packet_number_round_trip(acked in 0..(1u64 << 61), ahead in 1..(1u64 << 30), back in 0..(1u64 << 30)) {
+        let pn = acked + ahead;
+        let len = packet_number::encoded_len(pn, Some(acked));
+        // The receiver has seen at least the acknowledged packet and at most the numbers around this one.
+        let largest = (pn - back.min(ahead)).max(acked);
+        let mut buf = [0; 4];
+        let mut w = Writer::new(&mut buf);
+        packet_number::write(&mut w, pn, len).unwrap();
+        let truncated = w.written().iter().fold(0u32, |acc, b| (acc << 8) | u32::from(*b));
+        prop_assert_eq!(packet_number::expand(truncated, len, largest + 1), pn);
+    }
+
+    #[test]
+    fn expand_never_panics(t: u32, len in 0..9usize, expected: u64) {
+        let pn = packet_number::expand(t, len, expected);
+        let bits = 8 * len.clamp(1, 4) as u32;
+        prop_assert_eq!(pn ^ u64::from(t), (pn ^ u64::from(t)) >> bits << bits);
+    }
+
+    #[test]
+    fn long_header_round_trip(
+        ty in prop_oneof![Just(PacketType::Initial), Just(PacketType::ZeroRtt), Just(PacketType::Handshake)],
+        v2: bool, dcid in any_cid(0), scid in any_cid(0), token in proptest::collection::vec(any::<u8>(), 0..100),
+        pn: u32, pn_len in 1..=4usize, payload in 20..1000usize, lead in 0..10usize,
+    ) {
+        let version = if v2 { VERSION_2 } else { VERSION_1 };
+        let token = if ty == PacketType::Initial { token } else { vec![] };
+        let mut buf = vec![0; 2000];
+        let mut w = Writer::new(&mut buf);
+        w.skip(lead).unwrap();
+        let h = LongHeader { ty, version, dcid: &dcid, scid: &scid, token: &token };
+        let mark = header::write_long(&mut w, &h, u64::from(pn), pn_len).unwrap().relative_to(lead);
+        let total = mark.pn_at + pn_len + payload;
+        let packet = &mut buf[lead..];
+        header::finish_long(packet, mark, payload);
+        let got = header::parse(packet, 8).unwrap();
+        prop_assert_eq!((got.ty, got.version, got.dcid, got.scid, got.token), (ty, version, dcid, scid, &token[..]));
+        prop_assert_eq!((got.pn_offset, got.packet_len), (mark.pn_at, total));
+        let peek = invariants::peek(packet, 8).unwrap();
+        prop_assert!(peek.long && peek.version == version && peek.dcid == dcid.as_slice());
+        prop_assert_eq!(peek.scid, scid.as_slice());
+        for cut in 0..total {
+            prop_assert_eq!(header::parse(&packet[..cut], 8), Err(HeaderError::Truncated));
+        }
+    }
+
+    #[test]
+    fn short_header_round_trip(dcid in any_cid(0), spin: bool, phase: bool, pn: u32, pn_len in 1..=4usize) {
+        let mut buf = [0; 30];
+        let mut w = Writer::new(&mut buf);
+        let pn_at = header::write_short(&mut w, &dcid, spin, phase, u64::from(pn), pn_len).unwrap();
+        prop_assert_eq!(pn_at, 1 + dcid.len());
+        let got = header::parse(w.written(), dcid.len()).unwrap();
+        prop_assert_eq!((got.ty, got.dcid, got.pn_offset), (PacketType::Short, dcid, pn_at));
+        prop_assert_eq!(got.first_byte & header::SPIN_BIT != 0, spin);
+        prop_assert_eq!(got.first_byte & header::KEY_PHASE_BIT != 0, phase);
+        prop_assert_eq!(usize::from(got.first_byte & 3) + 1, pn_len);
+        prop_assert_eq!(got.first_byte & header::SHORT_RESERVED_BITS, 0);
+    }
+
+    #[test]
+    fn parsers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), force_long: bool, cid_len in 0..21usize) {
+        let mut bytes = bytes;
+        if force_long && bytes.len() > 5 {
+            bytes[0] |= 0xc0;
+            bytes[1..5].copy_from_slice(&VERSION_1.to_be_bytes());
+            bytes[5] &= 0x1f;
+        }
+        if let Ok(h) = header::parse(&bytes, cid_len) {
+            prop_assert!(h.pn_offset <= h.packet_len && h.packet_len <= bytes.len());
+        }
+        let _ = invariants::peek(&bytes, cid_len);
+        let _ = retry::parse_retry(&bytes);
+        let _ = version_negotiation::parse(&bytes).map(|v| v.versions().count());
+        let _ = stateless_reset::token_at_end(&bytes);
+        let _ = TransportParameters::decode(&bytes, Side::Client);
+        let _ = TransportParameters::decode(&bytes, Side::Server);
+    }
+
+    #[test]
+    fn transport_parameters_round_trip(p in any_parameters()) {
+        let bytes = p.encode(Side::Server);
+        prop_assert_eq!(TransportParameters::decode(&bytes, Side::Server), Ok(p.clone()));
+        for cut in 1..bytes.len() {
+            // Cutting can end between parameters, but never panics.
+            let _ = TransportParameters::decode(&bytes[..cut], Side::Server);
+        }
+        let as_client = TransportParameters {
+            original_destination_connection_id: None, stateless_reset_token: None, preferred_address: None,
+            retry_source_connection_id: None, ..p.clone()
+        };
+        prop_assert_eq!(TransportParameters::decode(&p.encode(Side::Client), Side::Client), Ok(as_client));
+    }
+}
