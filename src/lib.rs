@@ -19,4 +19,5 @@
 pub mod base;
 pub mod collections;
 pub mod crypto;
+pub mod ffi;
 pub mod wire;

@@ -1,0 +1,483 @@
+//! Every public type and constant of the C ABI. Fixed width, explicit padding, no bit fields, no enums:
+//! an output struct begins with `struct_size`, and fields are only ever appended.
+use super::args::Sized32;
+use core::ffi::{c_char, c_void};
+
+/// ABI of this header: major << 16 | minor. Compare with `wb_abi_version`.
+pub const WB_ABI_VERSION: u32 = 1;
+
+/// A checked reference to an object: never dereferenced, 0 is never valid. A stale, foreign or made-up handle
+/// gives a status in every call.
+///
+/// Rule of ownership: what a function gave in an out parameter is yours, release it. What came in an event
+/// belongs to the library and lives until its CLOSED event has been delivered; retain it to keep it longer.
+pub type wb_handle = u64;
+/// Worker threads, sockets and timers.
+pub type wb_runtime = wb_handle;
+/// Settings and callbacks; frozen by first use.
+pub type wb_config = wb_handle;
+/// Certificates, keys, trust and ALPN of one role.
+pub type wb_tls = wb_handle;
+/// One or more sockets, client and server at once.
+pub type wb_endpoint = wb_handle;
+/// A QUIC connection.
+pub type wb_conn = wb_handle;
+/// A network path of a connection.
+pub type wb_path = wb_handle;
+/// A stream, or an HTTP/3 request.
+pub type wb_stream = wb_handle;
+/// Reference counted bytes.
+pub type wb_buf = wb_handle;
+/// Events for an application with its own loop.
+pub type wb_queue = wb_handle;
+
+/// Kind of a handle, see `wb_handle_info`.
+pub const WB_KIND_RUNTIME: u32 = 1;
+pub const WB_KIND_CONFIG: u32 = 2;
+pub const WB_KIND_TLS: u32 = 3;
+pub const WB_KIND_ENDPOINT: u32 = 4;
+pub const WB_KIND_CONN: u32 = 5;
+pub const WB_KIND_PATH: u32 = 6;
+pub const WB_KIND_STREAM: u32 = 7;
+pub const WB_KIND_BUF: u32 = 8;
+pub const WB_KIND_QUEUE: u32 = 9;
+
+/// Kind of a configuration.
+pub const WB_CONFIG_RUNTIME: u32 = 1;
+pub const WB_CONFIG_ENDPOINT: u32 = 2;
+pub const WB_CONFIG_CONN: u32 = 3;
+
+/// Role of a TLS object.
+pub const WB_ROLE_CLIENT: u32 = 1;
+pub const WB_ROLE_SERVER: u32 = 2;
+
+/// Peer verification. NONE is for tests only; OPTIONAL and REQUIRED of a server concern client certificates.
+pub const WB_VERIFY_NONE: u32 = 0;
+pub const WB_VERIFY_OPTIONAL: u32 = 1;
+pub const WB_VERIFY_REQUIRED: u32 = 2;
+
+/// How to close a runtime or an endpoint: let connections say goodbye, or drop everything at once.
+pub const WB_CLOSE_GRACEFUL: u32 = 0;
+pub const WB_CLOSE_NOW: u32 = 1;
+
+/// Kind of a stream to open.
+pub const WB_STREAM_BIDI: u32 = 0;
+pub const WB_STREAM_UNI: u32 = 1;
+
+/// Flag of send, request and headers calls: this is the end of the stream's data.
+pub const WB_FIN: u32 = 1;
+/// Flag of `wb_h3_headers`: these are trailers (implies `WB_FIN`).
+pub const WB_H3_TRAILERS: u32 = 2;
+
+/// What `wb_buf_revoke` does with bytes that are still needed: copy them to library memory, or reset the streams.
+pub const WB_REVOKE_COPY: u32 = 0;
+pub const WB_REVOKE_RESET: u32 = 1;
+
+/// Section of received fields, see `wb_h3_fields`.
+pub const WB_SECTION_HEADERS: u32 = 0;
+pub const WB_SECTION_INFO: u32 = 1;
+pub const WB_SECTION_TRAILERS: u32 = 2;
+
+/// Who caused an error.
+pub const WB_ORIGIN_NONE: u32 = 0;
+pub const WB_ORIGIN_LOCAL: u32 = 1;
+pub const WB_ORIGIN_PEER: u32 = 2;
+pub const WB_ORIGIN_SYSTEM: u32 = 3;
+
+/// Side of a connection.
+pub const WB_SIDE_CLIENT: u32 = 0;
+pub const WB_SIDE_SERVER: u32 = 1;
+
+/// Event groups: the high byte of an event kind. A callback serves one group, or all without one of their own.
+pub const WB_GROUP_ALL: u32 = 0;
+pub const WB_GROUP_RUNTIME: u32 = 1;
+pub const WB_GROUP_ENDPOINT: u32 = 2;
+pub const WB_GROUP_CONN: u32 = 3;
+pub const WB_GROUP_KEYS: u32 = 4;
+pub const WB_GROUP_PATH: u32 = 5;
+pub const WB_GROUP_STREAM: u32 = 6;
+pub const WB_GROUP_DATAGRAM: u32 = 7;
+pub const WB_GROUP_H3: u32 = 8;
+
+/// Something makes the queue worth a look (`wb_queue_wake`); no object.
+pub const WB_EV_WAKE: u16 = 0x0001;
+/// The runtime has ended: no event follows. Last event of a runtime.
+pub const WB_EV_RUNTIME_CLOSED: u16 = 0x0101;
+/// The endpoint's sockets are gone. Last event of an endpoint.
+pub const WB_EV_ENDPOINT_CLOSED: u16 = 0x0202;
+/// The system refused something on a socket: a = OS error, data = text.
+pub const WB_EV_SOCKET_ERROR: u16 = 0x0203;
+/// Server: a client's first packet was accepted, the handshake runs. The handle in `conn` is new; `endpoint` is b.
+pub const WB_EV_CONN_INCOMING: u16 = 0x0301;
+/// The handshake is complete; streams may be used. a = 1 when the session was resumed, data = ALPN.
+pub const WB_EV_CONNECTED: u16 = 0x0302;
+/// Client: the server took the early data.
+pub const WB_EV_ZERO_RTT_ACCEPTED: u16 = 0x0303;
+/// Client: the server refused the early data; it is sent again by itself.
+pub const WB_EV_ZERO_RTT_REJECTED: u16 = 0x0304;
+/// Client: the server gave an address token for later; data = token.
+pub const WB_EV_NEW_TOKEN: u16 = 0x0305;
+/// The handshake is confirmed (RFC 9001 section 4.1.2).
+pub const WB_EV_CONFIRMED: u16 = 0x0306;
+/// `wb_stream_open` may be tried again: a = `WB_STREAM_BIDI` or `WB_STREAM_UNI`.
+pub const WB_EV_STREAMS_AVAILABLE: u16 = 0x0307;
+/// The connection has ended: a = wire code, b = the status as a 32-bit pattern, data = text. More with `wb_conn_error`.
+/// Last event of a connection.
+pub const WB_EV_CONN_CLOSED: u16 = 0x0308;
+/// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303).
+pub const WB_EV_KEYS_INSTALLED: u16 = 0x0401;
+/// 1-RTT keys were updated: a = how many updates so far, b = 1 when the peer began.
+pub const WB_EV_KEY_UPDATED: u16 = 0x0402;
+/// A path appeared: data = "local -> remote".
+pub const WB_EV_PATH_NEW: u16 = 0x0501;
+/// The path works in both directions.
+pub const WB_EV_PATH_VALIDATED: u16 = 0x0502;
+/// The path did not answer. The handle ends after this event.
+pub const WB_EV_PATH_FAILED: u16 = 0x0503;
+/// The connection now uses this path: a = 1 when the peer moved, b = 1 when only its port changed (NAT rebinding),
+/// data = "local -> remote".
+pub const WB_EV_PATH_MIGRATED: u16 = 0x0504;
+/// The peer opened a stream. The handle in `stream` is new.
+pub const WB_EV_STREAM_INCOMING: u16 = 0x0601;
+/// Data, or the end, can be read. Comes again only after a receive call has reported `WB_E_WOULD_BLOCK`.
+pub const WB_EV_STREAM_READABLE: u16 = 0x0602;
+/// Sending may go on after a `WB_E_WOULD_BLOCK` or a partial accept.
+pub const WB_EV_STREAM_WRITABLE: u16 = 0x0603;
+/// The peer gave up sending: a = its code.
+pub const WB_EV_STREAM_RESET: u16 = 0x0604;
+/// The peer wants no more data: a = its code.
+pub const WB_EV_STREAM_STOPPED: u16 = 0x0605;
+/// Everything sent, with the end, has arrived.
+pub const WB_EV_STREAM_SEND_DONE: u16 = 0x0606;
+/// Both directions have ended. Last event of a stream.
+pub const WB_EV_STREAM_CLOSED: u16 = 0x0607;
+/// A datagram arrived: data = its bytes.
+pub const WB_EV_DATAGRAM: u16 = 0x0701;
+/// A datagram's fate: a = tag, b = `WB_DATAGRAM_*`.
+pub const WB_EV_DATAGRAM_STATE: u16 = 0x0702;
+/// The peer's HTTP/3 settings are known.
+pub const WB_EV_H3_SETTINGS: u16 = 0x0801;
+/// A request (server; the handle in `stream` is new) or the final response (client): a = status code or 0.
+/// Flag `WB_EVF_FIN`: no body follows. Fields with `wb_h3_fields`.
+pub const WB_EV_H3_HEADERS: u16 = 0x0802;
+/// An interim response: a = status code (1xx).
+pub const WB_EV_H3_INFO: u16 = 0x0803;
+/// Trailers.
+pub const WB_EV_H3_TRAILERS: u16 = 0x0804;
+/// The peer will take no more: a = first stream, or push, that it does not process.
+pub const WB_EV_H3_GOAWAY: u16 = 0x0805;
+
+/// Flag of an event: the stream ends here.
+pub const WB_EVF_FIN: u16 = 1;
+
+/// Encryption levels in the order in which keys appear.
+pub const WB_LEVEL_INITIAL: u32 = 0;
+pub const WB_LEVEL_EARLY: u32 = 1;
+pub const WB_LEVEL_HANDSHAKE: u32 = 2;
+pub const WB_LEVEL_ONE_RTT: u32 = 3;
+
+/// Fate of a datagram.
+pub const WB_DATAGRAM_SENT: u32 = 1;
+pub const WB_DATAGRAM_ACKED: u32 = 2;
+pub const WB_DATAGRAM_LOST: u32 = 3;
+pub const WB_DATAGRAM_DROPPED: u32 = 4;
+
+/// State of a connection.
+pub const WB_CONN_IDLE: u32 = 0;
+pub const WB_CONN_HANDSHAKE: u32 = 1;
+pub const WB_CONN_ESTABLISHED: u32 = 2;
+pub const WB_CONN_CLOSED: u32 = 3;
+
+/// State of a path.
+pub const WB_PATH_NEW: u32 = 0;
+pub const WB_PATH_VALIDATING: u32 = 1;
+pub const WB_PATH_VALID: u32 = 2;
+pub const WB_PATH_FAILED: u32 = 3;
+
+/// Numeric configuration keys; the text name of each stands in the comment. Times are in milliseconds, sizes in bytes.
+/// runtime.workers: threads; 0 = one per processor.
+pub const WB_KEY_WORKERS: u32 = 1;
+/// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet.
+pub const WB_KEY_RETRY: u32 = 20;
+/// transport.max_idle_ms: silence after which a connection ends; 0 = never.
+pub const WB_KEY_MAX_IDLE_MS: u32 = 40;
+/// transport.handshake_ms: time for the handshake.
+pub const WB_KEY_HANDSHAKE_MS: u32 = 41;
+/// transport.keep_alive_ms: a PING after this much silence; 0 = off.
+pub const WB_KEY_KEEP_ALIVE_MS: u32 = 42;
+/// transport.stream_window: initial receive window of a stream.
+pub const WB_KEY_STREAM_WINDOW: u32 = 43;
+/// transport.conn_window: initial receive window of a connection.
+pub const WB_KEY_CONN_WINDOW: u32 = 44;
+/// transport.max_streams_bidi: bidirectional streams that the peer may have open.
+pub const WB_KEY_MAX_STREAMS_BIDI: u32 = 45;
+/// transport.max_streams_uni: unidirectional streams that the peer may have open.
+pub const WB_KEY_MAX_STREAMS_UNI: u32 = 46;
+/// transport.congestion: `WB_CC_NEWRENO` or `WB_CC_CUBIC`; as text also "newreno", "cubic".
+pub const WB_KEY_CONGESTION: u32 = 47;
+/// transport.max_udp_payload: largest UDP payload that path probing may reach.
+pub const WB_KEY_MAX_UDP_PAYLOAD: u32 = 48;
+/// transport.datagram_size: largest DATAGRAM frame that we take; 0 = none.
+pub const WB_KEY_DATAGRAM_SIZE: u32 = 49;
+/// transport.max_ack_delay_ms: longest time that we hold back an acknowledgement.
+pub const WB_KEY_MAX_ACK_DELAY_MS: u32 = 50;
+/// transport.version: QUIC version to start with, 1 or 0x6b3343cf.
+pub const WB_KEY_VERSION: u32 = 51;
+/// transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
+pub const WB_KEY_GREASE: u32 = 52;
+/// http3.enable: 1 (default) speaks HTTP/3 when ALPN chose it, 0 leaves the streams raw.
+pub const WB_KEY_HTTP3: u32 = 60;
+/// http3.max_field_section: largest field section that we take.
+pub const WB_KEY_MAX_FIELD_SECTION: u32 = 61;
+/// qlog.dir (bytes): folder for qlog files, one per connection.
+pub const WB_KEY_QLOG_DIR: u32 = 80;
+
+/// Congestion controllers.
+pub const WB_CC_NEWRENO: u32 = 0;
+pub const WB_CC_CUBIC: u32 = 1;
+
+/// Called with an event. It may call any function, also close and release the objects of the event. Serial per
+/// connection, parallel between connections. It must not throw or unwind.
+pub type wb_event_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, event: *const wb_event)>;
+/// Called once when `ctx` is needed no more, on any thread, never under a lock.
+pub type wb_destroy_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
+/// Called once when the library is done with lent memory, on any thread, never under a lock.
+pub type wb_release_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
+/// Called with a line of text (no newline, not terminated).
+pub type wb_line_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, line: *const c_char, len: usize)>;
+
+/// One event. `data` is valid until the callback returns, or until the batch is returned.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_event {
+    /// Bytes really filled in.
+    pub struct_size: u32,
+    /// `WB_EV_*`; a program ignores kinds that it does not know.
+    pub kind: u16,
+    /// `WB_EVF_*`.
+    pub flags: u16,
+    /// Handles, or 0.
+    pub conn: wb_conn,
+    pub stream: wb_stream,
+    pub path: wb_path,
+    /// The object that reports: runtime, endpoint or connection.
+    pub source: wb_handle,
+    /// Numbers whose meaning the kind tells.
+    pub a: u64,
+    pub b: u64,
+    /// Nanoseconds on the runtime's monotonic clock.
+    pub time_ns: i64,
+    /// From `wb_handle_set_user`.
+    pub user_conn: *mut c_void,
+    pub user_stream: *mut c_void,
+    pub data: *const u8,
+    pub data_len: usize,
+}
+
+/// Events taken from a queue. Set `struct_size`, leave the rest zero. Read events with `wb_batch_event`, because
+/// a newer library may have larger ones.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_batch {
+    pub struct_size: u32,
+    /// Distance of two events in bytes.
+    pub stride: u32,
+    pub count: usize,
+    pub events: *const c_void,
+    /// The library's own.
+    pub token: u64,
+}
+
+/// Why a call failed or an object ended.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_error_info {
+    pub struct_size: u32,
+    pub status: i32,
+    /// `WB_ORIGIN_*`.
+    pub origin: u32,
+    /// errno of the system, or 0.
+    pub os_error: i32,
+    /// Error code as on the wire (QUIC transport, HTTP/3 or application code).
+    pub wire_code: u64,
+    /// Type of the frame that is to blame, or 0.
+    pub frame_type: u64,
+    /// TLS alert, or 0.
+    pub tls_alert: u32,
+    /// 1 when `wire_code` is an application code.
+    pub application: u32,
+    pub text_len: u32,
+    pub reserved: u32,
+    /// UTF-8, terminated.
+    pub text: [c_char; 248],
+}
+
+/// A network address in a form without platform types.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct wb_addr {
+    /// 4 or 6 (IP version), 0 when there is none.
+    pub family: u16,
+    /// In host order.
+    pub port: u16,
+    /// Scope of a link-local IPv6 address.
+    pub scope: u32,
+    /// Network order; IPv4 uses the first four.
+    pub ip: [u8; 16],
+}
+
+/// What a handle is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_handle_desc {
+    pub struct_size: u32,
+    /// `WB_KIND_*`.
+    pub kind: u32,
+    /// References held on it.
+    pub references: u32,
+    /// 1 after its CLOSED event.
+    pub closed: u32,
+    pub user: *mut c_void,
+}
+
+/// What a connection is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_conn_desc {
+    pub struct_size: u32,
+    /// `WB_CONN_*`.
+    pub state: u32,
+    /// `WB_SIDE_*`.
+    pub side: u32,
+    /// QUIC version, 0 before it is known.
+    pub version: u32,
+    /// Cipher suite (0x1301 to 0x1303), 0 before it is known.
+    pub cipher: u32,
+    /// 1 when the TLS session was resumed.
+    pub resumed: u32,
+    /// 0 not tried, 1 accepted, 2 rejected, 3 pending.
+    pub early_data: u32,
+    /// 1 when the connection speaks HTTP/3.
+    pub http3: u32,
+    /// Largest datagram that can be sent now, 0 when the peer takes none.
+    pub max_datagram: u64,
+    /// The path in use.
+    pub local: wb_addr,
+    pub remote: wb_addr,
+    pub alpn_len: u32,
+    pub server_name_len: u32,
+    /// Terminated.
+    pub alpn: [c_char; 32],
+    /// Terminated.
+    pub server_name: [c_char; 256],
+}
+
+/// Counters of a connection since its start.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct wb_conn_counters {
+    pub struct_size: u32,
+    pub reserved: u32,
+    /// UDP payload bytes.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub packets_sent: u64,
+    pub packets_received: u64,
+    pub packets_lost: u64,
+    /// UDP datagrams.
+    pub datagrams_sent: u64,
+    pub datagrams_received: u64,
+    /// From start to the end of the handshake; 0 before.
+    pub handshake_ns: u64,
+    /// Smoothed, smallest and latest round trip of the path in use.
+    pub rtt_ns: u64,
+    pub rtt_min_ns: u64,
+    pub rtt_latest_ns: u64,
+    /// Congestion window and bytes in flight of the path in use.
+    pub congestion_window: u64,
+    pub bytes_in_flight: u64,
+    /// UDP payload that the path in use carries.
+    pub mtu: u64,
+    /// Times the connection changed its path.
+    pub migrations: u64,
+    pub key_updates: u64,
+}
+
+/// What a path is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_path_desc {
+    pub struct_size: u32,
+    /// `WB_PATH_*`.
+    pub state: u32,
+    /// Number within the connection.
+    pub number: u32,
+    /// 1 when the connection uses it now.
+    pub active: u32,
+    pub local: wb_addr,
+    pub remote: wb_addr,
+    pub rtt_ns: u64,
+    pub rtt_min_ns: u64,
+    pub congestion_window: u64,
+    pub bytes_in_flight: u64,
+    pub mtu: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+}
+
+/// What a stream is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_stream_desc {
+    pub struct_size: u32,
+    /// 1 for unidirectional.
+    pub uni: u32,
+    /// 1 when the peer opened it.
+    pub incoming: u32,
+    /// 1 when our side has ended (end sent, or reset).
+    pub send_ended: u32,
+    /// 1 when the peer's side has ended and was read.
+    pub recv_ended: u32,
+    /// 1 for an HTTP/3 request.
+    pub http3: u32,
+    /// QUIC stream number.
+    pub id: u64,
+    /// Bytes accepted by send calls.
+    pub bytes_sent: u64,
+    /// Bytes handed out by receive calls.
+    pub bytes_received: u64,
+    pub conn: wb_conn,
+}
+
+/// An HTTP field. Names are lower case; pseudo-fields begin with a colon.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_field {
+    pub name: *const c_char,
+    pub name_len: usize,
+    pub value: *const c_char,
+    pub value_len: usize,
+}
+
+/// UTF-8 text or a protocol name by pointer and length.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_text {
+    pub data: *const c_char,
+    pub len: usize,
+}
+
+// SAFETY (all): repr(C), `struct_size` first, no implicit padding (checked by the layout test).
+unsafe impl Sized32 for wb_error_info {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_handle_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_conn_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_conn_counters {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_path_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_stream_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_batch {}
