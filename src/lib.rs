@@ -20,4 +20,5 @@ pub mod base;
 pub mod collections;
 pub mod crypto;
 pub mod ffi;
+pub mod qlog;
 pub mod wire;
