@@ -1,0 +1,150 @@
+//! Connection IDs that we issued (RFC 9000 section 5.1.1) and that the peer retires (section 19.16).
+//!
+//! Invariant: at most `MAX_ACTIVE` are active, and a new one is issued only when the peer retired one, so a
+//! flood of RETIRE_CONNECTION_ID costs the peer as many frames and round trips as it costs us.
+use crate::base::{ConnectionId, ResetToken, TransportError, codes};
+use std::collections::VecDeque;
+
+/// Connection IDs that we keep active however many the peer would take.
+pub const MAX_ACTIVE: u64 = 8;
+
+/// A NEW_CONNECTION_ID frame to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewCid {
+    /// Sequence number.
+    pub sequence: u64,
+    /// Always below the lowest active sequence number.
+    pub retire_prior_to: u64,
+    /// The ID.
+    pub cid: ConnectionId,
+    /// Its stateless reset token.
+    pub token: ResetToken,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    sequence: u64,
+    cid: ConnectionId,
+    /// `None` for the one of the handshake, whose token travels as a transport parameter.
+    token: Option<ResetToken>,
+}
+
+/// What we issued and is still active.
+pub struct LocalCids {
+    entries: Vec<Entry>,
+    next: u64,
+    /// Sequence numbers whose frame is to be sent.
+    queued: VecDeque<u64>,
+    /// Asked for and not yet issued.
+    requested: u64,
+    zero_length: bool,
+}
+
+impl LocalCids {
+    /// `initial` is the Source Connection ID of our handshake packets, sequence number 0. A zero-length one
+    /// means that no others are ever issued.
+    #[must_use]
+    pub fn new(initial: ConnectionId) -> Self {
+        Self {
+            entries: vec![Entry { sequence: 0, cid: initial, token: None }],
+            next: 1,
+            queued: VecDeque::new(),
+            requested: 0,
+            zero_length: initial.is_empty(),
+        }
+    }
+
+    /// How many more IDs to ask the endpoint for, given the peer's active_connection_id_limit. Each answer
+    /// counts as asked for.
+    pub fn wanted(&mut self, peer_limit: u64) -> u64 {
+        if self.zero_length {
+            return 0;
+        }
+        let active = self.entries.len() as u64;
+        let wanted = peer_limit.min(MAX_ACTIVE).saturating_sub(active.saturating_add(self.requested));
+        self.requested = self.requested.saturating_add(wanted);
+        wanted
+    }
+
+    /// Issues an ID that the endpoint made; its frame is queued.
+    pub fn issue(&mut self, cid: ConnectionId, token: ResetToken) -> u64 {
+        self.requested = self.requested.saturating_sub(1);
+        let sequence = self.next;
+        self.next = self.next.saturating_add(1);
+        self.entries.push(Entry { sequence, cid, token: Some(token) });
+        self.queued.push_back(sequence);
+        sequence
+    }
+
+    /// The ID of our preferred_address parameter: sequence number 1, no frame (RFC 9000 section 5.1.1). Only
+    /// before any `issue`.
+    pub fn issue_preferred(&mut self, cid: ConnectionId, token: ResetToken) {
+        debug_assert_eq!(self.next, 1, "the preferred address comes first");
+        self.entries.push(Entry { sequence: 1, cid, token: Some(token) });
+        self.next = self.next.max(2);
+    }
+
+    /// A frame waits to be sent.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    /// The next frame to write.
+    pub fn pop_new(&mut self) -> Option<NewCid> {
+        while let Some(sequence) = self.queued.pop_front() {
+            let Some(entry) = self.entries.iter().find(|e| e.sequence == sequence) else { continue };
+            let Some(token) = entry.token else { continue };
+            return Some(NewCid { sequence, retire_prior_to: 0, cid: entry.cid, token });
+        }
+        None
+    }
+
+    /// The packet with the frame of `sequence` was lost, or the frame did not fit after all.
+    pub fn on_lost(&mut self, sequence: u64) {
+        let active = self.entries.iter().any(|e| e.sequence == sequence && e.token.is_some());
+        if active && !self.queued.contains(&sequence) {
+            self.queued.push_back(sequence);
+        }
+    }
+
+    /// RETIRE_CONNECTION_ID arrived in a packet sent to `packet_dcid`; the ID that is not routed any more.
+    pub fn on_retire(
+        &mut self,
+        sequence: u64,
+        packet_dcid: &ConnectionId,
+    ) -> Result<Option<ConnectionId>, TransportError> {
+        let error = |reason| TransportError::new(codes::transport::PROTOCOL_VIOLATION, reason);
+        // RFC 9000 section 19.16, three rules.
+        if self.zero_length {
+            return Err(error("retired a zero-length connection ID"));
+        }
+        if sequence >= self.next {
+            return Err(error("retired a connection ID that was never issued"));
+        }
+        let Some(at) = self.entries.iter().position(|e| e.sequence == sequence) else {
+            return Ok(None);
+        };
+        if self.entries.get(at).is_some_and(|e| e.cid == *packet_dcid) {
+            return Err(error("retired the connection ID that the packet was sent to"));
+        }
+        Ok(Some(self.entries.remove(at).cid))
+    }
+
+    /// One of ours, still active.
+    #[must_use]
+    pub fn contains(&self, cid: &ConnectionId) -> bool {
+        self.entries.iter().any(|e| e.cid == *cid)
+    }
+
+    /// Sequence number of an active ID.
+    #[must_use]
+    pub fn sequence_of(&self, cid: &ConnectionId) -> Option<u64> {
+        self.entries.iter().find(|e| e.cid == *cid).map(|e| e.sequence)
+    }
+
+    /// All active IDs, for the endpoint to forget at the end.
+    pub fn iter(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.entries.iter().map(|e| e.cid)
+    }
+}

@@ -1,0 +1,108 @@
+//! Moving a connection to another path (RFC 9000 section 9).
+//!
+//! A server follows the client's highest-numbered non-probing packet; a client moves because its application
+//! says so. When only ports changed, recovery state stays with the traffic: the addresses change places under
+//! the path's number, so that packets in flight remain accounted for where they were sent (section 9.4).
+use super::peer_cids::PeerCids;
+use super::table::PathTable;
+use crate::base::{FourTuple, Timestamp};
+
+/// What changed, and what the connection has to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Migration {
+    /// Number of the path that is active now: use it instead of the one that the packet arrived on.
+    pub to: u8,
+    /// Number of the path that was active.
+    pub from: u8,
+    /// New addresses.
+    pub tuple: FourTuple,
+    /// Only a port changed: congestion state and RTT were kept.
+    pub rebinding: bool,
+    /// Call `start_validation(to)` (RFC 9000 section 9.3).
+    pub validate_new: bool,
+    /// Call `start_validation(from)`: RFC 9000 section 9.3.3 wants the old path checked too.
+    pub validate_old: bool,
+}
+
+impl PathTable {
+    /// An authentic packet with a non-probing frame arrived. `highest`: its number is the highest so far. A
+    /// server then sends to where it came from (RFC 9000 section 9.3). `None`: nothing changes.
+    pub fn on_non_probing(&mut self, id: u8, highest: bool, now: Timestamp) -> Option<Migration> {
+        self.on_authenticated(id);
+        if id == self.active || !highest || self.side.is_client() || !self.confirmed {
+            return None;
+        }
+        self.switch(id, now)
+    }
+
+    /// Our application moves the connection to a path (RFC 9000 section 9.2). `None`: no such path, or it is
+    /// active already.
+    pub fn migrate(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+        if id == self.active || !self.confirmed {
+            return None;
+        }
+        let migration = self.switch(id, now)?;
+        // The application has left the old path on purpose, and its socket may be closed.
+        if let Some(old) = self.get_mut(migration.from) {
+            old.pinned = false;
+        }
+        self.get_mut(migration.to)?.pinned = true;
+        Some(Migration { validate_old: false, ..migration })
+    }
+
+    fn switch(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+        let old = self.active;
+        let tuple = self.get(id)?.tuple;
+        let rebinding = self.is_rebinding(&tuple);
+        let old_at = self.position(old)?;
+        let new_at = self.position(id)?;
+        let (to, from) = if rebinding {
+            let [a, b] = self.paths.get_disjoint_mut([old_at, new_at]).ok()?;
+            a.swap_addresses(b);
+            // What was outstanding under the candidate's number stays there; its estimates are stale.
+            b.recovery.on_migrated(false, now);
+            if let Some(fallback) = self.fallback {
+                self.fallback = Some(if fallback == old { id } else if fallback == id { old } else { fallback });
+            }
+            (old, id)
+        } else {
+            (id, old)
+        };
+        self.active = to;
+        let old_path = self.get_mut(from)?;
+        let old_validated = old_path.is_validated();
+        if old_validated {
+            self.fallback = Some(from);
+        } else {
+            // RFC 9000 section 9.3: the validation of an address that is left may be abandoned.
+            self.get_mut(from)?.validation.abandon();
+        }
+        let new = self.get(to)?;
+        let new_validated = new.is_validated();
+        let validate_new = !new_validated && !new.validation.is_pending();
+        if new_validated {
+            self.fallback = None;
+        }
+        Some(Migration {
+            to,
+            from,
+            tuple,
+            rebinding,
+            validate_new,
+            validate_old: old_validated,
+        })
+    }
+
+    /// The new active path's connection ID (RFC 9000 section 9.5). `kept`: the peer still sends to the same
+    /// connection ID of ours, so its change of address was not on purpose and we may go on with the ID in
+    /// use; otherwise a fresh one is taken. False: the peer must provide one before we can send.
+    pub fn bind_cid(&mut self, migration: &Migration, kept: bool, cids: &mut PeerCids) -> bool {
+        let old = self.get(migration.from).and_then(|p| p.cid);
+        let Some(path) = self.get_mut(migration.to) else { return false };
+        if path.cid.is_none() {
+            let same_local = if kept { old } else { None };
+            path.cid = if migration.rebinding { same_local.or_else(|| cids.take_unused()) } else { cids.take_unused().or(same_local) };
+        }
+        path.cid.is_some()
+    }
+}

@@ -1,0 +1,214 @@
+//! Path validation (RFC 9000 section 8.2): our challenges on one path, and the answers that we owe.
+//!
+//! A challenge is repeated with fresh data no faster than PTOs allow, and given up three PTOs after the start.
+//! Answers are bounded and never sent twice: a peer that misses one challenges again.
+use crate::base::{Rng, Timestamp};
+use core::time::Duration;
+
+/// Data of a PATH_CHALLENGE.
+pub type Data = [u8; 8];
+
+/// Challenges of one validation that may still be answered, newest last.
+const MAX_OUTSTANDING: usize = 4;
+/// Challenges that one validation sends at most, so that a spoofed address gets few (RFC 9000 section 9.3.1).
+const MAX_TRIES: u8 = 6;
+/// Answers owed on one path; beyond it the oldest is dropped (PATH_CHALLENGE floods).
+pub const MAX_RESPONSES: usize = 8;
+/// RFC 9000 section 8.2.4.
+pub const TIMEOUT_PTOS: u32 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Idle,
+    Pending,
+    Succeeded,
+    Failed,
+}
+
+/// What an answer meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Not an answer to any challenge of this path.
+    Unknown,
+    /// The address is proved, but the challenge was too small to prove the path's MTU: a second one is queued.
+    AddressOnly,
+    /// The path is validated.
+    Complete,
+}
+
+/// Validation state of one path.
+#[derive(Clone, Debug)]
+pub struct Validation {
+    state: State,
+    /// To be sent now.
+    due: Option<Data>,
+    /// Prepared for the second challenge that follows a small first one.
+    spare: Data,
+    outstanding: [Option<(Data, bool)>; MAX_OUTSTANDING],
+    tries: u8,
+    gives_up_at: Timestamp,
+    again_at: Timestamp,
+    responses: [Data; MAX_RESPONSES],
+    responses_len: u8,
+}
+
+impl Validation {
+    /// Nothing asked, nothing owed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            state: State::Idle,
+            due: None,
+            spare: [0; 8],
+            outstanding: [None; MAX_OUTSTANDING],
+            tries: 0,
+            gives_up_at: Timestamp::NEVER,
+            again_at: Timestamp::NEVER,
+            responses: [[0; 8]; MAX_RESPONSES],
+            responses_len: 0,
+        }
+    }
+
+    /// Starts over; `pto` is the larger of the PTO in use and that of an unknown path (RFC 9000 section 8.2.4).
+    pub fn start(&mut self, rng: &mut dyn Rng, now: Timestamp, pto: Duration) {
+        self.state = State::Pending;
+        self.outstanding = [None; MAX_OUTSTANDING];
+        self.tries = 0;
+        self.gives_up_at = now + pto.saturating_mul(TIMEOUT_PTOS);
+        self.again_at = Timestamp::NEVER;
+        self.queue(rng);
+    }
+
+    fn queue(&mut self, rng: &mut dyn Rng) {
+        let mut data = [0; 8];
+        rng.fill(&mut data);
+        rng.fill(&mut self.spare);
+        self.due = Some(data);
+    }
+
+    /// Ends a validation without a result.
+    pub fn abandon(&mut self) {
+        if self.state == State::Pending {
+            self.state = State::Idle;
+        }
+        self.due = None;
+        self.outstanding = [None; MAX_OUTSTANDING];
+        self.gives_up_at = Timestamp::NEVER;
+        self.again_at = Timestamp::NEVER;
+    }
+
+    /// A challenge waits to be sent.
+    #[must_use]
+    pub const fn wants_challenge(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// The challenge to write now. `expanded`: its datagram will have at least 1200 bytes. `pto`: the path's
+    /// own, which bounds how soon it is repeated (RFC 9000 section 9.4).
+    pub fn next_challenge(&mut self, now: Timestamp, expanded: bool, pto: Duration) -> Option<Data> {
+        let data = self.due.take()?;
+        self.outstanding.rotate_left(1);
+        if let Some(last) = self.outstanding.last_mut() {
+            *last = Some((data, expanded));
+        }
+        let backoff = 1u32.checked_shl(u32::from(self.tries)).unwrap_or(u32::MAX);
+        self.tries = self.tries.saturating_add(1);
+        self.again_at =
+            if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
+        Some(data)
+    }
+
+    /// PATH_RESPONSE with `data` arrived, on whatever path (RFC 9000 section 8.2.3).
+    pub fn on_response(&mut self, data: Data) -> Answer {
+        if self.state != State::Pending {
+            return Answer::Unknown;
+        }
+        let Some((_, expanded)) = self.outstanding.iter().flatten().find(|(sent, _)| *sent == data).copied() else {
+            return Answer::Unknown;
+        };
+        if expanded {
+            self.abandon();
+            self.state = State::Succeeded;
+            return Answer::Complete;
+        }
+        // RFC 9000 section 8.2.1: a second validation with an expanded datagram proves the MTU.
+        self.outstanding = [None; MAX_OUTSTANDING];
+        self.due = Some(self.spare);
+        self.again_at = Timestamp::NEVER;
+        Answer::AddressOnly
+    }
+
+    /// We owe an answer; the oldest is forgotten when too many are owed.
+    pub fn on_challenge(&mut self, data: Data) {
+        if usize::from(self.responses_len) == MAX_RESPONSES {
+            self.responses.rotate_left(1);
+            self.responses_len -= 1;
+        }
+        if let Some(slot) = self.responses.get_mut(usize::from(self.responses_len)) {
+            *slot = data;
+            self.responses_len += 1;
+        }
+    }
+
+    /// An answer waits to be sent.
+    #[must_use]
+    pub const fn wants_response(&self) -> bool {
+        self.responses_len > 0
+    }
+
+    /// The oldest answer that we owe, to be written exactly once (RFC 9000 section 8.2.2).
+    pub fn take_response(&mut self) -> Option<Data> {
+        let len = self.responses_len.checked_sub(1)?;
+        let data = *self.responses.first()?;
+        self.responses.rotate_left(1);
+        self.responses_len = len;
+        Some(data)
+    }
+
+    /// In progress.
+    #[must_use]
+    pub const fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending)
+    }
+
+    /// Validated by a challenge on this path.
+    #[must_use]
+    pub const fn is_validated(&self) -> bool {
+        matches!(self.state, State::Succeeded)
+    }
+
+    /// Given up.
+    #[must_use]
+    pub const fn is_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
+    /// When `on_deadline` has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.is_pending().then(|| self.gives_up_at.min(self.again_at))
+    }
+
+    /// Repeats the challenge or gives up; true when it gave up just now.
+    pub fn on_deadline(&mut self, now: Timestamp, rng: &mut dyn Rng) -> bool {
+        if !self.is_pending() {
+            return false;
+        }
+        if now >= self.gives_up_at {
+            self.abandon();
+            self.state = State::Failed;
+            return true;
+        }
+        if now >= self.again_at {
+            self.again_at = Timestamp::NEVER;
+            self.queue(rng);
+        }
+        false
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
