@@ -18,7 +18,9 @@
 //! Everything below `runtime` is sans-IO: time, randomness and datagrams come in as arguments.
 pub mod base;
 pub mod collections;
+pub mod congestion;
 pub mod crypto;
 pub mod ffi;
 pub mod qlog;
+pub mod recovery;
 pub mod wire;

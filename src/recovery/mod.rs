@@ -1,0 +1,225 @@
+//! Loss detection and recovery (RFC 9002), and what to acknowledge (RFC 9000 section 13.2).
+//!
+//! One [`Recovery`] holds the loss state of the three packet number spaces; what belongs to a path (RTT, congestion
+//! control, pacing, ECN) is in [`PathRecovery`], reached through [`PathLookup`]. The owner of frames is told their
+//! fate through [`SentSink`]. Invariant: every token recorded by `on_sent` is reported at most once as acknowledged
+//! or lost, unless its space is discarded.
+mod acked;
+mod ecn;
+mod loss;
+mod path;
+mod received;
+mod rtt;
+mod space;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod token;
+
+pub use ecn::EcnState;
+pub use path::{PathLookup, PathRecovery, RecoveryConfig};
+pub use received::{AckPolicy, MAX_RANGES, Received};
+pub use rtt::{GRANULARITY, INITIAL_RTT, Rtt};
+pub use timer::{PtoContext, TimeoutAction};
+pub use token::{FrameToken, SentPacket, SentSink};
+
+use crate::base::{Side, SpaceId, Timestamp, TransportError};
+use crate::wire::Ack;
+use core::time::Duration;
+use space::Space;
+use timer::Timer;
+
+/// What an ACK frame changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AckOutcome {
+    /// At least one packet was acknowledged for the first time.
+    pub newly_acked: bool,
+    pub acked_packets: u32,
+    pub lost_packets: u32,
+    /// Largest packet number newly acknowledged.
+    pub largest_newly_acked: Option<u64>,
+    /// An RTT sample was taken.
+    pub rtt_updated: bool,
+    /// A path lost the right to mark its packets (RFC 9000 section 13.4.2).
+    pub ecn_failed: bool,
+    /// The congestion window was reduced.
+    pub congestion_event: bool,
+    pub persistent_congestion: bool,
+    /// Packets declared lost earlier that this frame acknowledges.
+    pub spurious_losses: u32,
+}
+
+/// Loss state of the packet number spaces of one connection.
+pub struct Recovery {
+    spaces: [Space; 3],
+    context: PtoContext,
+    /// A Handshake or 1-RTT packet of ours was acknowledged: the peer knows our address is real.
+    peer_validated: bool,
+    pto_count: u32,
+    timer: Timer,
+    /// Since when the client has nothing in flight but must keep the handshake alive (RFC 9002 section 6.2.2.1).
+    deadlock_since: Option<Timestamp>,
+    last_path: u8,
+}
+
+impl Recovery {
+    /// `seed` makes the choice of skipped packet numbers unpredictable to the peer.
+    #[must_use]
+    pub fn new(side: Side, seed: u64) -> Self {
+        Self {
+            spaces: [
+                Space::new(SpaceId::Initial, seed),
+                Space::new(SpaceId::Handshake, seed),
+                Space::new(SpaceId::Data, seed),
+            ],
+            context: PtoContext::default(),
+            peer_validated: side.is_server(),
+            pto_count: 0,
+            timer: Timer::Off,
+            deadlock_since: None,
+            last_path: 0,
+        }
+    }
+
+    /// The space that `path` uses for `id`: today all paths share one set (multipath would give each its own Data).
+    fn space(&self, _path: u8, id: SpaceId) -> &Space {
+        let [initial, handshake, data] = &self.spaces;
+        match id {
+            SpaceId::Initial => initial,
+            SpaceId::Handshake => handshake,
+            SpaceId::Data => data,
+        }
+    }
+
+    fn space_mut(&mut self, _path: u8, id: SpaceId) -> &mut Space {
+        let [initial, handshake, data] = &mut self.spaces;
+        match id {
+            SpaceId::Initial => initial,
+            SpaceId::Handshake => handshake,
+            SpaceId::Data => data,
+        }
+    }
+
+    /// Consumes the next packet number. In the Data space some are skipped: a peer that acknowledges one of those
+    /// did not receive what it acknowledges (RFC 9000 section 21.4).
+    pub fn next_packet_number(&mut self, path: u8, space: SpaceId) -> u64 {
+        self.space_mut(path, space).next_packet_number()
+    }
+
+    /// What [`Self::next_packet_number`] would give.
+    #[must_use]
+    pub fn peek_packet_number(&self, path: u8, space: SpaceId) -> u64 {
+        self.space(path, space).peek_packet_number()
+    }
+
+    /// Largest packet number that the peer acknowledged.
+    #[must_use]
+    pub fn largest_acked(&self, path: u8, space: SpaceId) -> Option<u64> {
+        self.space(path, space).largest_acked
+    }
+
+    /// Records a packet that was handed over for sending.
+    pub fn on_sent(
+        &mut self,
+        space: SpaceId,
+        pn: u64,
+        packet: SentPacket,
+        tokens: &[FrameToken],
+        paths: &mut impl PathLookup,
+    ) {
+        if packet.in_flight {
+            self.last_path = packet.path;
+            if let Some(path) = paths.recovery(packet.path) {
+                path.on_sent(packet.size, packet.ack_eliciting, packet.ect, packet.sent_at);
+            }
+        }
+        self.space_mut(packet.path, space).on_sent(pn, packet, tokens);
+    }
+
+    /// Takes an ACK frame that arrived in `space`. `ack_delay` is the field decoded with the peer's exponent.
+    ///
+    /// # Errors
+    /// PROTOCOL_VIOLATION when the frame acknowledges a packet that was never sent.
+    pub fn on_ack(
+        &mut self,
+        space: SpaceId,
+        ack: &Ack<'_>,
+        ack_delay: Duration,
+        now: Timestamp,
+        paths: &mut impl PathLookup,
+        sink: &mut impl SentSink,
+    ) -> Result<AckOutcome, TransportError> {
+        // RFC 9002 section 5.3: Initial acknowledgments are not delayed; max_ack_delay binds once confirmed.
+        let delay = match space {
+            SpaceId::Initial => Duration::ZERO,
+            _ if self.context.handshake_confirmed => ack_delay.min(self.context.max_ack_delay),
+            _ => ack_delay,
+        };
+        let max_ack_delay = self.context.max_ack_delay;
+        let state = self.space_mut(0, space);
+        let outcome = state.on_ack(ack.largest, ack.ranges(), ack.ecn, delay, max_ack_delay, now, paths, sink)?;
+        if outcome.newly_acked {
+            self.peer_validated |= space != SpaceId::Initial;
+            self.deadlock_since = None;
+            // RFC 9002 section 6.2.1: not at a client that may still be unvalidated at the server.
+            if self.peer_completed_validation() {
+                self.pto_count = 0;
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn peer_completed_validation(&self) -> bool {
+        self.peer_validated || self.context.peer_completed_validation || self.context.handshake_confirmed
+    }
+
+    /// Keys of `space` are gone (RFC 9002 section 6.4): its packets leave flight and nobody hears of them again.
+    pub fn discard_space(&mut self, space: SpaceId, paths: &mut impl PathLookup) {
+        self.space_mut(0, space).drain(paths, &mut Unheard);
+        // RFC 9002 section 6.2.2: discarding keys indicates forward progress.
+        self.pto_count = 0;
+        self.timer = Timer::Off;
+        self.deadlock_since = None;
+    }
+
+    /// Every outstanding packet of `space` is reported lost without blaming the network: after Retry, Version
+    /// Negotiation, or rejected 0-RTT (RFC 9002 sections 6.3 and 6.4).
+    pub fn requeue_all(&mut self, space: SpaceId, paths: &mut impl PathLookup, sink: &mut impl SentSink) {
+        self.space_mut(0, space).drain(paths, sink);
+        self.pto_count = 0;
+        self.timer = Timer::Off;
+        self.deadlock_since = None;
+    }
+
+    /// Reports the oldest `max_packets` ack-eliciting packets of `space` to `sink.lost` but keeps them outstanding:
+    /// their data goes into probe packets (RFC 9002 section 6.2.4). Returns how many there were.
+    pub fn for_probe(&mut self, space: SpaceId, max_packets: usize, sink: &mut impl SentSink) -> usize {
+        self.space_mut(0, space).for_probe(max_packets, sink)
+    }
+
+    /// Probe timeouts since the last acknowledgment.
+    #[must_use]
+    pub const fn pto_count(&self) -> u32 {
+        self.pto_count
+    }
+
+    /// Ack-eliciting packets of `space` await acknowledgment.
+    #[must_use]
+    pub fn has_eliciting_in_flight(&self, space: SpaceId) -> bool {
+        self.space(0, space).eliciting > 0
+    }
+
+    /// Heap memory held, for the idle-connection budget.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.spaces.iter().map(Space::heap_bytes).sum()
+    }
+}
+
+/// A sink for packets whose space is gone.
+struct Unheard;
+
+impl SentSink for Unheard {
+    fn acked(&mut self, _: SpaceId, _: u64, _: &SentPacket, _: &[FrameToken]) {}
+    fn lost(&mut self, _: SpaceId, _: u64, _: &SentPacket, _: &[FrameToken]) {}
+}

@@ -1,0 +1,247 @@
+//! Received packet numbers of one space and when to acknowledge them (RFC 9000 sections 13.2 and 13.4.1).
+//!
+//! Ranges are pruned by ACK-of-ACK and capped; the decision to send an ACK falls once per received batch, so one
+//! GRO batch costs one ACK frame. Invariant: the largest received number never leaves the set, because a smaller
+//! Largest Acknowledged would upset the peer's ECN validation (section 13.2.3).
+use crate::base::{Ecn, SpaceId, Timestamp};
+use crate::collections::{PnWindow, RangeSet, Seen};
+use crate::wire::EcnCounts;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+/// Most ranges remembered (RFC 9000 section 13.2.3: a receiver limits them against resource exhaustion).
+pub const MAX_RANGES: usize = 64;
+/// Packets with ACK frames and nothing ack-eliciting after which one should carry a PING (section 13.2.4).
+const ELICIT_AFTER_PACKETS: u64 = 64;
+/// Fewer ranges than this are not worth eliciting an ACK for.
+const ELICIT_MIN_RANGES: usize = 4;
+/// Ack-eliciting packets until an ACK is due (section 13.2.2: "at least two").
+const ELICITING_THRESHOLD: u32 = 2;
+
+/// When ACK frames are sent; the peer may change it with ACK_FREQUENCY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AckPolicy {
+    /// Ack-eliciting packets received until an ACK is sent at once.
+    pub eliciting_threshold: u32,
+    /// Longest intentional delay: what our max_ack_delay transport parameter promised.
+    pub max_ack_delay: Duration,
+    /// Reordering is reported at once (RFC 9000 section 13.2.1).
+    pub immediate_on_reordering: bool,
+}
+
+impl AckPolicy {
+    /// RFC 9000 section 13.2: Initial and Handshake at once, Data every second packet or after the delay.
+    #[must_use]
+    pub const fn new(space: SpaceId, max_ack_delay: Duration) -> Self {
+        match space {
+            SpaceId::Initial | SpaceId::Handshake => {
+                Self { eliciting_threshold: 1, max_ack_delay: Duration::ZERO, immediate_on_reordering: true }
+            }
+            SpaceId::Data => {
+                Self { eliciting_threshold: ELICITING_THRESHOLD, max_ack_delay, immediate_on_reordering: true }
+            }
+        }
+    }
+}
+
+/// What was received in one packet number space.
+#[derive(Clone, Debug)]
+pub struct Received {
+    ranges: RangeSet,
+    window: PnWindow,
+    /// Numbers below this count as duplicates when the window cannot tell: their ranges were given up.
+    floor: u64,
+    largest: Option<u64>,
+    largest_at: Timestamp,
+    largest_eliciting: Option<u64>,
+    ecn: EcnCounts,
+    policy: AckPolicy,
+    /// Ack-eliciting packets since the last ACK frame.
+    pending: u32,
+    /// Something in this batch wants an ACK at once.
+    immediate: bool,
+    /// The last batch ended with the decision to send one.
+    due: bool,
+    deadline: Option<Timestamp>,
+    /// Number of the packet after which an ACK frame may elicit an acknowledgment.
+    elicit_after: u64,
+}
+
+impl Received {
+    /// `max_ack_delay` is ours, as the transport parameter told the peer.
+    #[must_use]
+    pub fn new(space: SpaceId, max_ack_delay: Duration) -> Self {
+        Self {
+            ranges: RangeSet::new(),
+            window: PnWindow::new(),
+            floor: 0,
+            largest: None,
+            largest_at: Timestamp::ZERO,
+            largest_eliciting: None,
+            ecn: EcnCounts::default(),
+            policy: AckPolicy::new(space, max_ack_delay),
+            pending: 0,
+            immediate: false,
+            due: false,
+            deadline: None,
+            elicit_after: ELICIT_AFTER_PACKETS,
+        }
+    }
+
+    /// The packet was processed before, or might have been (RFC 9000 section 12.3). To be asked before its frames
+    /// are read and only for packets that were authenticated.
+    #[must_use]
+    pub fn is_duplicate(&self, pn: u64) -> bool {
+        match self.window.check(pn) {
+            Seen::Fresh => false,
+            Seen::Duplicate => true,
+            Seen::Below => pn < self.floor || self.ranges.contains(pn),
+        }
+    }
+
+    /// Records an authenticated packet; false for a duplicate, which must not be processed and counts for nothing.
+    pub fn on_packet(&mut self, pn: u64, ack_eliciting: bool, ecn: Ecn, now: Timestamp) -> bool {
+        if self.is_duplicate(pn) {
+            return false;
+        }
+        self.window.insert(pn);
+        self.ranges.insert(pn..pn.saturating_add(1));
+        while self.ranges.len() > MAX_RANGES {
+            if let Some(oldest) = self.ranges.pop_min() {
+                self.floor = self.floor.max(oldest.end);
+            }
+        }
+        match ecn {
+            Ecn::NotEct => {}
+            Ecn::Ect0 => self.ecn.ect0 += 1,
+            Ecn::Ect1 => self.ecn.ect1 += 1,
+            Ecn::Ce => self.ecn.ce += 1,
+        }
+        if ack_eliciting {
+            self.on_eliciting(pn, ecn, now);
+        }
+        if self.largest.is_none_or(|largest| pn > largest) {
+            self.largest = Some(pn);
+            self.largest_at = now;
+        }
+        true
+    }
+
+    fn on_eliciting(&mut self, pn: u64, ecn: Ecn, now: Timestamp) {
+        // RFC 9000 section 13.2.1: below an ack-eliciting packet already received, or above it with a gap between.
+        let in_order = match self.largest_eliciting {
+            Some(largest) if pn < largest => false,
+            Some(largest) => self.ranges.range_at(pn).is_some_and(|r| r.start <= largest.saturating_add(1)),
+            None => true,
+        };
+        self.largest_eliciting = Some(self.largest_eliciting.map_or(pn, |largest| largest.max(pn)));
+        self.immediate |= ecn == Ecn::Ce || (self.policy.immediate_on_reordering && !in_order);
+        self.pending = self.pending.saturating_add(1);
+        if self.deadline.is_none() {
+            self.deadline = Some(now + self.policy.max_ack_delay);
+        }
+    }
+
+    /// The batch of received datagrams is over: decides whether an ACK is due now.
+    pub fn on_batch_end(&mut self, now: Timestamp) {
+        self.due |= self.pending > 0
+            && (self.immediate
+                || self.pending >= self.policy.eliciting_threshold
+                || self.deadline.is_some_and(|deadline| deadline <= now));
+    }
+
+    /// The delayed-ACK timer may have fired: makes the ACK due if so.
+    pub fn on_deadline(&mut self, now: Timestamp) {
+        self.on_batch_end(now);
+    }
+
+    /// An ACK frame should be sent even if nothing else is.
+    #[must_use]
+    pub const fn ack_due(&self) -> bool {
+        self.due
+    }
+
+    /// When a delayed ACK becomes due; `None` when nothing waits or it is due already.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        if self.due { None } else { self.deadline }
+    }
+
+    /// Ack-eliciting packets wait for an ACK: bundle one with whatever is sent next (RFC 9000 section 13.2.1).
+    #[must_use]
+    pub const fn has_pending(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// The peer asked for an ACK at once (IMMEDIATE_ACK).
+    pub fn request_immediate(&mut self) {
+        self.immediate = true;
+    }
+
+    /// The peer (or the transport parameters) changed the policy.
+    pub fn set_policy(&mut self, policy: AckPolicy) {
+        self.policy = policy;
+    }
+
+    #[must_use]
+    pub const fn policy(&self) -> AckPolicy {
+        self.policy
+    }
+
+    /// Largest number received.
+    #[must_use]
+    pub const fn largest(&self) -> Option<u64> {
+        self.largest
+    }
+
+    /// Ranges to report, largest first.
+    pub fn ranges_desc(&self) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+        self.ranges.iter_desc().map(|r| r.start..=r.end.saturating_sub(1))
+    }
+
+    /// Ranges remembered.
+    #[must_use]
+    pub fn range_count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// What goes into ACK Delay, unscaled (RFC 9000 section 13.2.5).
+    #[must_use]
+    pub const fn ack_delay(&self, now: Timestamp) -> Duration {
+        now.since(self.largest_at)
+    }
+
+    /// Counts for an ACK frame of type 0x03, `None` while no mark was ever seen (RFC 9000 section 13.4.1).
+    #[must_use]
+    pub fn ecn_counts(&self) -> Option<EcnCounts> {
+        (self.ecn != EcnCounts::default()).then_some(self.ecn)
+    }
+
+    /// An ACK frame with all ranges left in packet `carrier`.
+    pub fn on_ack_sent(&mut self, _carrier: u64) {
+        self.pending = 0;
+        self.immediate = false;
+        self.due = false;
+        self.deadline = None;
+    }
+
+    /// RFC 9000 section 13.2.4: the peer keeps sending, nothing of ours elicits an ACK, and ranges pile up. True at
+    /// most once per so many packets: then packet `carrier` should hold a PING besides its ACK frame.
+    pub fn should_elicit(&mut self, carrier: u64) -> bool {
+        if carrier < self.elicit_after || self.ranges.len() < ELICIT_MIN_RANGES {
+            return false;
+        }
+        self.elicit_after = carrier.saturating_add(ELICIT_AFTER_PACKETS);
+        true
+    }
+
+    /// The peer acknowledged a packet with an ACK frame whose Largest Acknowledged was `largest`: everything up to
+    /// it is known there (RFC 9000 section 13.2.4).
+    pub fn on_ack_of_ack(&mut self, largest: u64) {
+        let Some(newest) = self.largest else { return };
+        let bound = largest.saturating_add(1).min(newest);
+        // What the window no longer tells apart must count as received from now on.
+        self.floor = self.floor.max(bound);
+        self.ranges.remove_below(bound);
+    }
+}

@@ -1,0 +1,165 @@
+//! The loss detection timer (RFC 9002 sections 6.1.2 and 6.2, appendix A.8 and A.9).
+use super::{PathLookup, Recovery, SentSink};
+use crate::base::time::nanos;
+use crate::base::{SpaceId, Timestamp};
+use core::time::Duration;
+
+/// Doublings of the PTO after which it stays: the idle timeout ends the connection long before.
+const MAX_BACKOFF: u32 = 20;
+/// Quiet time after which spare memory goes back (the budget of an idle connection).
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What the connection knows and the timer needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PtoContext {
+    pub handshake_confirmed: bool,
+    /// The peer is known to have validated our address (always true at a server).
+    pub peer_completed_validation: bool,
+    pub has_handshake_keys: bool,
+    /// The server may not send until more bytes arrive (RFC 9000 section 8.1).
+    pub amplification_blocked: bool,
+    /// The peer's max_ack_delay.
+    pub max_ack_delay: Duration,
+}
+
+impl Default for PtoContext {
+    fn default() -> Self {
+        Self {
+            handshake_confirmed: false,
+            peer_completed_validation: false,
+            has_handshake_keys: false,
+            amplification_blocked: false,
+            max_ack_delay: Duration::from_millis(25),
+        }
+    }
+}
+
+/// What the armed timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Timer {
+    Off,
+    Loss(SpaceId, Timestamp),
+    Probe(SpaceId, Timestamp),
+    /// Nothing in flight at an unvalidated client.
+    Deadlock(SpaceId, Timestamp),
+    /// Nothing in flight at all: spare memory can go.
+    Quiet(Timestamp),
+}
+
+/// What the connection must do after [`Recovery::on_deadline`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeoutAction {
+    /// Packets were declared lost; their frames are back with their owners.
+    Lost,
+    /// Send `packets` ack-eliciting packets in `space`, congestion window or not (RFC 9002 section 7.5).
+    Probe {
+        space: SpaceId,
+        packets: u8,
+    },
+    Nothing,
+}
+
+impl Recovery {
+    /// When [`Self::on_deadline`] wants to be called.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        match self.timer {
+            Timer::Off => None,
+            Timer::Loss(_, at) | Timer::Probe(_, at) | Timer::Deadlock(_, at) | Timer::Quiet(at) => Some(at),
+        }
+    }
+
+    /// Sets the timer anew: after every batch received or sent, and when the context changed.
+    pub fn rearm(&mut self, now: Timestamp, context: PtoContext, paths: &mut impl PathLookup) {
+        self.context = context;
+        self.timer = self.next_timer(now, paths);
+    }
+
+    fn next_timer(&mut self, now: Timestamp, paths: &mut impl PathLookup) -> Timer {
+        if let Some((at, space)) = self.spaces.iter().filter_map(|s| Some((s.loss_time?, s.id))).min() {
+            return Timer::Loss(space, at);
+        }
+        if self.context.amplification_blocked {
+            return Timer::Off;
+        }
+        let mut best: Option<(Timestamp, SpaceId)> = None;
+        for space in self.spaces.iter().filter(|s| s.eliciting > 0) {
+            // RFC 9002 section 6.2.1: MUST NOT be set for Application Data until the handshake is confirmed.
+            let delay = match space.id {
+                SpaceId::Data if !self.context.handshake_confirmed => continue,
+                SpaceId::Data => self.context.max_ack_delay,
+                SpaceId::Initial | SpaceId::Handshake => Duration::ZERO,
+            };
+            let at = space.last_eliciting_at + self.backed_off(pto(space.last_eliciting_path, delay, paths));
+            if best.is_none_or(|(earliest, _)| at < earliest) {
+                best = Some((at, space.id));
+            }
+        }
+        if let Some((at, space)) = best {
+            self.deadlock_since = None;
+            return Timer::Probe(space, at);
+        }
+        if !self.peer_completed_validation() {
+            // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
+            let since = *self.deadlock_since.get_or_insert(now);
+            let space = if self.context.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
+            return Timer::Deadlock(space, since + self.backed_off(pto(self.last_path, Duration::ZERO, paths)));
+        }
+        self.deadlock_since = None;
+        if self.spaces.iter().any(|s| s.has_spare()) { Timer::Quiet(now + QUIET) } else { Timer::Off }
+    }
+
+    fn backed_off(&self, pto: Duration) -> Duration {
+        Duration::from_nanos(nanos(pto).saturating_mul(1 << self.pto_count.min(MAX_BACKOFF)))
+    }
+
+    /// The current probe timeout of a path without backoff; the unit of many of RFC 9000's timers.
+    pub fn pto(&self, path: u8, paths: &mut impl PathLookup) -> Duration {
+        pto(path, self.context.max_ack_delay, paths)
+    }
+
+    /// The timer fired (or not yet: then nothing happens).
+    pub fn on_deadline(
+        &mut self,
+        now: Timestamp,
+        paths: &mut impl PathLookup,
+        sink: &mut impl SentSink,
+    ) -> TimeoutAction {
+        if self.deadline().is_none_or(|at| now < at) {
+            return TimeoutAction::Nothing;
+        }
+        let action = match self.timer {
+            Timer::Off => TimeoutAction::Nothing,
+            Timer::Loss(space, _) => {
+                let max_ack_delay = self.context.max_ack_delay;
+                self.space_mut(0, space).detect_losses(now, max_ack_delay, paths, sink);
+                TimeoutAction::Lost
+            }
+            Timer::Probe(space, _) => {
+                self.pto_count = self.pto_count.saturating_add(1);
+                // RFC 9002 section 6.2.4: two, against the loss of one.
+                TimeoutAction::Probe { space, packets: 2 }
+            }
+            Timer::Deadlock(space, _) => {
+                self.pto_count = self.pto_count.saturating_add(1);
+                self.deadlock_since = Some(now);
+                TimeoutAction::Probe { space, packets: 1 }
+            }
+            Timer::Quiet(_) => {
+                for space in &mut self.spaces {
+                    space.release();
+                }
+                TimeoutAction::Nothing
+            }
+        };
+        self.timer = self.next_timer(now, paths);
+        action
+    }
+}
+
+fn pto(path: u8, max_ack_delay: Duration, paths: &mut impl PathLookup) -> Duration {
+    // A path that is gone gave its packets up; the default keeps the timer alive.
+    paths
+        .recovery(path)
+        .map_or_else(|| super::Rtt::new(super::INITIAL_RTT).pto(max_ack_delay), |p| p.rtt.pto(max_ack_delay))
+}
