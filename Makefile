@@ -20,7 +20,7 @@ endif
 
 CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
-EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(filter-out examples-c/common.c,$(wildcard examples-c/*.c)))
+EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
 .PHONY: all lib examples demo test check lint bench setup install uninstall clean peers certs
 
@@ -37,6 +37,9 @@ $(OUT):
 examples: lib $(EXAMPLES)
 
 $(OUT)/%: examples-c/%.c include/whimbrel.h $(wildcard examples-c/*.h) | lib
+	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
+
+$(OUT)/wb_bench: benches/wb_bench.c include/whimbrel.h | lib
 	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
 
 # A throw-away certificate authority and a certificate for localhost.
@@ -66,7 +69,7 @@ lint:
 check: setup lint all certs peers test
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests tests/interop
 
-bench: all certs
+bench: all certs $(OUT)/wb_bench
 	cd benches/peers && $(CARGO) build --release --locked
 	$(PYTHON) benches/run.py $(OUT)
 
