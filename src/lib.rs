@@ -22,5 +22,6 @@ pub mod congestion;
 pub mod crypto;
 pub mod ffi;
 pub mod qlog;
+pub mod qpack;
 pub mod recovery;
 pub mod wire;

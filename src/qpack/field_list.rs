@@ -133,10 +133,6 @@ impl FieldList {
     }
 
     /// For the decoder: bytes of a line under construction go straight to the buffer.
-    pub(super) fn open_line(&mut self) -> (usize, &mut Vec<u8>) {
-        (self.bytes.len(), &mut self.bytes)
-    }
-
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }

@@ -116,3 +116,106 @@ const TABLE: [Entry; LEN] = [
     (b"x-frame-options", b"deny"),
     (b"x-frame-options", b"sameorigin"),
 ];
+
+/// Where a field line is in the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Match {
+    /// Name and value.
+    Full(u8),
+    /// The name only.
+    Name(u8),
+}
+
+/// The entry at `index`.
+#[must_use]
+pub fn get(index: u64) -> Option<Entry> {
+    ENTRIES.get(usize::try_from(index).ok()?).copied()
+}
+
+/// The best entry for a field line.
+#[must_use]
+pub fn find(name: &[u8], value: &[u8]) -> Option<Match> {
+    let mut slot = hash(name);
+    loop {
+        let first = *INDEX.slots.get(slot)?;
+        let (n, v) = ENTRIES.get(usize::from(first))?;
+        if *n != name {
+            slot = (slot + 1) % SLOTS;
+            continue;
+        }
+        if *v == value {
+            return Some(Match::Full(first));
+        }
+        let mut at = *INDEX.next.get(usize::from(first))?;
+        while let Some((_, v)) = ENTRIES.get(usize::from(at)) {
+            if *v == value {
+                return Some(Match::Full(at));
+            }
+            at = *INDEX.next.get(usize::from(at))?;
+        }
+        return Some(Match::Name(first));
+    }
+}
+
+const SLOTS: usize = 256;
+const NONE: u8 = u8::MAX;
+
+struct Index {
+    /// First entry of a name, by hash with linear probing; `NONE` ends a probe.
+    slots: [u8; SLOTS],
+    /// Next entry of the same name.
+    next: [u8; LEN],
+}
+
+static INDEX: Index = index();
+
+/// Length and four characters tell almost all names of the table apart.
+const fn hash(name: &[u8]) -> usize {
+    let len = name.len();
+    if len < 2 {
+        return 0;
+    }
+    let (a, b, c, d) = (name[1], name[len / 2], name[len - 1], name[len - 2]);
+    let mut h = (len as u32).wrapping_mul(0x9e37_79b1);
+    h = (h ^ a as u32).wrapping_mul(0x85eb_ca6b);
+    h = (h ^ b as u32).wrapping_mul(0xc2b2_ae35);
+    h = (h ^ ((c as u32) << 8 | d as u32)).wrapping_mul(0x27d4_eb2f);
+    (h >> 24) as usize
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+const fn index() -> Index {
+    let mut made = Index { slots: [NONE; SLOTS], next: [NONE; LEN] };
+    let mut i = 0;
+    while i < LEN {
+        let name = TABLE[i].0;
+        let mut slot = hash(name);
+        while made.slots[slot] != NONE && !same(TABLE[made.slots[slot] as usize].0, name) {
+            slot = (slot + 1) % SLOTS;
+        }
+        if made.slots[slot] == NONE {
+            made.slots[slot] = i as u8;
+        } else {
+            let mut at = made.slots[slot] as usize;
+            while made.next[at] != NONE {
+                at = made.next[at] as usize;
+            }
+            made.next[at] = i as u8;
+        }
+        i += 1;
+    }
+    made
+}
