@@ -19,9 +19,12 @@
 pub mod base;
 pub mod collections;
 pub mod congestion;
+pub mod connection;
 pub mod crypto;
+pub mod endpoint;
 pub mod ffi;
 pub mod qlog;
 pub mod qpack;
 pub mod recovery;
+pub mod streams;
 pub mod wire;

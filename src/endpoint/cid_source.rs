@@ -1,0 +1,61 @@
+//! Connection IDs that find their own way: the first byte names the shard, so that the kernel, or another shard,
+//! can route without a table (RFC 9000 section 5.1). The rest is random; the reset token is a keyed hash of the
+//! ID, so that it outlives a restart (section 10.3.2).
+use crate::base::cid::MAX_CID_LEN;
+use crate::base::{ConnectionId, ResetToken, Rng};
+use crate::crypto::TokenKey;
+
+/// Shortest non-empty connection ID we issue: the shard byte and 3 random bytes.
+pub const MIN_CID_LEN: usize = 4;
+
+/// Source of an endpoint's connection IDs.
+#[derive(Clone, Copy, Debug)]
+pub struct CidSource {
+    shard: u8,
+    len: usize,
+}
+
+impl CidSource {
+    /// `len` is 0 or clamped to 4..=20.
+    #[must_use]
+    pub fn new(shard: u8, len: usize) -> Self {
+        let len = if len == 0 { 0 } else { len.clamp(MIN_CID_LEN, MAX_CID_LEN) };
+        Self { shard, len }
+    }
+
+    /// Length of every ID from this source.
+    #[must_use]
+    pub const fn cid_len(&self) -> usize {
+        self.len
+    }
+
+    /// A fresh ID.
+    pub fn next(&self, rng: &mut dyn Rng) -> ConnectionId {
+        let mut bytes = [0; MAX_CID_LEN];
+        let out = bytes.get_mut(..self.len).unwrap_or(&mut []);
+        rng.fill(out);
+        if let Some(first) = out.first_mut() {
+            *first = self.shard;
+        }
+        ConnectionId::new(out).unwrap_or(ConnectionId::EMPTY)
+    }
+
+    /// A fresh ID and its stateless reset token.
+    pub fn next_with_token(&self, rng: &mut dyn Rng, key: &TokenKey) -> (ConnectionId, ResetToken) {
+        let cid = self.next(rng);
+        (cid, key.reset_token(&cid))
+    }
+
+    /// The shard that a connection ID of our length names.
+    #[must_use]
+    pub fn shard_of(&self, cid: &[u8]) -> Option<u8> {
+        if self.len != 0 && cid.len() == self.len { cid.first().copied() } else { None }
+    }
+}
+
+/// A client's first Destination Connection ID: unpredictable, at least 8 bytes (RFC 9000 section 7.2).
+pub fn random_initial_dcid(rng: &mut dyn Rng) -> ConnectionId {
+    let mut bytes = [0; 8];
+    rng.fill(&mut bytes);
+    ConnectionId::new(&bytes).unwrap_or(ConnectionId::EMPTY)
+}
