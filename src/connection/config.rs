@@ -6,6 +6,9 @@ use core::time::Duration;
 
 use crate::base::codes;
 use crate::congestion::Algorithm;
+use crate::paths::MtuConfig;
+use crate::recovery::RecoveryConfig;
+use crate::streams::StreamsConfig;
 
 /// Flow-control windows (RFC 9000 section 4). Windows start small and grow with use up to their ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,36 @@ impl Default for ConnectionConfig {
             random_spin: true,
             key_events: false,
             secret_events: false,
+        }
+    }
+}
+
+impl ConnectionConfig {
+    pub(super) fn recovery(&self) -> RecoveryConfig {
+        RecoveryConfig {
+            algorithm: self.congestion,
+            max_datagram: self.initial_mtu.max(1200),
+            ecn: self.ecn,
+            ..RecoveryConfig::default()
+        }
+    }
+
+    pub(super) fn mtu(&self) -> MtuConfig {
+        MtuConfig { initial: self.initial_mtu.max(1200), ceiling: self.mtu_ceiling, ..MtuConfig::default() }
+    }
+
+    pub(super) fn streams(&self) -> StreamsConfig {
+        StreamsConfig {
+            stream_window_bidi_local: self.flow.stream_window,
+            stream_window_bidi_remote: self.flow.stream_window,
+            stream_window_uni: self.flow.stream_window,
+            stream_window_max: self.flow.stream_window_max,
+            connection_window: self.flow.connection_window,
+            connection_window_max: self.flow.connection_window_max,
+            max_streams_bidi: self.max_streams_bidi,
+            max_streams_uni: self.max_streams_uni,
+            send_buffer: self.flow.send_buffer,
+            ..StreamsConfig::default()
         }
     }
 }

@@ -3,21 +3,59 @@
 //! Sans-IO: datagrams, time and randomness come in as arguments, datagrams and events go out.
 //! The owner's loop is: `receive` every datagram of a batch, `poll_event` until empty,
 //! `transmit` until `None`, arm a timer with `deadline`, call `on_deadline` when it fires.
-//! Invariant: only authenticated input changes the state; peer errors end in `close`, never in a panic.
+//! Invariant: only authenticated input changes the state; peer errors end in a close, never in a panic.
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{ConnectionId, Dir, Ecn, FourTuple, ResetToken, Rng, Side, StreamId, Timestamp, TransportError};
-use crate::collections::Chunk;
-use crate::crypto::{ClientTls, ServerTls, TlsSetupError};
-use crate::streams::{DatagramError, OpenError, ReadError, ReadOk, StreamsConfig, WriteError};
+use crate::base::{
+    ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError,
+};
+use crate::crypto::{ClientTls, ServerTls, Session, TlsSetupError, initial_keys};
+use crate::paths::{LocalCids, PathTable, PeerCids};
+use crate::recovery::{FrameToken, Received, Recovery};
+use crate::streams::{Datagrams, Streams};
 
+mod acks;
+mod bulk;
+mod close;
 pub mod config;
+mod control_frames;
+mod crypto_stream;
+mod dispatch;
 pub mod events;
+mod handshake;
+mod idle;
+mod life;
+mod migration;
+mod packet;
+mod parameters;
+mod receive;
+mod spaces;
 pub mod stats;
+mod timers;
+mod transmit;
+mod verbs;
+mod version;
+mod zero_rtt;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{ConnectionConfig, FlowConfig};
 pub use events::{CloseReason, EarlyData, EndpointEvent, Event};
+pub use migration::{MigrateError, PathInfo};
 pub use stats::Stats;
+pub use transmit::Transmit;
+
+use close::Closing;
+use control_frames::Control;
+use crypto_stream::CryptoStream;
+use handshake::Handshake;
+use idle::Idle;
+use life::Life;
+use parameters::{OwnIds, Peer};
+use spaces::{DataSpace, EarlySpace};
+use timers::{Timer, Timers};
 
 /// Connection IDs that a client starts with.
 #[derive(Clone, Copy, Debug)]
@@ -47,44 +85,75 @@ pub struct AcceptParams {
     pub reset_token: ResetToken,
 }
 
-/// One call's worth of datagrams for one path: `len` bytes of equal segments (the last may be shorter).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    pub tuple: FourTuple,
-    pub ecn: Ecn,
-    pub len: usize,
-    /// Segment size when there is more than one datagram.
-    pub segment: Option<usize>,
-}
-
-/// A path as the application sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    pub path: u8,
-    pub tuple: FourTuple,
-    pub active: bool,
-    pub validated: bool,
-    pub mtu: u16,
-    pub rtt: core::time::Duration,
-}
-
-/// Why a migration cannot start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrateError {
-    /// Only clients migrate, only after the handshake is confirmed (RFC 9000 section 9).
-    NotNow,
-    /// The peer sent `disable_active_migration`.
-    Forbidden,
-    /// The peer gave no unused connection ID (RFC 9000 section 9.5).
-    NoConnectionId,
-    TooManyPaths,
-}
-
 /// One connection.
-pub struct Connection {}
+pub struct Connection {
+    cfg: Arc<ConnectionConfig>,
+    rng: Box<dyn Rng>,
+    tls: Option<Box<Session>>,
+    hs: Option<Box<Handshake>>,
+    closing: Option<Box<Closing>>,
+    close_reason: Option<Box<CloseReason>>,
+    data: DataSpace,
+    recovery: Recovery,
+    paths: PathTable,
+    local_cids: LocalCids,
+    peer_cids: PeerCids,
+    streams: Streams,
+    datagrams: Datagrams,
+    control: Control,
+    peer: Peer,
+    timers: Timers,
+    idle: Idle,
+    life: Life,
+    stats: Stats,
+    events: VecDeque<Event>,
+    endpoint_events: VecDeque<EndpointEvent>,
+    /// Scratch list of the packet under construction.
+    tokens: Vec<FrameToken>,
+    /// Source Connection ID of our long headers.
+    scid: ConnectionId,
+    /// Destination of the newest packet: tells a rebinding from a migration (RFC 9000 section 9.5).
+    peer_sends_to: ConnectionId,
+    /// Client: becomes active once it is validated.
+    migrating_to: Option<u8>,
+    last_migration: Option<FourTuple>,
+    /// Paths that the application has heard of.
+    told_paths: Vec<u8>,
+    /// Sequence number whose reset token the endpoint knows.
+    announced_token: Option<u64>,
+    grease_bits: u64,
+    version: u32,
+    side: Side,
+    early: EarlyData,
+    spin: bool,
+    /// Timers and acknowledgement decisions wait for the end of the batch.
+    dirty: bool,
+    amplification_blocked: bool,
+    datagram_arrived: bool,
+    new_tokens: u8,
+}
+
+/// What both roles start with.
+struct Start {
+    side: Side,
+    version: u32,
+    tuple: FourTuple,
+    address_validated: bool,
+    /// Sequence number 0 of our connection IDs.
+    scid: ConnectionId,
+    /// Where our first packets go.
+    dcid: ConnectionId,
+    /// What the Initial keys come from.
+    key_cid: ConnectionId,
+    odcid: ConnectionId,
+    retry_scid: Option<ConnectionId>,
+    peer_scid: Option<ConnectionId>,
+    token: Vec<u8>,
+}
 
 impl Connection {
     /// A client's connection; the first `transmit` carries the ClientHello.
+    #[expect(clippy::too_many_arguments, reason = "each is a different kind of thing, all needed once")]
     pub fn connect(
         cfg: Arc<ConnectionConfig>,
         tls: &Arc<ClientTls>,
@@ -93,9 +162,31 @@ impl Connection {
         cids: InitialCids,
         token: Vec<u8>,
         now: Timestamp,
-        rng: Box<dyn Rng>,
+        mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
-        todo!()
+        let version = cfg.versions.first().copied().unwrap_or(crate::base::codes::VERSION_1);
+        let ids = OwnIds { scid: cids.local, odcid: None, retry_scid: None, reset_token: None };
+        let own = parameters::own(&cfg, Side::Client, version, &ids, rng.as_mut());
+        let session = Session::client(tls, version, server_name, own)?;
+        let start = Start {
+            side: Side::Client,
+            version,
+            tuple,
+            address_validated: true,
+            scid: cids.local,
+            dcid: cids.remote,
+            key_cid: cids.remote,
+            odcid: cids.remote,
+            retry_scid: None,
+            peer_scid: None,
+            token,
+        };
+        let mut conn = Self::new(cfg, session, start, now, rng);
+        if let Some(remembered) = conn.tls.as_ref().and_then(|t| t.remembered_parameters()) {
+            conn.remember_parameters(&remembered);
+        }
+        conn.start_tls(now).map_err(|e| TlsSetupError(e.to_string()))?;
+        Ok(conn)
     }
 
     /// A server's connection; give it the Initial datagram with `receive`.
@@ -104,231 +195,178 @@ impl Connection {
         tls: &Arc<ServerTls>,
         params: AcceptParams,
         now: Timestamp,
-        rng: Box<dyn Rng>,
+        mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
-        todo!()
+        let ids = OwnIds {
+            scid: params.local_cid,
+            odcid: Some(params.odcid),
+            retry_scid: params.retry_scid,
+            reset_token: (!params.local_cid.is_empty()).then_some(params.reset_token),
+        };
+        let own = parameters::own(&cfg, Side::Server, params.version, &ids, rng.as_mut());
+        let session = Session::server(tls, params.version, own)?;
+        let start = Start {
+            side: Side::Server,
+            version: params.version,
+            tuple: params.tuple,
+            address_validated: params.address_validated,
+            scid: params.local_cid,
+            dcid: params.client_scid,
+            key_cid: params.initial_dcid,
+            odcid: params.odcid,
+            retry_scid: params.retry_scid,
+            peer_scid: Some(params.client_scid),
+            token: Vec::new(),
+        };
+        Ok(Self::new(cfg, session, start, now, rng))
+    }
+
+    fn new(cfg: Arc<ConnectionConfig>, session: Session, s: Start, now: Timestamp, mut rng: Box<dyn Rng>) -> Self {
+        let received = |space| Received::new(space, cfg.max_ack_delay);
+        let keys = initial_keys(s.version, &s.key_cid, s.side);
+        let hs = Handshake {
+            initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
+            handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
+            zero_rtt: None,
+            odcid: s.odcid,
+            initial_dcid: s.key_cid,
+            retry_scid: s.retry_scid,
+            peer_scid: s.peer_scid,
+            token: s.token,
+            heard_peer: false,
+            remembered: None,
+            buffered: Vec::new(),
+            replay: false,
+            new_parameters: None,
+            handshake_data_told: false,
+        };
+        let data = DataSpace { keys: None, received: received(SpaceId::Data), crypto: CryptoStream::default() };
+        let peer_cids = PeerCids::new(s.dcid, cfg.active_cid_limit);
+        let validated = s.address_validated || s.side.is_client();
+        let mut paths = PathTable::new(s.side, s.tuple, validated, &cfg.recovery(), &cfg.mtu(), now);
+        paths.active_mut().cid = peer_cids.initial();
+        let seed = rng.next_u64();
+        let bits = rng.next_u64();
+        let mut conn = Self {
+            streams: Streams::new(s.side, &cfg.streams()),
+            datagrams: Datagrams::new(cfg.max_datagram_frame, cfg.datagram_queue),
+            recovery: Recovery::new(s.side, seed),
+            tls: Some(Box::new(session)),
+            hs: Some(Box::new(hs)),
+            closing: None,
+            close_reason: None,
+            data,
+            paths,
+            local_cids: LocalCids::new(s.scid),
+            peer_cids,
+            control: Control::default(),
+            peer: Peer::default(),
+            timers: Timers::new(),
+            idle: Idle::default(),
+            life: Life::new(),
+            stats: Stats::default(),
+            events: VecDeque::new(),
+            endpoint_events: VecDeque::new(),
+            tokens: Vec::new(),
+            scid: s.scid,
+            peer_sends_to: s.scid,
+            migrating_to: None,
+            last_migration: None,
+            told_paths: Vec::new(),
+            announced_token: None,
+            grease_bits: bits,
+            version: s.version,
+            side: s.side,
+            early: EarlyData::None,
+            spin: cfg.random_spin && bits & (1 << 40) != 0,
+            dirty: true,
+            amplification_blocked: false,
+            datagram_arrived: false,
+            new_tokens: 0,
+            rng,
+            cfg,
+        };
+        if !conn.cfg.handshake_timeout.is_zero() {
+            conn.timers.set(Timer::Handshake, Some(now + conn.cfg.handshake_timeout));
+        }
+        conn.idle.on_received();
+        conn.settle(now);
+        conn
     }
 
     /// Takes one whole UDP payload. Never fails: bad packets are dropped, peer errors close the connection.
     pub fn receive(&mut self, tuple: &FourTuple, ecn: Ecn, datagram: &mut [u8], now: Timestamp) {
-        todo!()
+        self.receive_datagram(tuple, ecn, datagram, now);
     }
 
     /// Writes up to `max_segments` datagrams of one path into `out`; `None`: nothing to send now.
+    /// `out` should hold at least 1500 bytes, better 64 KiB.
     pub fn transmit(&mut self, now: Timestamp, out: &mut [u8], max_segments: usize) -> Option<Transmit> {
-        todo!()
+        self.transmit_next(now, out, max_segments.max(1))
     }
 
     /// When `on_deadline` wants to be called; ask after `transmit` said `None`.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        todo!()
+        self.timers.next()
     }
 
+    /// Time has come.
     pub fn on_deadline(&mut self, now: Timestamp) {
-        todo!()
+        self.on_timers(now);
     }
 
+    /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.life.is_open() {
+            if let Some(event) = self.streams.poll_event() {
+                return Some(Event::Stream(event));
+            }
+            if core::mem::take(&mut self.datagram_arrived) {
+                return Some(Event::DatagramReceived);
+            }
+        }
+        let (tag, state) = self.datagrams.poll_state()?;
+        Some(Event::DatagramState { tag, state })
     }
 
+    /// The next event for the endpoint.
     pub fn poll_endpoint_event(&mut self) -> Option<EndpointEvent> {
-        todo!()
+        self.endpoint_events.pop_front()
     }
 
-    /// Fresh connection IDs asked for by `EndpointEvent::NeedCids`.
-    pub fn on_new_cids(&mut self, cids: Vec<(ConnectionId, ResetToken)>) {
-        todo!()
+    /// The probe timeout of the active path, without backoff (RFC 9002 section 6.2.1).
+    fn pto(&self) -> core::time::Duration {
+        let delay = if self.life.is_confirmed() { self.peer.max_ack_delay } else { core::time::Duration::ZERO };
+        self.paths.active().recovery.rtt.pto(delay)
     }
 
-    /// Server: sends NEW_TOKEN (RFC 9000 section 8.1.3); answer to `EndpointEvent::NeedToken`.
-    pub fn send_new_token(&mut self, token: Vec<u8>) {
-        todo!()
+    /// 1-RTT keys changed.
+    fn on_keys_updated(&mut self, by_peer: bool, phase: u64) {
+        self.stats.key_updates = self.stats.key_updates.saturating_add(1);
+        if self.cfg.key_events {
+            self.events.push_back(Event::KeyUpdated { by_peer, phase });
+        }
+        self.dirty = true;
     }
 
-    pub fn open(&mut self, dir: Dir) -> Result<StreamId, OpenError> {
-        todo!()
-    }
-
-    pub fn accept_stream(&mut self, dir: Dir) -> Option<StreamId> {
-        todo!()
-    }
-
-    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        todo!()
-    }
-
-    pub fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> {
-        todo!()
-    }
-
-    pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
-        todo!()
-    }
-
-    pub fn reset(&mut self, id: StreamId, code: u64) -> Result<(), WriteError> {
-        todo!()
-    }
-
-    pub fn stop(&mut self, id: StreamId, code: u64) -> Result<(), ReadError> {
-        todo!()
-    }
-
-    pub fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<ReadOk, ReadError> {
-        todo!()
-    }
-
-    pub fn read_chunk(&mut self, id: StreamId, max: usize) -> Result<(Chunk, bool), ReadError> {
-        todo!()
-    }
-
-    pub fn set_priority(&mut self, id: StreamId, urgency: u8, incremental: bool) {
-        todo!()
-    }
-
-    pub fn datagram_send(&mut self, data: Chunk, tag: u64) -> Result<(), DatagramError> {
-        todo!()
-    }
-
-    pub fn datagram_recv(&mut self) -> Option<Vec<u8>> {
-        todo!()
-    }
-
-    /// Largest payload that `datagram_send` takes now; `None`: the peer takes no datagrams.
-    #[must_use]
-    pub fn datagram_max_len(&self) -> Option<usize> {
-        todo!()
-    }
-
-    /// Ends the connection with an application error code (0x1d).
-    pub fn close(&mut self, code: u64, reason: &[u8], now: Timestamp) {
-        todo!()
-    }
-
-    /// Ends the connection with a transport error (0x1c).
-    pub fn close_transport(&mut self, error: TransportError, now: Timestamp) {
-        todo!()
-    }
-
-    /// Sends a PING soon.
-    pub fn ping(&mut self) {
-        todo!()
-    }
-
-    /// Starts a key update (RFC 9001 section 6.1); `false`: not allowed now.
-    pub fn key_update(&mut self, now: Timestamp) -> bool {
-        todo!()
-    }
-
-    /// Client: moves to another local address; sends there once the path is validated.
-    pub fn migrate(&mut self, new: FourTuple, now: Timestamp) -> Result<(), MigrateError> {
-        todo!()
-    }
-
-    /// Client: tests a path without moving to it (RFC 9000 section 9.1).
-    pub fn probe_path(&mut self, new: FourTuple, now: Timestamp) -> Result<(), MigrateError> {
-        todo!()
-    }
-
-    /// The socket below us was replaced without our asking (same paths, new local address).
-    pub fn on_local_address_changed(&mut self, new: FourTuple, now: Timestamp) {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn side(&self) -> Side {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        todo!()
-    }
-
-    /// Neither established nor closing.
-    #[must_use]
-    pub fn is_handshaking(&self) -> bool {
-        todo!()
-    }
-
-    /// The TLS handshake is complete and the connection is not closing.
-    #[must_use]
-    pub fn is_established(&self) -> bool {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn is_confirmed(&self) -> bool {
-        todo!()
-    }
-
-    /// Closing, draining or drained.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn close_reason(&self) -> Option<&CloseReason> {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn alpn(&self) -> Option<&[u8]> {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn server_name(&self) -> Option<&str> {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn early_data(&self) -> EarlyData {
-        todo!()
-    }
-
-    /// Keying material of the TLS exporter (RFC 8446 section 7.5).
-    #[must_use]
-    pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> bool {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn paths(&self) -> Vec<PathInfo> {
-        todo!()
-    }
-
-    /// The path in use.
-    #[must_use]
-    pub fn path(&self) -> FourTuple {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn local_cid(&self) -> ConnectionId {
-        todo!()
-    }
-
-    /// The owner should call `transmit` soon.
-    #[must_use]
-    pub fn wants_transmit(&self) -> bool {
-        todo!()
-    }
-}
+    /// RFC 9001 section 6.6: updates keys in time; `true` when no packet may be sealed any more.
+    fn out_of_keys(&mut self, now: Timestamp) -> bool {
+        let confirmed = self.life.is_confirmed();
+        let Some(keys) = self.data.keys.as_mut() else { return false };
+        if confirmed && keys.wants_update() && keys.initiate_update(now) {
+            let generation = keys.generation();
+            self.on_keys_updated(false, generation);
+            return false;
+        }
+        if !keys.exhausted() {
+            return false;
+        }
+        let error = TransportError::new(crate::base::codes::transport::AEAD_LIMIT_REACHED, "key is used up");
+        // Nothing can be sealed for the peer: it finds out by its idle timeout or a stateless reset.
+        self.end(CloseReason::Transport(error), life::Phase::Draining, now);
+        true
+    }}

@@ -1,0 +1,195 @@
+//! The end of a connection (RFC 9000 section 10.2): closing, draining, and CONNECTION_CLOSE at every level
+//! that the peer may be able to read.
+use super::events::{CloseReason, EndpointEvent, Event};
+use super::life::Phase;
+use super::timers::Timer;
+use super::transmit::Transmit;
+use super::Connection;
+use crate::base::{Ecn, Level, SpaceId, Timestamp, TransportError, codes::transport};
+use crate::wire::{Frame, Writer};
+
+/// RFC 9000 section 10.2: closing and draining last three PTOs.
+const CLOSE_PTOS: u32 = 3;
+/// Longest reason phrase sent; all three levels must fit into one datagram.
+const MAX_REASON: usize = 200;
+/// Answers in the closing state stop growing rarer here.
+const MAX_ANSWER_INTERVAL: u32 = 1 << 16;
+
+/// What our CONNECTION_CLOSE says and when it is said again.
+pub(super) struct Closing {
+    code: u64,
+    /// `None`: an application's close.
+    frame_type: Option<u64>,
+    reason: Box<[u8]>,
+    /// A CONNECTION_CLOSE is to be sent now.
+    pending: bool,
+    /// RFC 9000 section 10.2.1: answer every packet at first, then ever fewer.
+    packets: u32,
+    interval: u32,
+}
+
+impl Connection {
+    /// An error of the transport, found by us.
+    pub(super) fn fail(&mut self, error: TransportError, now: Timestamp) {
+        if !self.life.is_open() {
+            return;
+        }
+        self.closing = Some(Box::new(Closing {
+            code: error.code,
+            frame_type: Some(error.frame_type),
+            reason: error.reason.as_bytes().into(),
+            pending: true,
+            packets: 0,
+            interval: 1,
+        }));
+        self.end(CloseReason::Transport(error), Phase::Closing, now);
+    }
+
+    /// The application's close.
+    pub(super) fn close_by_application(&mut self, code: u64, reason: &[u8], now: Timestamp) {
+        if !self.life.is_open() {
+            return;
+        }
+        let reason = reason.get(..reason.len().min(MAX_REASON)).unwrap_or(&[]);
+        self.closing = Some(Box::new(Closing {
+            code,
+            frame_type: None,
+            reason: reason.into(),
+            pending: true,
+            packets: 0,
+            interval: 1,
+        }));
+        self.end(CloseReason::Local { code }, Phase::Closing, now);
+    }
+
+    /// CONNECTION_CLOSE of the peer.
+    pub(super) fn on_peer_close(&mut self, code: u64, frame_type: Option<u64>, reason: &[u8], now: Timestamp) {
+        let reason = CloseReason::Peer {
+            code,
+            app: frame_type.is_none(),
+            frame_type: frame_type.unwrap_or(0),
+            reason: reason.into(),
+        };
+        // RFC 9000 section 10.2.2: one CONNECTION_CLOSE may be sent before draining; we send none.
+        self.end(reason, Phase::Draining, now);
+    }
+
+    /// Leaves the open state. `to` is Closing, Draining or Drained.
+    pub(super) fn end(&mut self, reason: CloseReason, to: Phase, now: Timestamp) {
+        let was_open = self.life.is_open();
+        if !self.life.advance(to) {
+            return;
+        }
+        if was_open {
+            self.events.push_back(Event::Closed(reason.clone()));
+            self.close_reason = Some(Box::new(reason));
+        }
+        let period = self.pto().saturating_mul(CLOSE_PTOS);
+        let already = self.timers.get(Timer::Close);
+        self.timers.clear_all();
+        match to {
+            Phase::Drained => self.drained(),
+            _ if already != Timestamp::NEVER => self.timers.set(Timer::Close, Some(already)),
+            _ => self.timers.set(Timer::Close, Some(now + period)),
+        }
+        if to >= Phase::Draining {
+            self.closing = None;
+        }
+        self.dirty = false;
+    }
+
+    /// The peer closed too, after us.
+    pub(super) fn drain(&mut self, now: Timestamp) {
+        self.end(CloseReason::IdleTimeout, Phase::Draining, now);
+    }
+
+    /// The period is over.
+    pub(super) fn drained(&mut self) {
+        self.life.advance(Phase::Drained);
+        self.closing = None;
+        self.hs = None;
+        self.timers.clear_all();
+        self.events.push_back(Event::Drained);
+        self.endpoint_events.push_back(EndpointEvent::Drained);
+    }
+
+    /// A packet came after our CONNECTION_CLOSE.
+    pub(super) fn answer_while_closing(&mut self) {
+        let Some(closing) = self.closing.as_mut() else { return };
+        closing.packets = closing.packets.saturating_add(1);
+        if closing.packets >= closing.interval {
+            closing.packets = 0;
+            closing.interval = closing.interval.saturating_mul(2).min(MAX_ANSWER_INTERVAL);
+            closing.pending = true;
+        }
+    }
+
+    pub(super) fn wants_close(&self) -> bool {
+        self.closing.as_ref().is_some_and(|c| c.pending)
+    }
+
+    /// One datagram with CONNECTION_CLOSE at every level that makes sense.
+    pub(super) fn transmit_close(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
+        if !self.wants_close() {
+            return None;
+        }
+        let path = self.paths.active_index();
+        let segment = usize::from(self.paths.active().mtu()).min(out.len());
+        // RFC 9000 section 8.1 holds here as well.
+        if self.paths.sendable(path) < segment as u64 {
+            return None;
+        }
+        let closing = self.closing.take()?;
+        let out = out.get_mut(..segment)?;
+        let mut len = 0usize;
+        let mut padded = false;
+        for level in [Level::Initial, Level::Handshake, Level::OneRtt] {
+            if !self.close_wanted_at(level) {
+                continue;
+            }
+            let Some(room) = out.get_mut(len..) else { break };
+            padded |= level == Level::Initial && self.side.is_client();
+            let last = !self.close_wanted_after(level);
+            let pad = padded && last;
+            let written = self.build_plain(level, path, room, pad, now, |w| write_close(w, level, &closing));
+            len = len.saturating_add(written);
+        }
+        self.closing = Some(closing);
+        if let Some(closing) = self.closing.as_mut() {
+            closing.pending = false;
+        }
+        if len == 0 {
+            return None;
+        }
+        Some(self.sent_datagrams(path, len, None, Ecn::NotEct))
+    }
+
+    /// RFC 9000 section 10.2.3: 1-RTT only once the peer surely has the keys, else every level we have.
+    fn close_wanted_at(&self, level: Level) -> bool {
+        let confirmed = self.life.is_confirmed();
+        match level {
+            Level::OneRtt => {
+                self.has_keys(SpaceId::Data) && (confirmed || self.life.is_complete() || self.side.is_server())
+            }
+            _ => !confirmed && self.has_keys(level.space()),
+        }
+    }
+
+    fn close_wanted_after(&self, level: Level) -> bool {
+        [Level::Handshake, Level::OneRtt].iter().any(|l| *l > level && self.close_wanted_at(*l))
+    }
+}
+
+/// CONNECTION_CLOSE as `level` may carry it.
+fn write_close(w: &mut Writer<'_>, level: Level, closing: &Closing) {
+    let app = closing.frame_type.is_none();
+    let frame = if app && level != Level::OneRtt {
+        // RFC 9000 section 10.2.3: an application's code and reason would be seen by anyone here.
+        Frame::ConnectionClose { code: transport::APPLICATION_ERROR, frame_type: Some(0), reason: &[] }
+    } else {
+        let room = w.remaining().saturating_sub(32);
+        let reason = closing.reason.get(..closing.reason.len().min(room).min(MAX_REASON)).unwrap_or(&[]);
+        Frame::ConnectionClose { code: closing.code, frame_type: closing.frame_type, reason }
+    };
+    let _ = frame.write(w);
+}

@@ -1,0 +1,182 @@
+//! The CRYPTO stream of one encryption level, both directions (RFC 9000 sections 7.5 and 19.6).
+//!
+//! Sending keeps the bytes until they are acknowledged and knows which ranges wait for a packet.
+//! Receiving puts frames in order within a bound. No flow control: the bounds here stand in for it.
+//! Invariant: bytes are handed out in order, each exactly once.
+use std::collections::VecDeque;
+
+use crate::base::{TransportError, codes::transport};
+use crate::collections::RangeSet;
+
+/// Bytes beyond the read position that may wait (RFC 9000 section 7.5 asks for 4096 at least);
+/// a long certificate chain fits, an attacker's gaps do not.
+const RECEIVE_LIMIT: u64 = 64 * 1024;
+
+/// Separate pieces that may wait: bounds the cost of one-byte CRYPTO frames with gaps.
+const PIECES_LIMIT: usize = 128;
+
+/// Sending half.
+#[derive(Default)]
+pub(super) struct CryptoSend {
+    /// Bytes from `base` on.
+    bytes: VecDeque<u8>,
+    base: u64,
+    /// Acknowledged ranges above `base`.
+    acked: RangeSet,
+    /// Ranges to be written into packets.
+    pending: RangeSet,
+}
+
+impl CryptoSend {
+    fn end(&self) -> u64 {
+        self.base.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// More handshake bytes from TLS.
+    pub(super) fn push(&mut self, data: &[u8]) {
+        let start = self.end();
+        self.bytes.extend(data);
+        if !data.is_empty() {
+            self.pending.insert(start..self.end());
+        }
+    }
+
+    pub(super) fn wants_to_send(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The next piece to send, at most `room` bytes, copied into `out`; its offset and length.
+    pub(super) fn take(&mut self, room: usize, out: &mut Vec<u8>) -> Option<u64> {
+        let range = self.pending.iter().next()?;
+        let start = range.start.max(self.base);
+        let end = range.end.min(start.saturating_add(room as u64));
+        if end <= start {
+            self.pending.remove(range.start..range.end.min(self.base));
+            return None;
+        }
+        let skip = usize::try_from(start - self.base).unwrap_or(usize::MAX);
+        let count = usize::try_from(end - start).unwrap_or(0);
+        out.clear();
+        out.extend(self.bytes.iter().skip(skip).take(count));
+        self.pending.remove(range.start..end);
+        Some(start)
+    }
+
+    pub(super) fn on_acked(&mut self, offset: u64, len: u64) {
+        let end = offset.saturating_add(len).min(self.end());
+        let start = offset.max(self.base);
+        if start >= end {
+            return;
+        }
+        self.acked.insert(start..end);
+        self.pending.remove(start..end);
+        while let Some(first) = self.acked.iter().next() {
+            if first.start > self.base {
+                break;
+            }
+            let count = usize::try_from(first.end.saturating_sub(self.base)).unwrap_or(0).min(self.bytes.len());
+            self.bytes.drain(..count);
+            self.base = self.base.max(first.end);
+            self.acked.remove(first);
+        }
+        if self.bytes.is_empty() {
+            self.bytes = VecDeque::new();
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, offset: u64, len: u64) {
+        let end = offset.saturating_add(len).min(self.end());
+        let start = offset.max(self.base);
+        if start >= end {
+            return;
+        }
+        self.pending.insert(start..end);
+        for done in self.acked.iter() {
+            self.pending.remove(done);
+        }
+    }
+}
+
+/// Receiving half.
+#[derive(Default)]
+pub(super) struct CryptoReceive {
+    /// Everything below was handed to TLS.
+    next: u64,
+    /// Waiting pieces, sorted, not overlapping.
+    pieces: VecDeque<(u64, Box<[u8]>)>,
+}
+
+impl CryptoReceive {
+    /// One past the highest byte that was received.
+    pub(super) fn highest(&self) -> u64 {
+        self.pieces.back().map_or(self.next, |(at, piece)| at.saturating_add(piece.len() as u64))
+    }
+
+    /// Takes a frame. Returns what can go to TLS at once from this frame; waiting pieces follow with `pop`.
+    pub(super) fn on_frame<'a>(&mut self, offset: u64, data: &'a [u8]) -> Result<&'a [u8], TransportError> {
+        let end = offset.saturating_add(data.len() as u64);
+        if end.saturating_sub(self.next) > RECEIVE_LIMIT && end > self.next {
+            return Err(TransportError::new(transport::CRYPTO_BUFFER_EXCEEDED, "too much CRYPTO data ahead"));
+        }
+        if end <= self.next {
+            return Ok(&[]);
+        }
+        if offset <= self.next {
+            let skip = usize::try_from(self.next - offset).unwrap_or(usize::MAX);
+            let fresh = data.get(skip..).unwrap_or(&[]);
+            self.next = end;
+            return Ok(fresh);
+        }
+        self.keep(offset, data)?;
+        Ok(&[])
+    }
+
+    /// A waiting piece that has become next in line.
+    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let (at, piece) = self.pieces.front()?;
+            if *at > self.next {
+                return None;
+            }
+            let skip = usize::try_from(self.next - at).unwrap_or(usize::MAX);
+            let fresh = piece.get(skip..).unwrap_or(&[]).to_vec();
+            self.pieces.pop_front();
+            if !fresh.is_empty() {
+                self.next = self.next.saturating_add(fresh.len() as u64);
+                return Some(fresh);
+            }
+        }
+    }
+
+    fn keep(&mut self, offset: u64, data: &[u8]) -> Result<(), TransportError> {
+        let mut at = offset;
+        let end = offset.saturating_add(data.len() as u64);
+        let mut index = self.pieces.partition_point(|(start, piece)| start.saturating_add(piece.len() as u64) <= at);
+        while at < end {
+            let (gap_end, resume) = match self.pieces.get(index) {
+                Some((start, piece)) if *start < end => (*start, start.saturating_add(piece.len() as u64)),
+                _ => (end, end),
+            };
+            if at < gap_end {
+                let from = usize::try_from(at - offset).unwrap_or(usize::MAX);
+                let to = usize::try_from(gap_end - offset).unwrap_or(0);
+                let Some(bytes) = data.get(from..to) else { break };
+                if self.pieces.len() >= PIECES_LIMIT {
+                    return Err(TransportError::new(transport::CRYPTO_BUFFER_EXCEEDED, "too many CRYPTO pieces"));
+                }
+                self.pieces.insert(index, (at, bytes.into()));
+                index += 1;
+            }
+            index += 1;
+            at = resume.max(gap_end);
+        }
+        Ok(())
+    }
+}
+
+/// Both halves.
+#[derive(Default)]
+pub(super) struct CryptoStream {
+    pub(super) send: CryptoSend,
+    pub(super) receive: CryptoReceive,
+}

@@ -1,0 +1,301 @@
+//! The TLS handshake inside a connection (RFC 9001 section 4): CRYPTO bytes in and out, keys as they
+//! appear and go, completion and confirmation.
+//!
+//! TLS speaks only through `TlsEvents`; what it says is collected and then applied, so that no
+//! callback ever sees a half-changed connection. Invariant: bytes reach TLS in order, at the level it reads.
+use super::crypto_stream::CryptoStream;
+use super::events::{EarlyData, EndpointEvent, Event};
+use super::life::Phase;
+use super::spaces::EarlySpace;
+use super::timers::Timer;
+use super::Connection;
+use crate::base::{ConnectionId, Ecn, FourTuple, Level, SpaceId, Timestamp, TransportError, codes::transport};
+use crate::crypto::{Cipher, DirectionKeys, InstalledKeys, Session, TlsEvents};
+use crate::wire::TransportParameters;
+
+/// Datagrams kept until their keys appear (RFC 9001 section 5.7): an initial window of 1-RTT or 0-RTT packets.
+const BUFFERED_PACKETS: usize = 16;
+/// Bytes of the same: a server must not be made to hold much for an address it has not validated.
+const BUFFERED_BYTES: usize = 24 * 1024;
+
+/// A packet that came before its keys.
+pub(super) struct Buffered {
+    pub(super) tuple: FourTuple,
+    pub(super) ecn: Ecn,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// State that is dropped when the handshake is confirmed.
+pub(super) struct Handshake {
+    pub(super) initial: EarlySpace,
+    pub(super) handshake: EarlySpace,
+    /// Client: to seal. Server: to open.
+    pub(super) zero_rtt: Option<DirectionKeys>,
+    /// Destination of the client's first Initial.
+    pub(super) odcid: ConnectionId,
+    /// Server: destination of the Initial that was accepted; Initial and 0-RTT packets may still carry it.
+    pub(super) initial_dcid: ConnectionId,
+    /// Server: source of our Retry. Client: source of the Retry that was accepted.
+    pub(super) retry_scid: Option<ConnectionId>,
+    /// Source of the peer's first Initial (RFC 9000 section 7.2).
+    pub(super) peer_scid: Option<ConnectionId>,
+    /// Client: token for our Initial packets.
+    pub(super) token: Vec<u8>,
+    /// Something authentic came from the peer: Version Negotiation and Retry are too late.
+    pub(super) heard_peer: bool,
+    /// Client: parameters of the session that is being resumed.
+    pub(super) remembered: Option<TransportParameters>,
+    pub(super) buffered: Vec<Buffered>,
+    /// New keys came: look at `buffered` again.
+    pub(super) replay: bool,
+    pub(super) handshake_data_told: bool,
+}
+
+impl Handshake {
+    /// Keeps a packet for later, within bounds.
+    pub(super) fn buffer(&mut self, tuple: &FourTuple, ecn: Ecn, bytes: &[u8]) -> bool {
+        let held: usize = self.buffered.iter().map(|b| b.bytes.len()).sum();
+        if self.buffered.len() >= BUFFERED_PACKETS || held.saturating_add(bytes.len()) > BUFFERED_BYTES {
+            return false;
+        }
+        self.buffered.push(Buffered { tuple: *tuple, ecn, bytes: bytes.to_vec() });
+        true
+    }
+}
+
+/// What TLS said during one call.
+#[derive(Default)]
+pub(super) struct TlsOutput {
+    sends: Vec<(Level, Vec<u8>)>,
+    keys: Vec<(InstalledKeys, Cipher)>,
+    parameters: Option<Vec<u8>>,
+    secrets: Vec<(Box<str>, Box<[u8]>)>,
+    done: bool,
+}
+
+impl TlsEvents for TlsOutput {
+    fn send(&mut self, level: Level, bytes: &[u8]) {
+        self.sends.push((level, bytes.to_vec()));
+    }
+
+    fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher) {
+        self.keys.push((keys, cipher));
+    }
+
+    fn notify_extensions(&mut self, peer_parameters: &[u8]) {
+        self.parameters = Some(peer_parameters.to_vec());
+    }
+
+    fn done(&mut self) {
+        self.done = true;
+    }
+
+    fn secret(&mut self, label: &str, secret: &[u8]) {
+        self.secrets.push((label.into(), secret.into()));
+    }
+}
+
+impl Connection {
+    /// Level at which TLS takes bytes now.
+    fn tls_read_level(&self) -> Level {
+        if self.life.is_complete() {
+            Level::OneRtt
+        } else if self.hs.as_ref().is_some_and(|h| h.handshake.keys.is_some() || h.handshake.discarded) {
+            Level::Handshake
+        } else {
+            Level::Initial
+        }
+    }
+
+    /// A CRYPTO frame.
+    pub(super) fn on_crypto(
+        &mut self,
+        level: Level,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Result<(), TransportError> {
+        let reading = self.tls_read_level();
+        let Some(stream) = self.crypto_stream(level.space()) else { return Ok(()) };
+        // RFC 9001 section 4.1.3: nothing new at a level that TLS has left.
+        if level < reading && offset.saturating_add(data.len() as u64) > stream.receive.highest() {
+            return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "CRYPTO data at a level that is over"));
+        }
+        let fresh = stream.receive.on_frame(offset, data)?;
+        if !fresh.is_empty() {
+            self.feed_tls(level, fresh, now)?;
+        }
+        while let Some(piece) = self.crypto_stream(level.space()).and_then(|s| s.receive.pop()) {
+            self.feed_tls(level, &piece, now)?;
+        }
+        Ok(())
+    }
+
+    fn feed_tls(&mut self, level: Level, bytes: &[u8], now: Timestamp) -> Result<(), TransportError> {
+        self.with_tls(now, |tls, out| tls.receive(level, bytes, out))
+    }
+
+    /// Client: the ClientHello.
+    pub(super) fn start_tls(&mut self, now: Timestamp) -> Result<(), TransportError> {
+        self.with_tls(now, |tls, out| tls.start(out))
+    }
+
+    fn with_tls(
+        &mut self,
+        now: Timestamp,
+        f: impl FnOnce(&mut Session, &mut TlsOutput) -> Result<(), TransportError>,
+    ) -> Result<(), TransportError> {
+        let Some(tls) = self.tls.as_mut() else {
+            // Only a server lets go of TLS, and a client has nothing to say after its Finished (RFC 8446
+            // section 4.6 with RFC 9001 sections 4.4 and 6): the alert is unexpected_message.
+            return Err(TransportError::new(transport::CRYPTO_ERROR + 10, "unexpected TLS message"));
+        };
+        let mut out = TlsOutput::default();
+        let result = f(tls, &mut out);
+        if self.cfg.secret_events {
+            for (label, secret) in out.secrets.drain(..) {
+                self.events.push_back(Event::Secret { label, secret });
+            }
+        }
+        result?;
+        self.apply_tls_output(out, now)
+    }
+
+    fn apply_tls_output(&mut self, out: TlsOutput, now: Timestamp) -> Result<(), TransportError> {
+        for (level, bytes) in out.sends {
+            if let Some(stream) = self.crypto_stream(level.space()) {
+                stream.send.push(&bytes);
+            }
+        }
+        if let Some(parameters) = out.parameters {
+            self.on_peer_parameters(&parameters)?;
+        }
+        for (keys, cipher) in out.keys {
+            self.install_keys(keys, cipher);
+        }
+        let known = self.tls.as_ref().is_some_and(|t| t.alpn().is_some()) || out.done;
+        if let Some(hs) = self.hs.as_mut().filter(|h| known && !h.handshake_data_told) {
+            hs.handshake_data_told = true;
+            self.events.push_back(Event::HandshakeData);
+        }
+        if out.done {
+            self.on_handshake_complete(now)?;
+        }
+        Ok(())
+    }
+
+    fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher) {
+        let Some(hs) = self.hs.as_mut() else { return };
+        let level = match keys {
+            InstalledKeys::ZeroRtt(keys) => {
+                hs.zero_rtt = Some(keys);
+                if self.side.is_client() {
+                    self.early = EarlyData::Pending;
+                } else {
+                    self.early = EarlyData::Accepted;
+                }
+                Level::ZeroRtt
+            }
+            InstalledKeys::Handshake(keys) => {
+                hs.handshake.keys = Some(keys);
+                Level::Handshake
+            }
+            InstalledKeys::OneRtt(keys) => {
+                self.data.keys = Some(keys);
+                if self.side.is_client() {
+                    // RFC 9001 section 4.9.3: a client drops 0-RTT keys when it has 1-RTT keys.
+                    hs.zero_rtt = None;
+                }
+                Level::OneRtt
+            }
+        };
+        hs.replay = true;
+        if self.cfg.key_events {
+            self.events.push_back(Event::KeysInstalled { level, cipher });
+        }
+    }
+
+    /// TLS is complete (RFC 9001 section 4.1.1).
+    fn on_handshake_complete(&mut self, now: Timestamp) -> Result<(), TransportError> {
+        if !self.life.advance(Phase::Complete) {
+            return Ok(());
+        }
+        if !self.peer.known {
+            return Err(TransportError::new(transport::CRYPTO_ERROR + 109, "no transport parameters"));
+        }
+        self.settle_early_data(now)?;
+        self.timers.set(Timer::Handshake, None);
+        let resumed = self.tls.as_ref().is_some_and(|t| t.resumed());
+        let zero_rtt_accepted = match self.early {
+            EarlyData::None => None,
+            EarlyData::Accepted => Some(true),
+            EarlyData::Pending | EarlyData::Rejected => Some(false),
+        };
+        if let Some(hs) = self.hs.as_mut() {
+            hs.replay = true;
+        }
+        self.events.push_back(Event::Connected { zero_rtt_accepted, resumed });
+        self.want_cids();
+        if self.side.is_server() {
+            // RFC 9001 section 4.1.2: for a server, complete is confirmed.
+            self.control.handshake_done = true;
+            self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple));
+            self.on_handshake_confirmed(now);
+        }
+        Ok(())
+    }
+
+    /// HANDSHAKE_DONE (RFC 9000 section 19.20).
+    pub(super) fn on_handshake_done(&mut self, now: Timestamp) -> Result<(), TransportError> {
+        if self.side.is_server() {
+            return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "HANDSHAKE_DONE from a client"));
+        }
+        if !self.life.is_complete() {
+            return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "HANDSHAKE_DONE before the end"));
+        }
+        self.on_handshake_confirmed(now);
+        Ok(())
+    }
+
+    fn on_handshake_confirmed(&mut self, now: Timestamp) {
+        if !self.life.advance(Phase::Confirmed) {
+            return;
+        }
+        // RFC 9001 section 4.9.2.
+        self.discard_space(SpaceId::Initial);
+        self.discard_space(SpaceId::Handshake);
+        self.events.push_back(Event::HandshakeConfirmed);
+        self.paths.on_handshake_confirmed(now);
+        self.shrink_after_handshake();
+    }
+
+    /// Frees what only the handshake needed, as soon as nothing can ask for it any more.
+    pub(super) fn shrink_after_handshake(&mut self) {
+        let Some(hs) = self.hs.as_ref() else { return };
+        let late_zero_rtt = self.side.is_server() && hs.zero_rtt.is_some();
+        if !self.life.is_confirmed() || late_zero_rtt || !hs.buffered.is_empty() {
+            return;
+        }
+        self.hs = None;
+        self.events.shrink_to(8);
+    }
+
+    /// Drops the keys of a space and everything that was waiting there (RFC 9001 section 4.9).
+    pub(super) fn discard_space(&mut self, space: SpaceId) {
+        let Some(hs) = self.hs.as_mut() else { return };
+        let early = match space {
+            SpaceId::Initial => &mut hs.initial,
+            SpaceId::Handshake => &mut hs.handshake,
+            SpaceId::Data => return,
+        };
+        if early.discarded {
+            return;
+        }
+        early.keys = None;
+        early.discarded = true;
+        early.crypto = CryptoStream::default();
+        self.control.probes[space.index()] = 0;
+        self.recovery.discard_space(space, &mut self.paths);
+        self.dirty = true;
+    }
+}

@@ -1,0 +1,421 @@
+//! Paths in the life of a connection: validation, migration in both roles, MTU (RFC 9000 sections 8.2, 9 and 14,
+//! RFC 8899).
+//!
+//! Decisions are made by the paths room; here they meet connection IDs, keys, streams and events.
+use core::time::Duration;
+
+use super::events::{CloseReason, EndpointEvent, Event};
+use super::life::Phase;
+use super::packet::Finish;
+use super::receive::{Arrival, OpenedPacket};
+use super::transmit::{MIN_DATAGRAM, Transmit};
+use super::Connection;
+use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, Timestamp, TransportError};
+use crate::crypto::TAG_LEN;
+use crate::paths::{Migration, PathEvent};
+use crate::recovery::{FrameToken, SentPacket};
+use crate::wire::{Frame, Writer};
+
+/// First byte, longest packet number and tag of a 1-RTT packet, without the connection ID.
+const SHORT_OVERHEAD: usize = 1 + 4 + TAG_LEN;
+/// Lost packets of one call that are told to MTU discovery; more say nothing new.
+const LOSSES_NOTED: usize = 8;
+
+/// A path as the application sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    pub path: u8,
+    pub tuple: FourTuple,
+    pub active: bool,
+    pub validated: bool,
+    pub mtu: u16,
+    pub rtt: Duration,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+/// Why a migration cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrateError {
+    /// Only clients migrate, only after the handshake is confirmed (RFC 9000 section 9).
+    NotNow,
+    /// The peer sent `disable_active_migration`.
+    Forbidden,
+    /// The peer gave no unused connection ID (RFC 9000 section 9.5).
+    NoConnectionId,
+    TooManyPaths,
+}
+
+impl core::fmt::Display for MigrateError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NotNow => "only a client migrates, and only after the handshake is confirmed",
+            Self::Forbidden => "the peer forbids migration",
+            Self::NoConnectionId => "the peer has given no spare connection ID",
+            Self::TooManyPaths => "too many paths at a time",
+        })
+    }
+}
+
+impl std::error::Error for MigrateError {}
+
+/// What MTU discovery wants to know of acknowledged and lost packets.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MtuNews {
+    /// The probe: path, size, acknowledged.
+    pub(super) probe: Option<(u8, u16, bool)>,
+    /// Newest acknowledged packet: path, number, size.
+    acked: Option<(u8, u64, u16)>,
+    lost: [(u8, u64, u16); LOSSES_NOTED],
+    lost_len: usize,
+}
+
+impl MtuNews {
+    pub(super) fn on_acked(&mut self, pn: u64, packet: &SentPacket) {
+        if self.acked.is_none_or(|(_, newest, _)| pn > newest) {
+            self.acked = Some((packet.path, pn, packet.size));
+        }
+    }
+
+    pub(super) fn on_lost(&mut self, pn: u64, packet: &SentPacket) {
+        if let Some(slot) = self.lost.get_mut(self.lost_len) {
+            *slot = (packet.path, pn, packet.size);
+            self.lost_len += 1;
+        }
+    }
+}
+
+impl Connection {
+    /// Destination Connection ID of what is sent on a path.
+    pub(super) fn peer_cid_of(&self, path: u8) -> Option<ConnectionId> {
+        self.paths.get(path)?.cid.map(|c| c.cid)
+    }
+
+    /// The peer's choice for sequence number 0, out of its first packet or a Retry (RFC 9000 section 7.2).
+    pub(super) fn set_peer_cid(&mut self, cid: ConnectionId) {
+        self.peer_cids.set_initial(cid);
+        self.paths.active_mut().cid = self.peer_cids.initial();
+    }
+
+    /// Client: `stateless_reset_token` of the server's parameters.
+    pub(super) fn learn_initial_reset_token(&mut self, token: ResetToken) {
+        self.peer_cids.set_initial_token(token);
+        self.endpoint_events.push_back(EndpointEvent::ResetTokenLearned(self.paths.active().tuple, token));
+    }
+
+    /// Asks the endpoint for as many connection IDs as the peer wants to hold.
+    pub(super) fn want_cids(&mut self) {
+        let wanted = self.local_cids.wanted(self.peer.active_cid_limit);
+        if wanted > 0 {
+            self.endpoint_events.push_back(EndpointEvent::NeedCids(wanted));
+        }
+    }
+
+    pub(super) fn on_new_connection_id(
+        &mut self,
+        sequence: u64,
+        retire_prior_to: u64,
+        cid: ConnectionId,
+        token: ResetToken,
+    ) -> Result<(), TransportError> {
+        if self.peer_cids.on_new(sequence, retire_prior_to, cid, token)? {
+            self.paths.refresh_cids(&mut self.peer_cids);
+        } else if self.paths.active().cid.is_none() {
+            // RFC 9000 section 9.5: a path was waiting for this.
+            self.paths.refresh_cids(&mut self.peer_cids);
+        }
+        self.announce_reset_token();
+        Ok(())
+    }
+
+    /// The endpoint matches tokens of connection IDs in use against datagrams that it cannot route.
+    fn announce_reset_token(&mut self) {
+        let active = self.paths.active();
+        let Some(cid) = active.cid else { return };
+        if self.announced_token == Some(cid.sequence) {
+            return;
+        }
+        self.announced_token = Some(cid.sequence);
+        if let Some(token) = self.peer_cids.token(cid.sequence) {
+            self.endpoint_events.push_back(EndpointEvent::ResetTokenLearned(active.tuple, token));
+        }
+    }
+
+    pub(super) fn on_retire_connection_id(
+        &mut self,
+        sequence: u64,
+        packet: &OpenedPacket,
+    ) -> Result<(), TransportError> {
+        if let Some(cid) = self.local_cids.on_retire(sequence, &packet.dcid)? {
+            self.endpoint_events.push_back(EndpointEvent::RetireCid(cid));
+            self.want_cids();
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_path_response(&mut self, arrival: &Arrival, data: [u8; 8]) {
+        let event = self.paths.on_path_response(arrival.path, data, arrival.now);
+        self.on_path_event(event, arrival.now);
+    }
+
+    pub(super) fn on_path_event(&mut self, event: PathEvent, now: Timestamp) {
+        match event {
+            PathEvent::None => {}
+            PathEvent::Validated { path, tuple } => {
+                self.events.push_back(Event::PathValidated { path, tuple });
+                if self.migrating_to == Some(path) {
+                    self.migrating_to = None;
+                    if let Some(migration) = self.paths.migrate(path, now) {
+                        self.on_migration(migration, false, false, now);
+                    }
+                }
+            }
+            PathEvent::Failed { path, tuple } => {
+                if self.migrating_to == Some(path) {
+                    self.migrating_to = None;
+                }
+                self.events.push_back(Event::PathFailed { path, tuple });
+            }
+            PathEvent::Reverted { from, to, tuple } => {
+                let failed = self.last_migration.unwrap_or(tuple);
+                self.events.push_back(Event::PathFailed { path: from, tuple: failed });
+                self.events.push_back(Event::Migrated { path: to, tuple, by_peer: false, rebinding: false });
+                self.after_path_change();
+            }
+            PathEvent::NoPath { path, tuple } => {
+                self.events.push_back(Event::PathFailed { path, tuple });
+                if self.side.is_server() {
+                    // RFC 9000 section 9.3.2: no address is known to work; the connection is silently discarded.
+                    self.end(CloseReason::NoPath, Phase::Drained, now);
+                }
+            }
+        }
+        self.dirty = true;
+    }
+
+    /// A non-probing packet: where it came from may be where the peer is now (RFC 9000 section 9.3).
+    pub(super) fn on_non_probing(&mut self, arrival: &Arrival, packet: &OpenedPacket, highest: bool) {
+        if !highest {
+            return;
+        }
+        let kept = self.peer_sends_to == packet.dcid;
+        self.peer_sends_to = packet.dcid;
+        if arrival.path == self.paths.active_index() {
+            return;
+        }
+        if let Some(migration) = self.paths.on_non_probing(arrival.path, true, arrival.now) {
+            self.on_migration(migration, true, kept, arrival.now);
+        }
+    }
+
+    /// The first authentic packet of a path.
+    pub(super) fn tell_new_path(&mut self, path: u8) {
+        if path == self.paths.active_index() || self.told_paths.contains(&path) {
+            return;
+        }
+        let Some(tuple) = self.paths.get(path).map(|p| p.tuple) else { return };
+        let paths = &self.paths;
+        self.told_paths.retain(|p| paths.get(*p).is_some());
+        self.told_paths.push(path);
+        self.events.push_back(Event::PathNew { path, tuple });
+    }
+
+    fn on_migration(&mut self, migration: Migration, by_peer: bool, kept: bool, now: Timestamp) {
+        self.paths.bind_cid(&migration, kept, &mut self.peer_cids);
+        if migration.validate_new {
+            self.paths.start_validation(migration.to, self.rng.as_mut(), now);
+        }
+        if migration.validate_old {
+            self.paths.start_validation(migration.from, self.rng.as_mut(), now);
+        }
+        self.stats.migrations = self.stats.migrations.saturating_add(1);
+        self.last_migration = Some(migration.tuple);
+        self.told_paths.retain(|p| *p != migration.to);
+        self.events.push_back(Event::Migrated {
+            path: migration.to,
+            tuple: migration.tuple,
+            by_peer,
+            rebinding: migration.rebinding,
+        });
+        self.after_path_change();
+    }
+
+    /// The active path is another one, or carries other datagrams.
+    pub(super) fn after_path_change(&mut self) {
+        self.paths.refresh_cids(&mut self.peer_cids);
+        self.announce_reset_token();
+        self.update_packet_room();
+        self.dirty = true;
+    }
+
+    pub(super) fn update_packet_room(&mut self) {
+        let active = self.paths.active();
+        let cid = active.cid.map_or(0, |c| c.cid.len());
+        self.datagrams.set_packet_room(usize::from(active.mtu()).saturating_sub(SHORT_OVERHEAD + cid));
+    }
+
+    /// Client: moves to another local address; data flows there once the path is validated.
+    pub fn migrate(&mut self, new: FourTuple, now: Timestamp) -> Result<(), MigrateError> {
+        let path = self.open_path(new, now)?;
+        self.migrating_to = Some(path);
+        Ok(())
+    }
+
+    /// Client: tests a path without moving to it (RFC 9000 section 9.1).
+    pub fn probe_path(&mut self, new: FourTuple, now: Timestamp) -> Result<(), MigrateError> {
+        self.open_path(new, now).map(|_| ())
+    }
+
+    fn open_path(&mut self, new: FourTuple, now: Timestamp) -> Result<u8, MigrateError> {
+        if !self.side.is_client() || !self.is_confirmed() {
+            return Err(MigrateError::NotNow);
+        }
+        // RFC 9000 section 18.2.
+        if self.peer.disable_migration {
+            return Err(MigrateError::Forbidden);
+        }
+        self.paths.retire_freed(&mut self.peer_cids);
+        let known = self.paths.find(&new);
+        let path = self.paths.open(new, now).ok_or(MigrateError::TooManyPaths)?;
+        if self.paths.cid_for(path, &mut self.peer_cids).is_none() {
+            if known.is_none() {
+                self.paths.close(path);
+            }
+            return Err(MigrateError::NoConnectionId);
+        }
+        if known.is_none() {
+            self.told_paths.push(path);
+            self.events.push_back(Event::PathNew { path, tuple: new });
+        }
+        self.paths.start_validation(path, self.rng.as_mut(), now);
+        self.dirty = true;
+        Ok(path)
+    }
+
+    /// The socket below us was replaced or its address changed without our asking: moves at once, because the
+    /// old path is gone. Harmless on a server and before confirmation (nothing happens).
+    pub fn on_local_address_changed(&mut self, new: FourTuple, now: Timestamp) {
+        if !self.side.is_client() || !self.is_confirmed() {
+            // RFC 9000 section 9: before confirmation the new address stands in for the old one.
+            if self.side.is_client() && self.life.is_open() {
+                self.paths.active_mut().tuple = new;
+            }
+            return;
+        }
+        let Some(path) = self.paths.open(new, now) else { return };
+        if let Some(migration) = self.paths.migrate(path, now) {
+            // With no spare connection ID the old one has to do: linkable, but alive.
+            self.on_migration(migration, false, true, now);
+            self.paths.start_validation(migration.to, self.rng.as_mut(), now);
+            // The peer learns of it by the first non-probing packet.
+            self.control.ping = true;
+        }
+    }
+
+    /// All paths.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathInfo> {
+        let active = self.paths.active_index();
+        let info = |p: &crate::paths::Path| PathInfo {
+            path: p.id,
+            tuple: p.tuple,
+            active: p.id == active,
+            validated: p.is_validated(),
+            mtu: p.mtu(),
+            rtt: p.recovery.rtt.smoothed(),
+            bytes_received: p.bytes_received,
+            bytes_sent: p.bytes_sent,
+        };
+        self.paths.iter().map(info).collect()
+    }
+
+    /// The path in use.
+    #[must_use]
+    pub fn path(&self) -> FourTuple {
+        self.paths.active().tuple
+    }
+
+    /// A datagram with PATH_CHALLENGE or PATH_RESPONSE (RFC 9000 section 8.2), on whatever path needs one.
+    pub(super) fn transmit_path_frames(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
+        self.data.keys.as_ref()?;
+        let path = self.paths.wants_to_send(self.peer_cids.unused() > 0)?;
+        self.paths.cid_for(path, &mut self.peer_cids)?;
+        let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);
+        // RFC 9000 section 8.2.1: expanded to 1200 bytes unless the amplification limit forbids it.
+        let buf = out.get_mut(..MIN_DATAGRAM.min(sendable).min(out.len()))?;
+        let limit = buf.len().checked_sub(TAG_LEN)?;
+        let ecn = self.ecn_mark(path);
+        let mut w = Writer::new(buf.get_mut(..limit)?);
+        let draft = self.write_header(Level::OneRtt, path, &mut w)?;
+        while w.remaining() > 2 * 9 {
+            let Some(data) = self.paths.take_response(path) else { break };
+            let _ = Frame::PathResponse(data).write(&mut w);
+        }
+        if let Some(data) = self.paths.next_challenge(path, now) {
+            let _ = Frame::PathChallenge(data).write(&mut w);
+        }
+        let end = w.position();
+        if end == draft.payload_at {
+            return None;
+        }
+        let how = Finish { path, eliciting: true, mtu_probe: false, ect: ecn != Ecn::NotEct, fill: true };
+        let len = self.finish_packet(&draft, buf, end, &[FrameToken::Other], how, now);
+        Some(self.sent_datagrams(path, len, None, ecn))
+    }
+
+    /// A datagram larger than those that the path is known to carry (RFC 8899).
+    pub(super) fn transmit_mtu_probe(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
+        if !self.is_confirmed() {
+            return None;
+        }
+        let ceiling = out.len();
+        let active = self.paths.active_mut();
+        if !active.mtu.wants_probe(now) || !active.is_validated() || active.recovery.congestion_room() == 0 {
+            return None;
+        }
+        let size = active.mtu.next_probe(now).filter(|s| usize::from(*s) <= ceiling)?;
+        let path = self.paths.active_index();
+        let ecn = self.ecn_mark(path);
+        let buf = out.get_mut(..usize::from(size))?;
+        let limit = buf.len().checked_sub(TAG_LEN)?;
+        let mut w = Writer::new(buf.get_mut(..limit)?);
+        let draft = self.write_header(Level::OneRtt, path, &mut w)?;
+        Frame::Ping.write(&mut w).ok()?;
+        let end = w.position();
+        let how = Finish { path, eliciting: true, mtu_probe: true, ect: ecn != Ecn::NotEct, fill: true };
+        let len = self.finish_packet(&draft, buf, end, &[FrameToken::MtuProbe], how, now);
+        self.paths.active_mut().mtu.on_probe_sent(size);
+        Some(self.sent_datagrams(path, len, None, ecn))
+    }
+
+    /// Acknowledgements and losses as MTU discovery sees them.
+    pub(super) fn note_mtu_news(&mut self, news: &MtuNews, now: Timestamp) {
+        let mut changed = None;
+        if let Some((path, size, acked)) = news.probe {
+            if let Some(p) = self.paths.get_mut(path) {
+                if !acked {
+                    p.mtu.on_probe_lost(size);
+                } else if p.mtu.on_probe_acked(size) {
+                    changed = Some(path);
+                }
+            }
+        }
+        if let Some((path, pn, size)) = news.acked {
+            if let Some(p) = self.paths.get_mut(path) {
+                p.mtu.on_packet_acked(pn, size);
+            }
+        }
+        for (path, pn, size) in news.lost.iter().take(news.lost_len) {
+            if let Some(p) = self.paths.get_mut(*path) {
+                if p.mtu.on_packet_lost(*pn, *size, now) {
+                    changed = Some(*path);
+                }
+            }
+        }
+        if let Some(p) = changed.and_then(|path| self.paths.get_mut(path)) {
+            let mtu = p.mtu();
+            p.recovery.set_max_datagram(mtu);
+            self.update_packet_room();
+        }
+    }
+}

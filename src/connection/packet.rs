@@ -1,0 +1,141 @@
+//! One packet under construction: header, frames, padding, seal, and a record for recovery.
+//!
+//! The packet number is taken only when the packet is finished, so that an empty attempt leaves no trace.
+//! Invariant: what is sealed has at least four bytes of packet number and payload (RFC 9001 section 5.4.2).
+use super::Connection;
+use crate::base::{Level, Timestamp};
+use crate::crypto::TAG_LEN;
+use crate::recovery::{FrameToken, SentPacket};
+use crate::wire::header::{self, FIXED_BIT};
+use crate::wire::{LongHeader, LongMark, PacketType, Writer, packet_number};
+
+/// RFC 9001 section 5.4.2: packet number and payload together, so that a header sample exists.
+const MIN_SAMPLE: usize = 4;
+
+/// A header that was written.
+#[derive(Clone, Copy)]
+pub(super) struct Draft {
+    level: Level,
+    pn: u64,
+    pn_at: usize,
+    pn_len: usize,
+    mark: Option<LongMark>,
+    /// Where frames begin.
+    pub(super) payload_at: usize,
+}
+
+/// What recovery and the books need to know of a finished packet.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Finish {
+    pub(super) path: u8,
+    pub(super) eliciting: bool,
+    pub(super) mtu_probe: bool,
+    pub(super) ect: bool,
+    /// Pad to the end of the buffer.
+    pub(super) fill: bool,
+}
+
+impl Connection {
+    /// Writes the header of the next packet of `level` on `path`.
+    pub(super) fn write_header(&self, level: Level, path: u8, w: &mut Writer<'_>) -> Option<Draft> {
+        let space = level.space();
+        let pn = self.recovery.peek_packet_number(path, space);
+        // Two bytes unless the window needs more: a fixed length leaves nothing to move.
+        let short = packet_number::encoded_len(pn, self.recovery.largest_acked(path, space)) <= 2;
+        let pn_len = if short { 2 } else { 4 };
+        let dcid = self.peer_cid_of(path)?;
+        if level == Level::OneRtt {
+            let phase = self.data.keys.as_ref()?.phase();
+            let pn_at = header::write_short(w, &dcid, self.spin, phase, pn, pn_len).ok()?;
+            return Some(Draft { level, pn, pn_at, pn_len, mark: None, payload_at: w.position() });
+        }
+        let hs = self.hs.as_ref()?;
+        let ty = match level {
+            Level::Initial => PacketType::Initial,
+            Level::ZeroRtt => PacketType::ZeroRtt,
+            _ => PacketType::Handshake,
+        };
+        let token: &[u8] = if level == Level::Initial { &hs.token } else { &[] };
+        let long = LongHeader { ty, version: self.version, dcid: &dcid, scid: &self.scid, token };
+        let mark = header::write_long(w, &long, pn, pn_len).ok()?;
+        Some(Draft { level, pn, pn_at: mark.pn_at, pn_len, mark: Some(mark), payload_at: w.position() })
+    }
+
+    /// Pads, seals and records a packet whose frames end at `end`; its whole length.
+    pub(super) fn finish_packet(
+        &mut self,
+        draft: &Draft,
+        buf: &mut [u8],
+        end: usize,
+        tokens: &[FrameToken],
+        how: Finish,
+        now: Timestamp,
+    ) -> usize {
+        let room = buf.len().saturating_sub(TAG_LEN);
+        let least = draft.payload_at.saturating_add(MIN_SAMPLE.saturating_sub(draft.pn_len));
+        let padded = if how.fill { room } else { end.max(least).min(room) };
+        if let Some(padding) = buf.get_mut(end..padded) {
+            padding.fill(0);
+        }
+        let len = padded.saturating_add(TAG_LEN);
+        let Some(packet) = buf.get_mut(..len) else { return 0 };
+        if let Some(mark) = draft.mark {
+            header::finish_long(packet, mark, len.saturating_sub(draft.payload_at));
+        } else {
+            self.grease(packet);
+        }
+        let space = draft.level.space();
+        let pn = self.recovery.next_packet_number(how.path, space);
+        debug_assert_eq!(pn, draft.pn, "nothing takes a number between header and seal");
+        if !self.seal(draft, packet) {
+            return 0;
+        }
+        let sent = SentPacket {
+            sent_at: now,
+            size: u16::try_from(len).unwrap_or(u16::MAX),
+            path: how.path,
+            ack_eliciting: how.eliciting,
+            // RFC 9002 section 2: padding counts as well.
+            in_flight: how.eliciting || padded > end,
+            mtu_probe: how.mtu_probe,
+            ect: how.ect,
+        };
+        self.recovery.on_sent(space, pn, sent, tokens, &mut self.paths);
+        self.stats.packets_sent = self.stats.packets_sent.saturating_add(1);
+        if how.eliciting {
+            self.idle.on_sent();
+        }
+        len
+    }
+
+    fn seal(&mut self, draft: &Draft, packet: &mut [u8]) -> bool {
+        let (pn_at, pn_len, pn) = (draft.pn_at, draft.pn_len, draft.pn);
+        if draft.level == Level::OneRtt {
+            let Some(keys) = self.data.keys.as_mut() else { return false };
+            keys.protect(packet, pn_at, pn_len, pn);
+            return true;
+        }
+        let Some(hs) = self.hs.as_ref() else { return false };
+        let keys = match draft.level {
+            Level::Initial => hs.initial.keys.as_ref().map(|k| &k.local),
+            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.local),
+            _ => hs.zero_rtt.as_ref(),
+        };
+        let Some(keys) = keys else { return false };
+        keys.protect(packet, pn_at, pn_len, pn);
+        true
+    }
+
+    /// RFC 9287 section 3.1: an unpredictable QUIC bit once the peer said that it does not mind.
+    fn grease(&mut self, packet: &mut [u8]) {
+        if !(self.peer.known && self.peer.grease_quic_bit && self.cfg.grease_quic_bit) {
+            return;
+        }
+        self.grease_bits = self.grease_bits.rotate_left(1);
+        if self.grease_bits & 1 == 0 {
+            if let Some(first) = packet.first_mut() {
+                *first &= !FIXED_BIT;
+            }
+        }
+    }
+}

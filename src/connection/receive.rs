@@ -1,0 +1,340 @@
+//! From a datagram to decrypted packets (RFC 9000 sections 5.2 and 12.2, RFC 9001 sections 5.3 to 5.7).
+//!
+//! Invariant: until a packet has been opened with our keys it can only be dropped, with three exceptions that
+//! have checks of their own: Version Negotiation, Retry, stateless reset.
+use super::events::CloseReason;
+use super::life::Phase;
+use super::timers::Timer;
+use super::Connection;
+use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
+use crate::crypto::OneRttOpenError;
+use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS};
+use crate::wire::{PacketType, packet_number, stateless_reset};
+
+/// RFC 9000 section 14.1: smallest datagram that may carry an Initial packet.
+pub(super) const MIN_INITIAL_DATAGRAM: usize = 1200;
+
+/// Coalesced packets looked at per datagram: real ones have at most four; keeps tiny junk packets cheap.
+const PACKETS_PER_DATAGRAM: usize = 16;
+
+/// A parsed header without the borrow.
+#[derive(Clone, Copy)]
+struct Header {
+    ty: PacketType,
+    version: u32,
+    dcid: ConnectionId,
+    scid: ConnectionId,
+    pn_offset: usize,
+    len: usize,
+    has_token: bool,
+}
+
+/// Where a packet came from.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) path: u8,
+    pub(super) tuple: FourTuple,
+    pub(super) ecn: Ecn,
+    pub(super) datagram_len: usize,
+    pub(super) now: Timestamp,
+}
+
+/// An opened packet.
+#[derive(Clone, Copy)]
+pub(super) struct OpenedPacket {
+    pub(super) level: Level,
+    pub(super) pn: u64,
+    pub(super) dcid: ConnectionId,
+    payload_at: usize,
+    payload_len: usize,
+}
+
+/// Why a packet was not opened.
+enum NotOpened {
+    /// Keys may come later.
+    NoKeys,
+    Drop,
+    Duplicate,
+    Fatal(TransportError),
+}
+
+impl Connection {
+    pub(super) fn receive_datagram(&mut self, tuple: &FourTuple, ecn: Ecn, datagram: &mut [u8], now: Timestamp) {
+        self.stats.datagrams_received = self.stats.datagrams_received.saturating_add(1);
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(datagram.len() as u64);
+        if self.life.phase() >= Phase::Draining {
+            return;
+        }
+        let Some(path) = self.paths.on_datagram_received(tuple, datagram.len(), now) else {
+            self.count_drop();
+            return;
+        };
+        let arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), now };
+        // RFC 9000 section 10.3.1: read before anything is decrypted in place.
+        let reset = if datagram.first().is_some_and(|b| b & header::LONG_BIT == 0) {
+            stateless_reset::token_at_end(datagram)
+        } else {
+            None
+        };
+        let mut at = 0usize;
+        let mut first_dcid = None;
+        let mut opened_any = false;
+        for _ in 0..PACKETS_PER_DATAGRAM {
+            let Some(rest) = datagram.get_mut(at..).filter(|r| !r.is_empty()) else { break };
+            let Some(head) = self.parse(rest) else {
+                self.count_drop();
+                break;
+            };
+            at = at.saturating_add(head.len);
+            let Some(packet) = rest.get_mut(..head.len) else { break };
+            // RFC 9000 section 12.2: coalesced packets share their Destination Connection ID.
+            if *first_dcid.get_or_insert(head.dcid) != head.dcid {
+                self.count_drop();
+                continue;
+            }
+            opened_any |= self.receive_packet(&arrival, head, packet);
+            if self.life.phase() >= Phase::Draining {
+                return;
+            }
+        }
+        if !opened_any {
+            if reset.is_some_and(|t| self.peer_cids.is_reset_token(&t)) {
+                self.end(CloseReason::StatelessReset, Phase::Draining, now);
+                return;
+            }
+        }
+        self.replay_buffered(now);
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Option<Header> {
+        let short_len = self.scid.len();
+        let parsed = if self.cfg.grease_quic_bit {
+            header::parse_greased(bytes, short_len)
+        } else {
+            header::parse(bytes, short_len)
+        };
+        let h = parsed.ok()?;
+        Some(Header {
+            ty: h.ty,
+            version: h.version,
+            dcid: h.dcid,
+            scid: h.scid,
+            pn_offset: h.pn_offset,
+            len: h.packet_len,
+            has_token: !h.token.is_empty(),
+        })
+    }
+
+    pub(super) fn count_drop(&mut self) {
+        self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
+    }
+
+    /// Handles one packet; `true` when it was authentic.
+    fn receive_packet(&mut self, arrival: &Arrival, head: Header, packet: &mut [u8]) -> bool {
+        let Some(level) = head.ty.level() else {
+            match head.ty {
+                PacketType::Retry => self.on_retry(packet, arrival.now),
+                _ => self.on_version_negotiation(packet, arrival.now),
+            }
+            return false;
+        };
+        if !self.acceptable(&head, level, arrival) {
+            self.count_drop();
+            return false;
+        }
+        match self.open_packet(&head, level, packet, arrival.now) {
+            Ok(opened) => {
+                self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+                let end = opened.payload_at.saturating_add(opened.payload_len);
+                let payload = packet.get(opened.payload_at..end).unwrap_or(&[]);
+                self.on_authentic(arrival, &head, &opened, payload);
+                true
+            }
+            Err(NotOpened::Duplicate) => {
+                self.stats.packets_duplicate = self.stats.packets_duplicate.saturating_add(1);
+                true
+            }
+            Err(NotOpened::NoKeys) => {
+                let kept = self.hs.as_mut().is_some_and(|h| h.buffer(&arrival.tuple, arrival.ecn, packet));
+                if !kept {
+                    self.count_drop();
+                }
+                kept
+            }
+            Err(NotOpened::Drop) => {
+                self.count_drop();
+                false
+            }
+            Err(NotOpened::Fatal(error)) => {
+                self.fail(error, arrival.now);
+                true
+            }
+        }
+    }
+
+    /// Checks of the clear part of the header.
+    fn acceptable(&self, head: &Header, level: Level, arrival: &Arrival) -> bool {
+        if level != Level::OneRtt && head.version != self.version {
+            return false;
+        }
+        let Some(hs) = self.hs.as_ref() else {
+            return level == Level::OneRtt && self.local_cids.contains(&head.dcid);
+        };
+        let original = self.side.is_server()
+            && matches!(level, Level::Initial | Level::ZeroRtt)
+            && (head.dcid == hs.initial_dcid || head.dcid == hs.odcid);
+        if !original && !self.local_cids.contains(&head.dcid) {
+            return false;
+        }
+        // RFC 9000 section 7.2: the peer's Source Connection ID does not change after the first packet.
+        if level != Level::OneRtt && hs.peer_scid.is_some_and(|scid| scid != head.scid) {
+            return false;
+        }
+        match (self.side, level) {
+            // RFC 9000 section 17.2.2: a server sends no token; section 17.2.3: nor 0-RTT.
+            (Side::Client, Level::Initial) => !head.has_token,
+            (Side::Client, Level::ZeroRtt) => false,
+            // RFC 9000 section 14.1.
+            (Side::Server, Level::Initial) => arrival.datagram_len >= MIN_INITIAL_DATAGRAM,
+            _ => true,
+        }
+    }
+
+    fn open_packet(
+        &mut self,
+        head: &Header,
+        level: Level,
+        packet: &mut [u8],
+        now: Timestamp,
+    ) -> Result<OpenedPacket, NotOpened> {
+        let space = level.space();
+        let expected = self.received(0, space).and_then(|r| r.largest()).map_or(0, |l| l.saturating_add(1));
+        let unmasked = match level {
+            Level::OneRtt => {
+                // RFC 9001 section 5.7: a server reads no 1-RTT packet before the handshake is complete.
+                if !self.life.is_complete() {
+                    return Err(NotOpened::NoKeys);
+                }
+                let keys = self.data.keys.as_ref().ok_or(NotOpened::NoKeys)?;
+                keys.unmask(packet, head.pn_offset)
+            }
+            _ => self.early_keys(level)?.unmask(packet, head.pn_offset),
+        };
+        let (pn_len, truncated) = unmasked.ok_or(NotOpened::Drop)?;
+        let pn = packet_number::expand(truncated, pn_len, expected);
+        if self.received(0, space).is_none_or(|r| r.is_duplicate(pn)) {
+            return Err(NotOpened::Duplicate);
+        }
+        let payload_at = head.pn_offset.saturating_add(pn_len);
+        let payload_len = match level {
+            Level::OneRtt => self.open_one_rtt(packet, payload_at, pn, now)?,
+            _ => self.early_keys(level)?.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?,
+        };
+        // RFC 9000 sections 17.2 and 17.3.1: checked only now that the header is authenticated too.
+        let reserved = if level == Level::OneRtt { SHORT_RESERVED_BITS } else { LONG_RESERVED_BITS };
+        if packet.first().is_some_and(|b| b & reserved != 0) {
+            let error = TransportError::new(transport::PROTOCOL_VIOLATION, "reserved bits are not zero");
+            return Err(NotOpened::Fatal(error));
+        }
+        Ok(OpenedPacket { level, pn, dcid: head.dcid, payload_at, payload_len })
+    }
+
+    fn early_keys(&self, level: Level) -> Result<&crate::crypto::DirectionKeys, NotOpened> {
+        let hs = self.hs.as_ref().ok_or(NotOpened::Drop)?;
+        match level {
+            Level::Initial => hs.initial.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::Drop),
+            Level::Handshake if hs.handshake.discarded => Err(NotOpened::Drop),
+            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::NoKeys),
+            // Once TLS is complete no 0-RTT keys will come any more.
+            Level::ZeroRtt if self.life.is_complete() => hs.zero_rtt.as_ref().ok_or(NotOpened::Drop),
+            Level::ZeroRtt => hs.zero_rtt.as_ref().ok_or(NotOpened::NoKeys),
+            Level::OneRtt => Err(NotOpened::Drop),
+        }
+    }
+
+    fn open_one_rtt(
+        &mut self,
+        packet: &mut [u8],
+        payload_at: usize,
+        pn: u64,
+        now: Timestamp,
+    ) -> Result<usize, NotOpened> {
+        let pto = self.pto();
+        let keys = self.data.keys.as_mut().ok_or(NotOpened::NoKeys)?;
+        match keys.open(packet, payload_at, pn, now, pto) {
+            Ok(opened) => {
+                if opened.peer_updated {
+                    let generation = keys.generation();
+                    self.on_keys_updated(true, generation);
+                }
+                Ok(opened.len)
+            }
+            Err(OneRttOpenError::Failed) => Err(NotOpened::Drop),
+            Err(OneRttOpenError::Fatal(error)) => Err(NotOpened::Fatal(error)),
+        }
+    }
+
+    /// The packet is the peer's: everything that follows from its header alone, then its frames.
+    fn on_authentic(&mut self, arrival: &Arrival, head: &Header, opened: &OpenedPacket, payload: &[u8]) {
+        let now = arrival.now;
+        if self.hs.is_some() {
+            self.on_handshake_header(arrival, head, opened);
+        }
+        if self.life.phase() == Phase::Closing {
+            self.on_packet_while_closing(opened, payload, now);
+            return;
+        }
+        self.idle.on_received();
+        self.tell_new_path(arrival.path);
+        match self.on_payload(arrival, opened, payload) {
+            Ok(()) => {
+                if opened.level == Level::Handshake && self.side.is_server() && self.life.is_open() {
+                    // RFC 9001 section 4.9.1.
+                    self.discard_space(SpaceId::Initial);
+                }
+            }
+            Err(error) => self.fail(error, now),
+        }
+        self.dirty = true;
+    }
+
+    fn on_handshake_header(&mut self, arrival: &Arrival, head: &Header, opened: &OpenedPacket) {
+        let Some(hs) = self.hs.as_mut() else { return };
+        hs.heard_peer = true;
+        if opened.level != Level::OneRtt && hs.peer_scid.is_none() {
+            // RFC 9000 section 7.2: the client switches to the server's choice.
+            hs.peer_scid = Some(head.scid);
+            self.set_peer_cid(head.scid);
+        }
+        match (self.side, opened.level) {
+            // RFC 9000 section 8.1: only a client that saw our Initial has Handshake keys.
+            (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(arrival.path),
+            (Side::Server, Level::OneRtt) if hs.zero_rtt.is_some() => {
+                // RFC 9001 section 4.9.3: keep 0-RTT keys a little for packets that were reordered.
+                if self.timers.get(Timer::Keys) == Timestamp::NEVER {
+                    let at = arrival.now + self.pto().saturating_mul(3);
+                    self.timers.set(Timer::Keys, Some(at));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Packets that were waiting for keys.
+    fn replay_buffered(&mut self, now: Timestamp) {
+        let Some(hs) = self.hs.as_mut().filter(|h| h.replay) else { return };
+        hs.replay = false;
+        let waiting = core::mem::take(&mut hs.buffered);
+        for mut old in waiting {
+            if self.life.phase() >= Phase::Draining {
+                return;
+            }
+            let Some(path) = self.paths.find(&old.tuple) else { continue };
+            let Some(head) = self.parse(&old.bytes) else { continue };
+            let arrival =
+                Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
+            self.receive_packet(&arrival, head, &mut old.bytes);
+        }
+        self.shrink_after_handshake();
+    }
+}

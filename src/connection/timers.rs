@@ -1,0 +1,169 @@
+//! The timers of one connection: a small table and its minimum.
+use super::Connection;
+use super::events::CloseReason;
+use super::life::Phase;
+use crate::base::{SpaceId, Timestamp};
+use crate::recovery::{PtoContext, Received, TimeoutAction};
+
+/// What can fire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Timer {
+    /// RFC 9000 section 10.1.
+    Idle,
+    KeepAlive,
+    /// Our own patience with a handshake.
+    Handshake,
+    /// End of closing or draining (RFC 9000 section 10.2).
+    Close,
+    /// Loss detection or PTO (RFC 9002 section 6).
+    Loss,
+    /// A delayed acknowledgement (RFC 9000 section 13.2.1).
+    Ack,
+    /// Path validation, MTU search.
+    Path,
+    /// Old keys go (RFC 9001 sections 4.9.3 and 6.5).
+    Keys,
+    /// The pacer lets the next batch go.
+    Pacing,
+}
+
+const COUNT: usize = 9;
+
+/// When each timer fires; `NEVER` when it is not set.
+pub(super) struct Timers([Timestamp; COUNT]);
+
+impl Timers {
+    pub(super) const fn new() -> Self {
+        Self([Timestamp::NEVER; COUNT])
+    }
+
+    pub(super) fn set(&mut self, timer: Timer, at: Option<Timestamp>) {
+        if let Some(slot) = self.0.get_mut(timer as usize) {
+            *slot = at.unwrap_or(Timestamp::NEVER);
+        }
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Timestamp {
+        self.0.get(timer as usize).copied().unwrap_or(Timestamp::NEVER)
+    }
+
+    pub(super) fn clear_all(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The earliest, when any is set.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.0.iter().copied().min().filter(|t| *t != Timestamp::NEVER)
+    }
+
+    /// Takes `timer` off the table when it is due.
+    pub(super) fn fired(&mut self, timer: Timer, now: Timestamp) -> bool {
+        let due = self.get(timer) <= now;
+        if due {
+            self.set(timer, None);
+        }
+        due
+    }
+}
+
+impl Connection {
+    /// The end of a batch, received or sent: everything that is decided once and not per packet.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        if !self.dirty || !self.life.is_open() {
+            return;
+        }
+        self.dirty = false;
+        let mut ack = settle_acks(&mut self.data.received, now);
+        if let Some(hs) = self.hs.as_mut() {
+            ack = ack.min(settle_acks(&mut hs.initial.received, now)).min(settle_acks(&mut hs.handshake.received, now));
+        }
+        self.timers.set(Timer::Ack, Some(ack));
+        self.settle_idle(now);
+        self.paths.retire_freed(&mut self.peer_cids);
+        let active = self.paths.active();
+        let (rtt, validated) = (active.recovery.rtt.smoothed(), active.is_validated());
+        self.streams.on_rtt(rtt, now);
+        let context = PtoContext {
+            handshake_confirmed: self.life.is_confirmed(),
+            peer_completed_validation: self.side.is_server() || self.life.is_confirmed(),
+            has_handshake_keys: self.has_keys(SpaceId::Handshake),
+            amplification_blocked: self.amplification_blocked && !validated,
+            max_ack_delay: self.peer.max_ack_delay,
+        };
+        self.recovery.rearm(now, context, &mut self.paths);
+        self.timers.set(Timer::Loss, self.recovery.deadline());
+        self.timers.set(Timer::Path, self.paths.deadline());
+    }
+
+    pub(super) fn on_timers(&mut self, now: Timestamp) {
+        if self.timers.fired(Timer::Close, now) {
+            self.drained();
+            return;
+        }
+        if !self.life.is_open() {
+            return;
+        }
+        if self.timers.fired(Timer::Idle, now) {
+            // RFC 9000 section 10.1: silently.
+            self.end(CloseReason::IdleTimeout, Phase::Drained, now);
+            return;
+        }
+        if self.timers.fired(Timer::Handshake, now) {
+            self.end(CloseReason::HandshakeTimeout, Phase::Drained, now);
+            return;
+        }
+        if self.timers.fired(Timer::KeepAlive, now) {
+            self.control.ping = true;
+        }
+        if self.timers.fired(Timer::Keys, now) {
+            if let Some(hs) = self.hs.as_mut() {
+                hs.zero_rtt = None;
+                hs.buffered.clear();
+            }
+            self.shrink_after_handshake();
+        }
+        if self.timers.fired(Timer::Path, now) {
+            for event in self.paths.on_deadline(now, self.rng.as_mut()) {
+                self.on_path_event(event, now);
+            }
+        }
+        if self.timers.fired(Timer::Loss, now) {
+            self.on_loss_timer(now);
+        }
+        // An acknowledgement that is due and a batch that the pacer releases need nothing but a `transmit`.
+        self.timers.fired(Timer::Pacing, now);
+        self.timers.fired(Timer::Ack, now);
+        self.dirty = true;
+        self.settle(now);
+    }
+
+    fn on_loss_timer(&mut self, now: Timestamp) {
+        let action = self.with_sink(now, |recovery, paths, sink| recovery.on_deadline(now, paths, sink));
+        let TimeoutAction::Probe { space, packets } = action else { return };
+        self.stats.pto_count = self.stats.pto_count.saturating_add(1);
+        self.probe(space, packets, now);
+        // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
+        for other in [SpaceId::Initial, SpaceId::Handshake] {
+            if other != space && self.has_keys(other) && self.recovery.has_eliciting_in_flight(other) {
+                self.probe(other, 1, now);
+            }
+        }
+    }
+
+    fn probe(&mut self, space: SpaceId, packets: u8, now: Timestamp) {
+        if !self.has_keys(space) && space != SpaceId::Data {
+            return;
+        }
+        if let Some(probes) = self.control.probes.get_mut(space.index()) {
+            *probes = packets;
+        }
+        self.with_sink(now, |recovery, _, sink| recovery.for_probe(space, usize::from(packets), sink));
+    }
+}
+
+/// Decides about acknowledging after a batch; when to look again.
+fn settle_acks(received: &mut Received, now: Timestamp) -> Timestamp {
+    received.on_batch_end(now);
+    received.deadline().unwrap_or(Timestamp::NEVER)
+}

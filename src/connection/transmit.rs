@@ -1,0 +1,376 @@
+//! The batch loop (RFC 9000 sections 13 and 14): one call fills a region with equal datagrams of one path.
+//!
+//! The first packet of a batch is the slow one (acknowledgements, control frames, handshake levels, path
+//! frames); the rest go through `bulk`. Invariant: no datagram leaves beyond the amplification budget
+//! (section 8.1), none that counts in flight beyond the window except probes (RFC 9002 section 7).
+use super::life::Phase;
+use super::packet::Finish;
+use super::timers::Timer;
+use super::Connection;
+use crate::base::{Ecn, FourTuple, Level, SpaceId, Timestamp};
+use crate::crypto::TAG_LEN;
+use crate::recovery::FrameToken;
+use crate::wire::frame::write_ack;
+use crate::wire::{Frame, Writer};
+
+/// Below this a second packet in a datagram is not worth its header.
+const MIN_COALESCED: usize = 64;
+/// RFC 9000 section 13.2.4: after that many packets that only acknowledge, a PING asks to be acknowledged.
+const ACKS_BEFORE_PING: u8 = 32;
+/// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
+pub(super) const MIN_DATAGRAM: usize = 1200;
+
+/// One call's worth of datagrams for one path: `len` bytes of equal segments (the last may be shorter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    pub tuple: FourTuple,
+    pub ecn: Ecn,
+    pub len: usize,
+    /// Segment size when there is more than one datagram.
+    pub segment: Option<usize>,
+}
+
+/// What holds for a whole batch.
+#[derive(Clone, Copy)]
+pub(super) struct Batch {
+    pub(super) path: u8,
+    pub(super) now: Timestamp,
+    pub(super) ect: bool,
+    /// Bytes of window and pacer that are left.
+    pub(super) budget: u64,
+    /// Another datagram of this batch may follow: fill this one up.
+    pub(super) more: bool,
+}
+
+/// How a packet was built.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Built {
+    pub(super) len: usize,
+    pub(super) eliciting: bool,
+}
+
+/// What a packet of the head path has to satisfy.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The datagram needs its minimum size whatever is in this packet.
+    pad: bool,
+    /// No other packet follows in the datagram.
+    last: bool,
+}
+
+impl Connection {
+    pub(super) fn transmit_next(&mut self, now: Timestamp, out: &mut [u8], max_segments: usize) -> Option<Transmit> {
+        self.settle(now);
+        let sent = match self.life.phase() {
+            Phase::Closing => self.transmit_close(now, out),
+            Phase::Draining | Phase::Drained => None,
+            _ => self
+                .transmit_path_frames(now, out)
+                .or_else(|| self.transmit_mtu_probe(now, out))
+                .or_else(|| self.transmit_active(now, out, max_segments)),
+        };
+        self.settle(now);
+        sent
+    }
+
+    /// Books a batch that was built.
+    pub(super) fn sent_datagrams(&mut self, path: u8, len: usize, segment: Option<usize>, ecn: Ecn) -> Transmit {
+        let segments = segment.map_or(1, |s| len.div_ceil(s.max(1))) as u64;
+        self.stats.datagrams_sent = self.stats.datagrams_sent.saturating_add(segments);
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(len as u64);
+        self.stats.largest_batch = self.stats.largest_batch.max(segments);
+        self.paths.on_bytes_sent(path, len);
+        if self.life.is_open() {
+            self.dirty = true;
+        }
+        let tuple = self.paths.get(path).map_or_else(|| self.paths.active().tuple, |p| p.tuple);
+        Transmit { tuple, ecn, len, segment: segment.filter(|s| *s < len) }
+    }
+
+    /// Data and acknowledgements on the active path.
+    fn transmit_active(&mut self, now: Timestamp, out: &mut [u8], max_segments: usize) -> Option<Transmit> {
+        let path = self.paths.active_index();
+        let mtu = usize::from(self.paths.active().mtu());
+        let segment = mtu.min(out.len());
+        self.amplification_blocked = self.paths.sendable(path) < segment as u64;
+        if segment < MIN_DATAGRAM || self.amplification_blocked || self.out_of_keys(now) {
+            return None;
+        }
+        let allowed = self.paths.sendable(path) / segment as u64;
+        let max_segments = max_segments.min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(out.len() / segment);
+        let ecn = self.ecn_mark(path);
+        let budget = self.send_budget(path, segment.saturating_mul(max_segments), now);
+        let mut batch = Batch { path, now, ect: ecn != Ecn::NotEct, budget, more: true };
+        let mut len = 0usize;
+        let mut charged = 0u64;
+        for index in 0..max_segments {
+            let end = len.saturating_add(segment);
+            let Some(buf) = out.get_mut(len..end) else { break };
+            batch.more = index + 1 < max_segments;
+            let built = if self.hs.is_some() {
+                self.build_coalesced(&batch, buf)
+            } else if index == 0 {
+                self.build_packet(Level::OneRtt, &batch, buf, Shape { pad: false, last: true })
+            } else {
+                self.build_bulk(&batch, buf)
+            };
+            len = len.saturating_add(built.len);
+            if built.eliciting {
+                batch.budget = batch.budget.saturating_sub(built.len as u64);
+                charged = charged.saturating_add(built.len as u64);
+            }
+            // Only the last of equal segments may be shorter.
+            if built.len < segment {
+                break;
+            }
+        }
+        if len == 0 {
+            return None;
+        }
+        if charged > 0 && self.cfg.pacing {
+            if let Some(p) = self.paths.get_mut(path) {
+                p.recovery.pacer.charge(charged, now);
+            }
+        }
+        Some(self.sent_datagrams(path, len, Some(segment), ecn))
+    }
+
+    pub(super) fn ecn_mark(&self, path: u8) -> Ecn {
+        self.paths.get(path).map_or(Ecn::NotEct, |p| p.recovery.ecn.mark())
+    }
+
+    /// Bytes that window and pacer let go now.
+    fn send_budget(&mut self, path: u8, max: usize, now: Timestamp) -> u64 {
+        self.timers.set(Timer::Pacing, None);
+        if !self.wants_eliciting() {
+            return 0;
+        }
+        let pacing = self.cfg.pacing;
+        let Some(p) = self.paths.get_mut(path) else { return 0 };
+        if !pacing {
+            return p.recovery.congestion_room().min(max as u64);
+        }
+        let grant = p.recovery.send_grant(now, max as u64);
+        let at = if grant == 0 && p.recovery.congestion_room() > 0 { p.recovery.pacer.deadline() } else { None };
+        self.timers.set(Timer::Pacing, at);
+        grant
+    }
+
+    /// Anything but acknowledgements waits.
+    pub(super) fn wants_eliciting(&self) -> bool {
+        let early = self.hs.as_ref().is_some_and(|h| {
+            (h.initial.keys.is_some() && h.initial.crypto.send.wants_to_send())
+                || (h.handshake.keys.is_some() && h.handshake.crypto.send.wants_to_send())
+        });
+        early || self.wants_data()
+    }
+
+    /// Anything but acknowledgements waits for a 0-RTT or 1-RTT packet.
+    fn wants_data(&self) -> bool {
+        let zero_rtt = self.side.is_client() && self.hs.as_ref().is_some_and(|h| h.zero_rtt.is_some());
+        if !(self.data.keys.is_some() || zero_rtt) {
+            return false;
+        }
+        self.streams.wants_to_send()
+            || self.datagrams.wants_to_send()
+            || (self.data.keys.is_some() && (self.data.crypto.send.wants_to_send() || self.wants_control()))
+    }
+
+    /// The level can be written and has something to say.
+    fn level_wants(&mut self, level: Level, batch: &Batch) -> bool {
+        let space = level.space();
+        let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
+        let may_elicit = probing || batch.budget >= MIN_DATAGRAM as u64;
+        match level {
+            Level::ZeroRtt => {
+                let usable = self.side.is_client() && self.hs.as_ref().is_some_and(|h| h.zero_rtt.is_some());
+                usable && self.data.keys.is_none() && (probing || (may_elicit && self.wants_data()))
+            }
+            Level::OneRtt => {
+                self.data.keys.is_some() && (probing || self.ack_due(space) || (may_elicit && self.wants_data()))
+            }
+            Level::Initial | Level::Handshake => {
+                let crypto = self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send());
+                self.has_keys(space) && (probing || self.ack_due(space) || (may_elicit && crypto))
+            }
+        }
+    }
+
+    pub(super) fn ack_due(&mut self, space: SpaceId) -> bool {
+        let path = self.paths.active_index();
+        self.received(path, space).is_some_and(|r| r.ack_due())
+    }
+
+    /// A datagram of the handshake: every level that has something to say (RFC 9000 section 12.2).
+    fn build_coalesced(&mut self, batch: &Batch, buf: &mut [u8]) -> Built {
+        const LEVELS: [Level; 4] = [Level::Initial, Level::ZeroRtt, Level::Handshake, Level::OneRtt];
+        let wants = LEVELS.map(|level| self.level_wants(level, batch));
+        let mut total = Built::default();
+        let mut pad = false;
+        let mut wrote_handshake = false;
+        for (index, level) in LEVELS.into_iter().enumerate() {
+            let more = wants.iter().skip(index + 1).any(|w| *w);
+            if !wants.get(index).is_some_and(|w| *w) {
+                continue;
+            }
+            let Some(room) = buf.get_mut(total.len..).filter(|r| r.len() >= MIN_COALESCED) else { break };
+            // RFC 9000 section 14.1: every datagram of a client that has an Initial packet.
+            let initial = level == Level::Initial;
+            pad |= initial && self.side.is_client();
+            let built = self.build_packet(level, batch, room, Shape { pad, last: !more });
+            // The same for a server's ack-eliciting ones.
+            pad |= initial && built.eliciting;
+            wrote_handshake |= level == Level::Handshake && built.len > 0;
+            total.len = total.len.saturating_add(built.len);
+            total.eliciting |= built.eliciting;
+        }
+        if wrote_handshake && self.side.is_client() {
+            // RFC 9001 section 4.9.1.
+            self.discard_space(SpaceId::Initial);
+        }
+        total
+    }
+
+    /// One packet with everything that may be in it.
+    fn build_packet(&mut self, level: Level, batch: &Batch, buf: &mut [u8], shape: Shape) -> Built {
+        let space = level.space();
+        let limit = buf.len().saturating_sub(TAG_LEN);
+        let Some(body) = buf.get_mut(..limit) else { return Built::default() };
+        let mut w = Writer::new(body);
+        let Some(draft) = self.write_header(level, batch.path, &mut w) else { return Built::default() };
+        let mut tokens = core::mem::take(&mut self.tokens);
+        tokens.clear();
+        let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
+        let may_elicit = probing || batch.budget >= buf_len_u64(limit);
+        if level != Level::ZeroRtt {
+            self.write_ack_frame(space, may_elicit, &mut w, &mut tokens, batch);
+        }
+        let after_ack = w.position();
+        if may_elicit {
+            self.write_frames(level, &mut w, &mut tokens);
+        }
+        let mut eliciting = w.position() > after_ack;
+        let force = shape.pad && shape.last;
+        let ack_only = after_ack > draft.payload_at && !eliciting;
+        let ask = ack_only && self.control.acks_unanswered >= ACKS_BEFORE_PING;
+        if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {
+            tokens.push(FrameToken::Other);
+            eliciting = true;
+        }
+        let end = w.position();
+        if end == draft.payload_at {
+            self.tokens = tokens;
+            return Built::default();
+        }
+        if probing {
+            if let Some(n) = self.control.probes.get_mut(space.index()) {
+                *n = n.saturating_sub(1);
+            }
+        }
+        self.control.acks_unanswered = if eliciting { 0 } else { self.control.acks_unanswered.saturating_add(1) };
+        let server_initial = level == Level::Initial && eliciting;
+        let left = limit.saturating_sub(end);
+        let must_pad = (shape.pad || server_initial) && (shape.last || left < MIN_COALESCED);
+        // A packet that is as full as it gets is made a whole segment, so that the batch can go on.
+        let fill = must_pad || (eliciting && shape.last && batch.more && self.fills_up(batch, end));
+        let how = Finish { path: batch.path, eliciting, mtu_probe: false, ect: batch.ect, fill };
+        let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
+        self.tokens = tokens;
+        Built { len, eliciting }
+    }
+
+    /// More is waiting than fitted, and the next datagram may go as well.
+    pub(super) fn fills_up(&self, batch: &Batch, used: usize) -> bool {
+        let segment = u64::from(self.paths.active().mtu());
+        batch.budget >= segment.saturating_mul(2) && used > 0 && self.wants_data()
+    }
+
+    /// An ACK when one is due, or when it can ride along.
+    fn write_ack_frame(
+        &mut self,
+        space: SpaceId,
+        may_elicit: bool,
+        w: &mut Writer<'_>,
+        tokens: &mut Vec<FrameToken>,
+        batch: &Batch,
+    ) {
+        let company = may_elicit && self.wants_eliciting();
+        let exponent = if space == SpaceId::Data { u32::from(self.cfg.ack_delay_exponent.min(20)) } else { 0 };
+        let pn = self.recovery.peek_packet_number(batch.path, space);
+        let Some(received) = self.received(batch.path, space) else { return };
+        if !(received.ack_due() || (company && received.has_pending())) {
+            return;
+        }
+        let Some(largest) = received.largest() else { return };
+        let delay = u64::try_from(received.ack_delay(batch.now).as_micros()).unwrap_or(0) >> exponent;
+        let start = w.position();
+        let ecn = received.ecn_counts();
+        if write_ack(w, received.ranges_desc(), delay, ecn).is_ok() && w.position() > start {
+            received.on_ack_sent(pn);
+            tokens.push(FrameToken::Ack { largest });
+            self.stats.acks_sent = self.stats.acks_sent.saturating_add(1);
+        }
+    }
+
+    /// Ack-eliciting frames in the order in which they deserve room.
+    fn write_frames(&mut self, level: Level, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) {
+        if level != Level::ZeroRtt {
+            self.write_crypto(level.space(), w, tokens);
+        }
+        if level == Level::OneRtt {
+            self.write_control_frames(w, tokens);
+        }
+        if matches!(level, Level::OneRtt | Level::ZeroRtt) {
+            if self.streams.wants_control() {
+                self.streams.write_control(w, tokens);
+            }
+            if self.datagrams.wants_to_send() {
+                self.datagrams.write(w, tokens);
+            }
+            self.streams.write_stream_frames(w, tokens);
+        }
+    }
+
+    fn write_crypto(&mut self, space: SpaceId, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) {
+        /// Type, offset and length at their longest.
+        const OVERHEAD: usize = 1 + 8 + 4;
+        let mut piece = Vec::new();
+        while self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send()) && w.remaining() > OVERHEAD {
+            let room = w.remaining() - OVERHEAD;
+            let Some(stream) = self.crypto_stream(space) else { return };
+            let Some(offset) = stream.send.take(room, &mut piece) else { continue };
+            if (Frame::Crypto { offset, data: &piece }).write(w).is_err() {
+                stream.send.on_lost(offset, piece.len() as u64);
+                return;
+            }
+            tokens.push(FrameToken::Crypto { offset, len: u32::try_from(piece.len()).unwrap_or(u32::MAX) });
+        }
+    }
+
+    /// A packet whose only frames are those that `f` writes, not ack-eliciting: for CONNECTION_CLOSE.
+    pub(super) fn build_plain(
+        &mut self,
+        level: Level,
+        path: u8,
+        buf: &mut [u8],
+        fill: bool,
+        now: Timestamp,
+        f: impl FnOnce(&mut Writer<'_>),
+    ) -> usize {
+        let limit = buf.len().saturating_sub(TAG_LEN);
+        let Some(body) = buf.get_mut(..limit) else { return 0 };
+        let mut w = Writer::new(body);
+        let Some(draft) = self.write_header(level, path, &mut w) else { return 0 };
+        f(&mut w);
+        let end = w.position();
+        if end == draft.payload_at {
+            return 0;
+        }
+        let how = Finish { path, fill, ..Finish::default() };
+        self.finish_packet(&draft, buf, end, &[], how, now)
+    }
+}
+
+fn buf_len_u64(limit: usize) -> u64 {
+    (limit as u64).min(MIN_DATAGRAM as u64)
+}

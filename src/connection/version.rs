@@ -1,0 +1,72 @@
+//! Packets that come before anything is encrypted with negotiated keys: Version Negotiation and Retry
+//! (RFC 9000 sections 6 and 17.2.5, RFC 9001 section 5.8).
+//!
+//! Invariant: neither is looked at once an authentic packet came, nor by a server.
+use super::events::CloseReason;
+use super::life::Phase;
+use super::Connection;
+use crate::base::{SpaceId, Timestamp};
+use crate::crypto::{initial_keys, retry_tag};
+use crate::wire::{retry, version_negotiation};
+
+/// Versions passed on to the application.
+const VERSIONS_KEPT: usize = 32;
+
+impl Connection {
+    pub(super) fn on_version_negotiation(&mut self, packet: &[u8], now: Timestamp) {
+        let Ok(vn) = version_negotiation::parse(packet) else {
+            self.count_drop();
+            return;
+        };
+        let Some(hs) = self.hs.as_ref() else {
+            self.count_drop();
+            return;
+        };
+        // RFC 9000 section 6.2: only as the answer to our first packets; RFC 8999 section 6: with our IDs echoed.
+        let echoed = vn.dcid == self.scid.as_slice() && vn.scid == hs.odcid.as_slice();
+        let acceptable = self.side.is_client() && !hs.heard_peer && hs.retry_scid.is_none() && echoed;
+        if !acceptable || vn.versions().any(|v| v == self.version) {
+            self.count_drop();
+            return;
+        }
+        let versions = vn.versions().take(VERSIONS_KEPT).collect();
+        self.end(CloseReason::VersionMismatch(versions), Phase::Drained, now);
+    }
+
+    pub(super) fn on_retry(&mut self, packet: &[u8], now: Timestamp) {
+        let Ok(parsed) = retry::parse_retry(packet) else {
+            self.count_drop();
+            return;
+        };
+        let our_cid = self.scid;
+        let Some(hs) = self.hs.as_mut() else {
+            self.count_drop();
+            return;
+        };
+        // RFC 9000 section 17.2.5.2: once, before any other packet, with a token and a valid tag; section
+        // 17.2.5.1: its Source Connection ID differs from the Destination Connection ID that we chose.
+        let acceptable = self.side.is_client()
+            && !hs.heard_peer
+            && hs.retry_scid.is_none()
+            && parsed.version == self.version
+            && parsed.dcid == our_cid
+            && parsed.scid != hs.odcid
+            && !parsed.token.is_empty();
+        if !acceptable || retry_tag(self.version, &hs.odcid, parsed.without_tag) != parsed.tag {
+            self.count_drop();
+            return;
+        }
+        hs.retry_scid = Some(parsed.scid);
+        hs.token = parsed.token.to_vec();
+        hs.initial.keys = Some(initial_keys(self.version, &parsed.scid, self.side));
+        self.set_peer_cid(parsed.scid);
+        self.stats.retries = self.stats.retries.saturating_add(1);
+        // RFC 9000 section 17.2.5.3: everything again, with packet numbers that continue.
+        self.with_sink(now, |recovery, paths, sink| {
+            recovery.requeue_all(SpaceId::Initial, paths, sink);
+            recovery.requeue_all(SpaceId::Data, paths, sink);
+        });
+        self.idle.on_received();
+        self.dirty = true;
+    }
+}

@@ -1,0 +1,68 @@
+//! 0-RTT (RFC 9001 section 4.6, RFC 9000 section 7.4.1): remembered limits, acceptance, and sending
+//! everything again when the server refused.
+use super::events::EarlyData;
+use super::parameters::Peer;
+use super::Connection;
+use crate::base::{SpaceId, Timestamp, TransportError, codes::transport};
+use crate::wire::TransportParameters;
+
+impl Connection {
+    /// Client with a usable ticket: limits of last time hold until the handshake tells.
+    pub(super) fn remember_parameters(&mut self, bytes: &[u8]) {
+        let Ok(p) = TransportParameters::decode(bytes, self.side.peer()) else { return };
+        self.peer = Peer::from(&p);
+        // RFC 9000 section 7.4.1: these two are not remembered.
+        let defaults = Peer::default();
+        self.peer.ack_delay_exponent = defaults.ack_delay_exponent;
+        self.peer.max_ack_delay = defaults.max_ack_delay;
+        self.streams.set_peer_limits(&p);
+        self.apply_peer_limits();
+        if let Some(hs) = self.hs.as_mut() {
+            hs.remembered = Some(p);
+        }
+    }
+
+    /// The handshake is complete: did the server take the early data?
+    pub(super) fn settle_early_data(&mut self, now: Timestamp) -> Result<(), TransportError> {
+        if self.early != EarlyData::Pending {
+            return Ok(());
+        }
+        let accepted = self.tls.as_ref().and_then(|t| t.early_data_accepted()) == Some(true);
+        let Some(hs) = self.hs.as_mut() else { return Ok(()) };
+        let (old, new) = (hs.remembered.take(), hs.new_parameters.take());
+        if accepted {
+            self.early = EarlyData::Accepted;
+            if let (Some(old), Some(new)) = (old, new) {
+                not_reduced(&old, &new)?;
+                self.streams.confirm_peer_limits(&new)?;
+            }
+            return Ok(());
+        }
+        self.early = EarlyData::Rejected;
+        // RFC 9001 section 4.6.2: the client forgets what it sent and sends it again under 1-RTT keys.
+        self.with_sink(now, |recovery, paths, sink| recovery.requeue_all(SpaceId::Data, paths, sink));
+        self.streams.on_zero_rtt_rejected();
+        if let Some(new) = new {
+            self.streams.set_peer_limits(&new);
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9000 section 7.4.1 and RFC 9221 section 3: a server that accepts 0-RTT must not reduce these.
+fn not_reduced(old: &TransportParameters, new: &TransportParameters) -> Result<(), TransportError> {
+    let pairs = [
+        (old.active_connection_id_limit, new.active_connection_id_limit),
+        (old.initial_max_data, new.initial_max_data),
+        (old.initial_max_stream_data_bidi_local, new.initial_max_stream_data_bidi_local),
+        (old.initial_max_stream_data_bidi_remote, new.initial_max_stream_data_bidi_remote),
+        (old.initial_max_stream_data_uni, new.initial_max_stream_data_uni),
+        (old.initial_max_streams_bidi, new.initial_max_streams_bidi),
+        (old.initial_max_streams_uni, new.initial_max_streams_uni),
+        (old.max_datagram_frame_size, new.max_datagram_frame_size),
+    ];
+    if pairs.iter().any(|(old, new)| new < old) {
+        return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "limits reduced after 0-RTT was accepted"));
+    }
+    Ok(())
+}
