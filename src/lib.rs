@@ -23,6 +23,7 @@ pub mod connection;
 pub mod crypto;
 pub mod endpoint;
 pub mod ffi;
+pub mod paths;
 pub mod qlog;
 pub mod qpack;
 pub mod recovery;

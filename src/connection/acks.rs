@@ -1,9 +1,9 @@
 //! Fates of our packets: from recovery's tokens back to the rooms that own the frames (RFC 9000 section 13.3).
+use super::Connection;
 use super::control_frames::Control;
 use super::crypto_stream::CryptoStream;
 use super::handshake::Handshake;
 use super::migration::MtuNews;
-use super::Connection;
 use crate::base::{SpaceId, Timestamp};
 use crate::crypto::OneRttKeys;
 use crate::paths::{LocalCids, PathTable, PeerCids};

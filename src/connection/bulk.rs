@@ -1,9 +1,9 @@
 //! The fast path: the second and later packets of a batch, which carry only datagrams and stream data.
 //!
 //! No acknowledgement, no control frame, no coalescing: those had their chance in the head packet.
+use super::Connection;
 use super::packet::Finish;
 use super::transmit::{Batch, Built};
-use super::Connection;
 use crate::base::Level;
 use crate::crypto::TAG_LEN;
 use crate::wire::Writer;

@@ -1,10 +1,10 @@
 //! The end of a connection (RFC 9000 section 10.2): closing, draining, and CONNECTION_CLOSE at every level
 //! that the peer may be able to read.
+use super::Connection;
 use super::events::{CloseReason, EndpointEvent, Event};
 use super::life::Phase;
 use super::timers::Timer;
 use super::transmit::Transmit;
-use super::Connection;
 use crate::base::{Ecn, Level, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::wire::{Frame, Writer};
 

@@ -70,10 +70,8 @@ impl CryptoSend {
         }
         self.acked.insert(start..end);
         self.pending.remove(start..end);
-        while let Some(first) = self.acked.iter().next() {
-            if first.start > self.base {
-                break;
-            }
+        loop {
+            let Some(first) = self.acked.iter().next().filter(|r| r.start <= self.base) else { break };
             let count = usize::try_from(first.end.saturating_sub(self.base)).unwrap_or(0).min(self.bytes.len());
             self.bytes.drain(..count);
             self.base = self.base.max(first.end);

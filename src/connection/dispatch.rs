@@ -3,9 +3,9 @@
 //! Invariant: a frame is acted upon only at a level that permits it, and every error carries its frame type.
 use core::time::Duration;
 
+use super::Connection;
 use super::events::Event;
 use super::receive::{Arrival, OpenedPacket};
-use super::Connection;
 use crate::base::{Level, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::wire::frame::{self, types};
 use crate::wire::{Ack, Frame, Frames};
@@ -45,9 +45,8 @@ impl Connection {
             }
         }
         let space = packet.level.space();
-        let highest = self
-            .received(arrival.path, space)
-            .is_some_and(|r| r.largest().is_none_or(|largest| packet.pn > largest));
+        let highest =
+            self.received(arrival.path, space).is_some_and(|r| r.largest().is_none_or(|largest| packet.pn > largest));
         if let Some(received) = self.received(arrival.path, space) {
             received.on_packet(packet.pn, eliciting, arrival.ecn, arrival.now);
         }

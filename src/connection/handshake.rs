@@ -3,12 +3,12 @@
 //!
 //! TLS speaks only through `TlsEvents`; what it says is collected and then applied, so that no
 //! callback ever sees a half-changed connection. Invariant: bytes reach TLS in order, at the level it reads.
+use super::Connection;
 use super::crypto_stream::CryptoStream;
 use super::events::{EarlyData, EndpointEvent, Event};
 use super::life::Phase;
 use super::spaces::EarlySpace;
 use super::timers::Timer;
-use super::Connection;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::{Cipher, DirectionKeys, InstalledKeys, Session, TlsEvents};
 use crate::wire::TransportParameters;
@@ -48,6 +48,8 @@ pub(super) struct Handshake {
     pub(super) buffered: Vec<Buffered>,
     /// New keys came: look at `buffered` again.
     pub(super) replay: bool,
+    /// Fresh parameters of the server, to be compared with the remembered ones.
+    pub(super) new_parameters: Option<Box<TransportParameters>>,
     pub(super) handshake_data_told: bool,
 }
 

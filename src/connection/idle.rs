@@ -1,8 +1,8 @@
 //! Idle timeout and keep-alive (RFC 9000 section 10.1).
 use core::time::Duration;
 
-use super::timers::Timer;
 use super::Connection;
+use super::timers::Timer;
 use crate::base::Timestamp;
 
 /// RFC 9000 section 10.1: the idle timeout is at least three PTOs.

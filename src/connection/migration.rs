@@ -4,12 +4,12 @@
 //! Decisions are made by the paths room; here they meet connection IDs, keys, streams and events.
 use core::time::Duration;
 
+use super::Connection;
 use super::events::{CloseReason, EndpointEvent, Event};
 use super::life::Phase;
 use super::packet::Finish;
 use super::receive::{Arrival, OpenedPacket};
 use super::transmit::{MIN_DATAGRAM, Transmit};
-use super::Connection;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, Timestamp, TransportError};
 use crate::crypto::TAG_LEN;
 use crate::paths::{Migration, PathEvent};

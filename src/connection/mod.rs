@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{
-    ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError,
-};
+use crate::base::{ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError};
 use crate::crypto::{ClientTls, ServerTls, Session, TlsSetupError, initial_keys};
 use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::recovery::{FrameToken, Received, Recovery};
@@ -369,4 +367,5 @@ impl Connection {
         // Nothing can be sealed for the peer: it finds out by its idle timeout or a stateless reset.
         self.end(CloseReason::Transport(error), life::Phase::Draining, now);
         true
-    }}
+    }
+}

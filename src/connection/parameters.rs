@@ -2,8 +2,8 @@
 //! (RFC 9000 sections 7.3, 7.4 and 18.2; RFC 9221 section 3; RFC 9368 section 4).
 use core::time::Duration;
 
-use super::config::ConnectionConfig;
 use super::Connection;
+use super::config::ConnectionConfig;
 use super::events::EarlyData;
 use crate::base::{ConnectionId, ResetToken, Rng, Side, TransportError, codes::transport};
 use crate::wire::{TransportParameters, VersionInformation};
@@ -122,7 +122,7 @@ impl Connection {
         }
         if let Some(preferred) = &p.preferred_address {
             // The connection ID counts as sequence number 1 whether or not the address is used (RFC 9000 section 9.6.1).
-            self.peer_cids.on_preferred_address(preferred.connection_id, preferred.stateless_reset_token)?;
+            self.peer_cids.on_preferred_address(preferred.cid, preferred.token)?;
         }
         if let Some(hs) = self.hs.as_mut() {
             hs.new_parameters = Some(Box::new(p));

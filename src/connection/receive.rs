@@ -2,10 +2,10 @@
 //!
 //! Invariant: until a packet has been opened with our keys it can only be dropped, with three exceptions that
 //! have checks of their own: Version Negotiation, Retry, stateless reset.
+use super::Connection;
 use super::events::CloseReason;
 use super::life::Phase;
 use super::timers::Timer;
-use super::Connection;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::OneRttOpenError;
 use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS};
@@ -301,6 +301,7 @@ impl Connection {
     fn on_handshake_header(&mut self, arrival: &Arrival, head: &Header, opened: &OpenedPacket) {
         let Some(hs) = self.hs.as_mut() else { return };
         hs.heard_peer = true;
+        let late_zero_rtt = hs.zero_rtt.is_some();
         if opened.level != Level::OneRtt && hs.peer_scid.is_none() {
             // RFC 9000 section 7.2: the client switches to the server's choice.
             hs.peer_scid = Some(head.scid);
@@ -309,7 +310,7 @@ impl Connection {
         match (self.side, opened.level) {
             // RFC 9000 section 8.1: only a client that saw our Initial has Handshake keys.
             (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(arrival.path),
-            (Side::Server, Level::OneRtt) if hs.zero_rtt.is_some() => {
+            (Side::Server, Level::OneRtt) if late_zero_rtt => {
                 // RFC 9001 section 4.9.3: keep 0-RTT keys a little for packets that were reordered.
                 if self.timers.get(Timer::Keys) == Timestamp::NEVER {
                     let at = arrival.now + self.pto().saturating_mul(3);
@@ -331,8 +332,7 @@ impl Connection {
             }
             let Some(path) = self.paths.find(&old.tuple) else { continue };
             let Some(head) = self.parse(&old.bytes) else { continue };
-            let arrival =
-                Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
+            let arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
             self.receive_packet(&arrival, head, &mut old.bytes);
         }
         self.shrink_after_handshake();

@@ -2,8 +2,8 @@
 //!
 //! Initial and Handshake live in the boxed handshake state and go away with it; the data space
 //! stays. Asking for a space by path and id is what lets every path have its own one day.
-use super::crypto_stream::CryptoStream;
 use super::Connection;
+use super::crypto_stream::CryptoStream;
 use crate::base::SpaceId;
 use crate::crypto::{LevelKeys, OneRttKeys};
 use crate::recovery::Received;

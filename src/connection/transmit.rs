@@ -3,10 +3,10 @@
 //! The first packet of a batch is the slow one (acknowledgements, control frames, handshake levels, path
 //! frames); the rest go through `bulk`. Invariant: no datagram leaves beyond the amplification budget
 //! (section 8.1), none that counts in flight beyond the window except probes (RFC 9002 section 7).
+use super::Connection;
 use super::life::Phase;
 use super::packet::Finish;
 use super::timers::Timer;
-use super::Connection;
 use crate::base::{Ecn, FourTuple, Level, SpaceId, Timestamp};
 use crate::crypto::TAG_LEN;
 use crate::recovery::FrameToken;

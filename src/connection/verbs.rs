@@ -1,8 +1,8 @@
 //! What the application and HTTP/3 may ask of a connection: streams, datagrams, keys, closing, questions.
+use super::Connection;
 use super::events::{CloseReason, EarlyData};
 use super::life::Phase;
 use super::stats::Stats;
-use super::Connection;
 use crate::base::{ConnectionId, Dir, ResetToken, Side, StreamId, Timestamp, TransportError};
 use crate::collections::Chunk;
 use crate::streams::{DatagramError, OpenError, ReadError, ReadOk, StreamCounts, WriteError};
@@ -270,6 +270,9 @@ impl Connection {
         if !self.life.is_open() {
             return self.wants_close();
         }
-        self.dirty || self.control.has_probes() || self.wants_eliciting() || self.paths.wants_to_send(self.peer_cids.unused() > 0).is_some()
+        self.dirty
+            || self.control.has_probes()
+            || self.wants_eliciting()
+            || self.paths.wants_to_send(self.peer_cids.unused() > 0).is_some()
     }
 }

@@ -2,9 +2,9 @@
 //! (RFC 9000 sections 6 and 17.2.5, RFC 9001 section 5.8).
 //!
 //! Invariant: neither is looked at once an authentic packet came, nor by a server.
+use super::Connection;
 use super::events::CloseReason;
 use super::life::Phase;
-use super::Connection;
 use crate::base::{SpaceId, Timestamp};
 use crate::crypto::{initial_keys, retry_tag};
 use crate::wire::{retry, version_negotiation};

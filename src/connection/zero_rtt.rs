@@ -1,8 +1,8 @@
 //! 0-RTT (RFC 9001 section 4.6, RFC 9000 section 7.4.1): remembered limits, acceptance, and sending
 //! everything again when the server refused.
+use super::Connection;
 use super::events::EarlyData;
 use super::parameters::Peer;
-use super::Connection;
 use crate::base::{SpaceId, Timestamp, TransportError, codes::transport};
 use crate::wire::TransportParameters;
 
