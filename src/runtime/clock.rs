@@ -1,0 +1,34 @@
+//! The only clock of the library: monotonic time as nanoseconds since a process epoch.
+//!
+//! Everything below the runtime takes a [`Timestamp`] as an argument. A worker reads the clock once
+//! per batch; application threads read it once per verb.
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::base::Timestamp;
+
+/// Time zero is a little before the first reading, so that no live timestamp is `Timestamp::ZERO`.
+const HEAD_START_NANOS: u64 = 1_000_000_000;
+
+static EPOCH: OnceLock<Instant> = OnceLock::new();
+
+/// The present moment.
+#[must_use]
+pub fn now() -> Timestamp {
+    let epoch = EPOCH.get_or_init(Instant::now);
+    let elapsed = u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Timestamp(elapsed.saturating_add(HEAD_START_NANOS))
+}
+
+/// The instant `timeout` from now, for waits on condition variables; `None` when it is out of range.
+#[must_use]
+pub(super) fn deadline_in(timeout: std::time::Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// Wall-clock time since 1970 at `Timestamp::ZERO`: what token lifetimes and log files are dated by.
+#[must_use]
+pub fn unix_at_zero() -> std::time::Duration {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    unix.saturating_sub(std::time::Duration::from_nanos(now().as_nanos()))
+}

@@ -1,0 +1,76 @@
+//! What workers tell the application, and the face through which they do it.
+//!
+//! Contract of [`Sink`]: called on worker threads with no lock held, so every verb may be called
+//! from it; serial per connection and in order, whoever caused the events; parallel between
+//! connections of different workers. [`ConnEvent::Drained`] is the last event of every connection
+//! and comes exactly once.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::conn::Conn;
+use crate::connection::Event;
+use crate::http3::H3Event;
+
+/// An event of one connection.
+#[derive(Debug)]
+pub enum ConnEvent {
+    /// From the transport. With HTTP/3 attached, stream events go to HTTP/3 instead.
+    Quic(Event),
+    /// From HTTP/3.
+    Http3(H3Event),
+    /// The network reported that the peer cannot be reached, and nothing came from it yet. A hint:
+    /// such reports are not authenticated.
+    Unreachable { os_error: i32 },
+    /// A defect of the library stopped this connection; nothing more is sent.
+    Poisoned,
+    /// The connection has gone. The last event.
+    Drained,
+}
+
+/// An event of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointNotice {
+    /// A socket of the endpoint reported an error that is not one datagram's.
+    SocketError { local: SocketAddr, os_error: i32 },
+    /// All connections and sockets have gone. The last notice.
+    Closed,
+}
+
+/// A connection attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncomingInfo {
+    pub remote: SocketAddr,
+    /// The address that the client sent to.
+    pub local: Option<SocketAddr>,
+    /// The client proved its address with a token (RFC 9000 section 8.1.2).
+    pub address_validated: bool,
+}
+
+/// What to do with a connection attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncomingDecision {
+    Accept,
+    /// CONNECTION_CLOSE with CONNECTION_REFUSED (RFC 9000 section 5.2.2).
+    Refuse,
+    /// Make the client prove its address first (RFC 9000 section 8.1.2).
+    Retry,
+    /// No answer.
+    Ignore,
+}
+
+/// Where events go. See the file comment for the contract.
+pub trait Sink: Send + Sync {
+    /// A client wants to connect.
+    fn incoming(&self, _endpoint: u64, _info: &IncomingInfo) -> IncomingDecision {
+        IncomingDecision::Accept
+    }
+
+    /// A connection was accepted; no event of it has been delivered yet.
+    fn accepted(&self, _conn: &Arc<Conn>) {}
+
+    /// Events of one connection, in order. What is left in the vector is thrown away.
+    fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>);
+
+    /// An event of an endpoint.
+    fn endpoint(&self, _endpoint: u64, _notice: EndpointNotice) {}
+}

@@ -1,0 +1,28 @@
+//! Threads, sockets, clock and randomness: the only room with system calls.
+//!
+//! A [`Runtime`] is a set of workers. An [`EndpointHandle`] lives on one or all of them and owns
+//! sockets; a [`Conn`] lives on one worker and is driven by it. Applications act on connections
+//! from any thread and learn what happened through a [`Sink`].
+pub mod clock;
+pub mod config;
+pub mod conn;
+pub mod endpoint;
+pub mod error;
+pub mod events;
+pub mod random;
+mod shard;
+pub mod shards;
+pub mod udp;
+pub mod wake;
+pub mod wheel;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::RuntimeConfig;
+pub use conn::{Conn, ConnState};
+pub use endpoint::{ConnectConfig, EndpointHandle, EndpointOptions, ListenConfig};
+pub use error::RuntimeError;
+pub use events::{ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink};
+pub use random::SystemRng;
+pub use shards::Runtime;

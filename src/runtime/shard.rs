@@ -1,0 +1,376 @@
+//! One worker: poll, receive in batches, run timers, give every ready connection its turn.
+//!
+//! The loop reads the clock once per batch, never holds a connection's lock across a system call or
+//! in user code, and gives every connection a bounded number of batches per turn. Between two polls
+//! nothing blocks. Invariant: a connection that has work is on the ready list, waits at a blocked
+//! socket, or has a deadline in the wheel; no other thread takes events out of it.
+mod receive;
+mod send;
+mod sockets;
+mod timers;
+mod turn;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use self::sockets::Sockets;
+use self::timers::Timers;
+use super::clock;
+use super::config::RuntimeConfig;
+use super::conn::{Conn, Harvest};
+use super::endpoint::EndpointInner;
+use super::events::{ConnEvent, EndpointNotice};
+use super::shards::{Command, ShardShared};
+use super::udp::{RECV_SLOT, RECV_SLOTS};
+use super::wake::Doorbell;
+use crate::base::Timestamp;
+use crate::base::codes::h3;
+
+/// Poll token of the doorbell; sockets use their number.
+const BELL: Token = Token(usize::MAX);
+/// Poll events taken per round.
+const POLL_EVENTS: usize = 256;
+/// One send call: the largest UDP payload over IPv4, which is also within what GSO takes.
+const SEND_ARENA: usize = 65_507;
+/// Turns per round before the sockets are looked at again.
+const TURNS_PER_ROUND: usize = 256;
+/// Longest sleep, so that a defect in a timer heals.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The endpoint parts that live on a worker.
+struct Home {
+    endpoint: Arc<EndpointInner>,
+    part: usize,
+}
+
+/// One worker's body; see the file comment.
+pub(super) struct Shard {
+    shared: Arc<ShardShared>,
+    peers: Vec<Arc<ShardShared>>,
+    poll: Poll,
+    poll_events: Events,
+    now: Timestamp,
+    homes: Vec<Home>,
+    sockets: Sockets,
+    timers: Timers,
+    ready: VecDeque<Arc<Conn>>,
+    harvest: Harvest,
+    recv_arena: Box<[u8]>,
+    send_arena: Box<[u8]>,
+    /// Answers of the protocol part that belong to no connection.
+    reply: Vec<u8>,
+    /// Spare vectors whose capacity is used again.
+    spare_ready: Vec<Arc<Conn>>,
+    spare_commands: Vec<Command>,
+    spare_numbers: Vec<u32>,
+    batches_per_turn: usize,
+    linger: Duration,
+    grace: Duration,
+    /// Set when asked to stop: leave at this time at the latest.
+    leave_at: Option<Timestamp>,
+}
+
+impl Shard {
+    /// A worker's body, before its thread exists.
+    pub(super) fn new(index: usize, config: &RuntimeConfig) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let bell = Doorbell::new(poll.registry(), BELL)?;
+        let now = clock::now();
+        Ok(Self {
+            shared: Arc::new(ShardShared::new(index, bell)),
+            peers: Vec::new(),
+            poll,
+            poll_events: Events::with_capacity(POLL_EVENTS),
+            now,
+            homes: Vec::new(),
+            sockets: Sockets::default(),
+            timers: Timers::new(now),
+            ready: VecDeque::new(),
+            harvest: Harvest::default(),
+            recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
+            send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
+            reply: Vec::new(),
+            spare_ready: Vec::new(),
+            spare_commands: Vec::new(),
+            spare_numbers: Vec::new(),
+            batches_per_turn: config.batches_per_turn.max(1),
+            linger: config.shutdown_linger,
+            grace: config.old_socket_grace,
+            leave_at: None,
+        })
+    }
+
+    pub(super) const fn shared(&self) -> &Arc<ShardShared> {
+        &self.shared
+    }
+
+    pub(super) fn set_peers(&mut self, peers: Vec<Arc<ShardShared>>) {
+        self.peers = peers;
+    }
+
+    /// The thread's life.
+    pub(super) fn run(&mut self) {
+        loop {
+            self.wait();
+            self.shared.bell.get_up();
+            self.now = clock::now();
+            self.take_commands();
+            self.collect_ready();
+            self.receive_all();
+            self.take_handoffs();
+            self.run_timers();
+            self.take_turns();
+            if self.shared.must_stop() && self.winding_down() {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// Sleeps until something happens, or only looks when there is work already.
+    fn wait(&mut self) {
+        let busy = !self.ready.is_empty() || self.sockets.has_readable();
+        let timeout = if busy || !self.shared.bell.lie_down() {
+            Duration::ZERO
+        } else {
+            let next = [self.timers.next(), self.sockets.next_retirement(), self.leave_at];
+            let now = clock::now();
+            next.into_iter().flatten().min().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP)
+        };
+        if let Err(e) = poll_precisely(&mut self.poll, &mut self.poll_events, timeout) {
+            // Interruptions cannot happen (signals are blocked) but under a debugger; the next round looks again.
+            debug_assert!(e.kind() == io::ErrorKind::Interrupted, "poll failed: {e}");
+        }
+        for event in &self.poll_events {
+            if event.token() != BELL {
+                self.sockets.note(event);
+            }
+        }
+    }
+
+    fn take_commands(&mut self) {
+        let mut commands = core::mem::take(&mut self.spare_commands);
+        self.shared.take_commands(&mut commands);
+        for command in commands.drain(..) {
+            self.obey(command);
+        }
+        self.spare_commands = commands;
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::AddEndpoint { endpoint, part } => self.homes.push(Home { endpoint, part }),
+            Command::AddSocket { endpoint, part, number, socket } => {
+                let local = socket.local();
+                let id = endpoint.id;
+                let sink = Arc::clone(&endpoint.sink);
+                if let Err(e) = self.sockets.add(self.poll.registry(), number, socket, endpoint, part) {
+                    sink.endpoint(id, EndpointNotice::SocketError { local, os_error: e.raw_os_error().unwrap_or(0) });
+                }
+            }
+            Command::ReplaceSocket { number, socket } => {
+                // A failed registration leaves the old socket in place, which is no worse than before.
+                let _ = self.sockets.replace(self.poll.registry(), number, socket);
+                self.wake_waiting(number);
+            }
+            Command::CloseSocket { number } => {
+                self.wake_waiting(number);
+                self.sockets.remove(self.poll.registry(), number);
+            }
+            Command::CloseEndpoint { id, code, reason } => self.close_endpoint(id, code, &reason),
+        }
+    }
+
+    /// Connections that waited for a socket get their turn.
+    fn wake_waiting(&mut self, number: u32) {
+        for conn in self.sockets.take_waiting(number) {
+            self.touch(&conn);
+        }
+    }
+
+    /// Puts a connection on the ready list unless it is on one.
+    fn touch(&mut self, conn: &Arc<Conn>) {
+        if !conn.queued.swap(true, core::sync::atomic::Ordering::AcqRel) {
+            self.ready.push_back(Arc::clone(conn));
+        }
+    }
+
+    /// Takes over what application threads have made ready.
+    fn collect_ready(&mut self) {
+        let mut list = core::mem::take(&mut self.spare_ready);
+        core::mem::swap(&mut *self.shared.ready.lock(), &mut list);
+        self.ready.extend(list.drain(..));
+        self.spare_ready = list;
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.now;
+        let ready = &mut self.ready;
+        self.timers.expire(now, |conn| {
+            if !conn.queued.swap(true, core::sync::atomic::Ordering::AcqRel) {
+                ready.push_back(Arc::clone(conn));
+            }
+        });
+        self.sockets.retire_due(self.poll.registry(), now);
+    }
+
+    fn take_turns(&mut self) {
+        // Those that come back to the list in this round wait for the next: sockets first.
+        let count = self.ready.len().min(TURNS_PER_ROUND);
+        for _ in 0..count {
+            let Some(conn) = self.ready.pop_front() else { return };
+            self.turn(&conn);
+        }
+    }
+
+    /// Starts the end of an endpoint's part on this worker.
+    fn close_endpoint(&mut self, id: u64, code: u64, reason: &[u8]) {
+        let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { return };
+        let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+        let Some(p) = endpoint.parts.get(part) else { return };
+        let conns: Vec<Arc<Conn>> = {
+            let mut core = p.core.lock();
+            core.closing = true;
+            core.conns.values().cloned().collect()
+        };
+        for conn in conns {
+            {
+                let mut state = conn.state.lock();
+                if !state.poisoned && !state.connection.is_closed() {
+                    state.connection.close(code, reason, self.now);
+                }
+            }
+            self.touch(&conn);
+        }
+        self.settle_endpoint(&endpoint, part);
+    }
+
+    /// Closes the sockets of a closing part once its last connection has gone.
+    fn settle_endpoint(&mut self, endpoint: &Arc<EndpointInner>, part: usize) {
+        let Some(p) = endpoint.parts.get(part) else { return };
+        let sockets = {
+            let mut core = p.core.lock();
+            if !core.closing || core.gone || !core.conns.is_empty() {
+                return;
+            }
+            core.gone = true;
+            core::mem::take(&mut core.sockets)
+        };
+        for s in sockets {
+            self.sockets.remove(self.poll.registry(), s.number);
+        }
+        self.homes.retain(|h| h.endpoint.id != endpoint.id);
+        if endpoint.open_parts.fetch_sub(1, core::sync::atomic::Ordering::AcqRel) == 1 {
+            endpoint.sink.endpoint(endpoint.id, EndpointNotice::Closed);
+        }
+    }
+
+    /// After a stop request: `true` when the thread may leave.
+    fn winding_down(&mut self) -> bool {
+        let leave_at = match self.leave_at {
+            Some(at) => at,
+            None => {
+                let at = self.now + self.linger;
+                self.leave_at = Some(at);
+                let ids: Vec<u64> = self.homes.iter().map(|h| h.endpoint.id).collect();
+                for id in ids {
+                    self.say_goodbye(id);
+                }
+                at
+            }
+        };
+        let quiet = self.ready.is_empty() && !self.sockets.any_blocked();
+        quiet || self.now >= leave_at
+    }
+
+    /// Closes every connection of an endpoint with its protocol's "no error".
+    fn say_goodbye(&mut self, id: u64) {
+        let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { return };
+        let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+        endpoint.closed.store(true, core::sync::atomic::Ordering::Release);
+        *endpoint.listen.write() = None;
+        let Some(p) = endpoint.parts.get(part) else { return };
+        let conns: Vec<Arc<Conn>> = {
+            let mut core = p.core.lock();
+            core.closing = true;
+            core.conns.values().cloned().collect()
+        };
+        for conn in conns {
+            {
+                let mut state = conn.state.lock();
+                if !state.poisoned && !state.connection.is_closed() {
+                    let code = if state.http3.is_some() { h3::NO_ERROR } else { 0 };
+                    state.connection.close(code, b"", self.now);
+                }
+            }
+            self.touch(&conn);
+        }
+    }
+
+    /// The thread's last act: every connection and endpoint gets its last event.
+    fn finish(&mut self) {
+        for home in core::mem::take(&mut self.homes) {
+            let Some(part) = home.endpoint.parts.get(home.part) else { continue };
+            let conns: Vec<Arc<Conn>> = {
+                let mut core = part.core.lock();
+                core.closing = true;
+                core.sockets.clear();
+                core.conns.drain().map(|(_, conn)| conn).collect()
+            };
+            for conn in conns {
+                self.last_events(&conn);
+            }
+            let was_gone = core::mem::replace(&mut part.core.lock().gone, true);
+            if !was_gone && home.endpoint.open_parts.fetch_sub(1, core::sync::atomic::Ordering::AcqRel) == 1 {
+                home.endpoint.sink.endpoint(home.endpoint.id, EndpointNotice::Closed);
+            }
+        }
+        self.ready.clear();
+        self.timers = Timers::new(self.now);
+        self.sockets.clear(self.poll.registry());
+        self.shared.end();
+    }
+
+    /// What is left of a connection's events, then the end.
+    fn last_events(&mut self, conn: &Arc<Conn>) {
+        let mut harvest = core::mem::take(&mut self.harvest);
+        let told = {
+            let mut state = conn.state.lock();
+            state.harvest(self.now, &mut harvest);
+            core::mem::replace(&mut state.gone, true)
+        };
+        if !told {
+            harvest.events.push(ConnEvent::Drained);
+            conn.endpoint.sink.deliver(conn, &mut harvest.events);
+        }
+        harvest.clear();
+        self.harvest = harvest;
+    }
+}
+
+/// Below this, milliseconds are too coarse: epoll rounds up to the next one.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FINE_SLEEP: Duration = Duration::from_millis(3);
+
+/// Polls with the precision of the timer wheel. On Linux short sleeps are spent in `ppoll` on the
+/// epoll descriptor, which takes nanoseconds.
+fn poll_precisely(poll: &mut Poll, events: &mut Events, timeout: Duration) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if !timeout.is_zero() && timeout < FINE_SLEEP {
+        use std::os::fd::AsRawFd;
+        let mut fd = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let ts = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::try_from(timeout.as_nanos()).unwrap_or(0) };
+        // SAFETY: one live pollfd, a live timespec, no signal mask.
+        let rc = unsafe { libc::ppoll(&raw mut fd, 1, &raw const ts, core::ptr::null()) };
+        if rc == 0 {
+            events.clear();
+            return Ok(());
+        }
+        return poll.poll(events, Some(Duration::ZERO));
+    }
+    poll.poll(events, Some(timeout))
+}

@@ -1,0 +1,266 @@
+//! Receiving: GRO runs into the arena, one router lookup and one lock per run of the same connection.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::Shard;
+use crate::base::{Ecn, FourTuple};
+use crate::endpoint::{Incoming, Routed};
+use crate::runtime::clock;
+use crate::runtime::conn::{Conn, ConnState, Names, next_id};
+
+use crate::runtime::endpoint::EndpointInner;
+use crate::runtime::events::{IncomingDecision, IncomingInfo};
+use crate::runtime::shards::Handoff;
+use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS};
+
+/// Receive calls per socket and round: a flood on one socket must not starve timers and others.
+const CALLS_PER_ROUND: usize = 8;
+/// Hand-overs from other workers taken per round.
+const HANDOFFS_PER_ROUND: usize = 64;
+/// A call that fills fewer slots than it could has emptied the socket: the next datagram raises a
+/// new readiness event. Elsewhere than on Linux a call takes one datagram at most.
+const SHORT_MEANS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Datagrams of one path with one ECN mark: what a receive slot holds.
+pub(super) struct Run<'a> {
+    pub endpoint: &'a Arc<EndpointInner>,
+    pub part: usize,
+    pub tuple: FourTuple,
+    pub ecn: Ecn,
+    pub stride: usize,
+}
+
+impl Shard {
+    /// Reads every socket that may have something.
+    pub(super) fn receive_all(&mut self) {
+        self.flush_writable();
+        self.read_errors();
+        let mut list = core::mem::take(&mut self.spare_numbers);
+        self.sockets.take_readable(&mut list);
+        for number in list.drain(..) {
+            if !self.receive_socket(number) {
+                self.sockets.mark_readable(number);
+            }
+        }
+        self.spare_numbers = list;
+    }
+
+    /// `true`: the socket is empty.
+    fn receive_socket(&mut self, number: u32) -> bool {
+        let mut arena = core::mem::take(&mut self.recv_arena);
+        let mut empty = false;
+        for _ in 0..CALLS_PER_ROUND {
+            let mut runs = [None; RECV_SLOTS];
+            let Some(state) = self.sockets.get_mut(number) else {
+                empty = true;
+                break;
+            };
+            match state.socket.receive(&mut arena, &mut runs) {
+                Ok(count) => {
+                    let (endpoint, part) = (Arc::clone(&state.endpoint), state.part);
+                    let tuples = runs.map(|r| r.map(|r| (state.tuple(number, &r), r)));
+                    self.now = clock::now();
+                    for (slot, run) in arena.chunks_exact_mut(RECV_SLOT).zip(tuples.iter().flatten()) {
+                        let (tuple, meta) = run;
+                        if let Some(bytes) = slot.get_mut(..meta.len) {
+                            let run =
+                                Run { endpoint: &endpoint, part, tuple: *tuple, ecn: meta.ecn, stride: meta.stride };
+                            self.take_run(&run, bytes);
+                        }
+                    }
+                    if SHORT_MEANS_EMPTY && count < RECV_SLOTS {
+                        empty = true;
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    empty = true;
+                    break;
+                }
+                Err(e) => self.on_receive_error(number, &e),
+            }
+        }
+        self.recv_arena = arena;
+        empty
+    }
+
+    /// Gives every datagram of a run to its owner.
+    pub(super) fn take_run(&mut self, run: &Run<'_>, mut bytes: &mut [u8]) {
+        let stride = run.stride.max(1);
+        let cid_len = run.endpoint.options.endpoint.cid_len;
+        while !bytes.is_empty() {
+            let same = leading_same(bytes, stride, cid_len);
+            let at = same.saturating_mul(stride).min(bytes.len());
+            let (group, rest) = core::mem::take(&mut bytes).split_at_mut(at);
+            // A defect in routing costs these datagrams, not the worker.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.take_group(run, stride, group)));
+            bytes = rest;
+        }
+    }
+
+    /// Datagrams of one path and one destination connection ID: one lookup, one lock.
+    fn take_group(&mut self, run: &Run<'_>, stride: usize, group: &mut [u8]) {
+        let Some(part) = run.endpoint.parts.get(run.part) else { return };
+        let mut reply = core::mem::take(&mut self.reply);
+        reply.clear();
+        let now = self.now;
+        let first = group.len().min(stride);
+        let routed = {
+            let mut core = part.core.lock();
+            let Some(head) = group.get_mut(..first) else { return };
+            match core.endpoint.receive(&run.tuple, run.ecn, head, now, &mut reply) {
+                Routed::Connection(key) => core.conns.get(&key).map_or(Target::Nobody, |c| Target::Conn(Arc::clone(c))),
+                Routed::Incoming(incoming) => Target::Incoming(incoming),
+                Routed::Reply => Target::Reply,
+                Routed::OtherShard(shard) => Target::Other(shard),
+                Routed::Buffered | Routed::Dropped(_) => Target::Nobody,
+            }
+        };
+        match routed {
+            Target::Conn(conn) => self.feed(&conn, run, stride, group),
+            Target::Incoming(incoming) => self.answer(run, incoming, &mut reply),
+            Target::Reply => self.send_reply(&run.tuple, &reply),
+            Target::Other(shard) => hand_off(run, usize::from(shard), stride, group),
+            Target::Nobody => {}
+        }
+        self.reply = reply;
+    }
+
+    /// A client wants a connection: the application decides, with no lock held.
+    fn answer(&mut self, run: &Run<'_>, incoming: Incoming, reply: &mut Vec<u8>) {
+        let Some(part) = run.endpoint.parts.get(run.part) else { return };
+        let listen = run.endpoint.listen.read().clone();
+        let decision = if listen.is_some() {
+            let info = IncomingInfo {
+                remote: run.tuple.remote,
+                local: run.tuple.local,
+                address_validated: incoming.address_validated(),
+            };
+            run.endpoint.sink.incoming(run.endpoint.id, &info)
+        } else {
+            IncomingDecision::Refuse
+        };
+        let tuple = *incoming.tuple();
+        let now = self.now;
+        let mut core = part.core.lock();
+        let incoming = match (decision, &listen) {
+            (IncomingDecision::Ignore, _) => return core.endpoint.ignore(incoming),
+            (IncomingDecision::Refuse, _) | (_, None) => {
+                let answered = core.endpoint.refuse(incoming, now, reply);
+                drop(core);
+                if answered {
+                    self.send_reply(&tuple, reply);
+                }
+                return;
+            }
+            (IncomingDecision::Accept, _) => incoming,
+            (IncomingDecision::Retry, _) => match core.endpoint.retry(incoming, now, reply) {
+                Ok(()) => {
+                    drop(core);
+                    return self.send_reply(&tuple, reply);
+                }
+                // It has proved its address already.
+                Err(incoming) => incoming,
+            },
+        };
+        let Some(listen) = listen else { return };
+        let Ok((key, connection)) = core.endpoint.accept(incoming, Arc::clone(&listen.connection), &listen.tls, now)
+        else {
+            return;
+        };
+        let state = ConnState::new(connection, None, listen.http3.clone());
+        let names = Names { id: next_id(), tag: 0 };
+        let conn = Arc::new(Conn::new(Arc::clone(run.endpoint), run.part, key, names, state));
+        core.conns.insert(key, Arc::clone(&conn));
+        drop(core);
+        run.endpoint.sink.accepted(&conn);
+        self.touch(&conn);
+    }
+
+    /// Gives datagrams to their connection.
+    fn feed(&mut self, conn: &Arc<Conn>, run: &Run<'_>, stride: usize, group: &mut [u8]) {
+        let now = self.now;
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            let mut state = conn.state.lock();
+            if !state.poisoned {
+                for datagram in group.chunks_mut(stride) {
+                    state.connection.receive(&run.tuple, run.ecn, datagram, now);
+                }
+            }
+        }));
+        if fed.is_err() {
+            self.poison(conn);
+        } else {
+            self.touch(conn);
+        }
+    }
+}
+
+enum Target {
+    Conn(Arc<Conn>),
+    Incoming(Incoming),
+    Reply,
+    Other(u8),
+    Nobody,
+}
+
+/// The destination connection ID of a short header packet (RFC 9000 section 17.3.1).
+fn short_dcid(datagram: &[u8], cid_len: usize) -> Option<&[u8]> {
+    let first = datagram.first()?;
+    if first & 0x80 != 0 {
+        return None;
+    }
+    datagram.get(1..cid_len.saturating_add(1))
+}
+
+/// How many datagrams from the start share a short header and a destination connection ID.
+fn leading_same(bytes: &[u8], stride: usize, cid_len: usize) -> usize {
+    let dcid = |d| short_dcid(d, cid_len);
+    let mut datagrams = bytes.chunks(stride);
+    let Some(first) = datagrams.next().and_then(dcid) else { return 1 };
+    datagrams.take_while(|d| dcid(d) == Some(first)).count().saturating_add(1)
+}
+
+/// To the worker that the connection ID names.
+fn hand_off(run: &Run<'_>, to: usize, stride: usize, group: &[u8]) {
+    let Some(here) = run.endpoint.parts.get(run.part) else { return };
+    let Some(there) = run.endpoint.parts.get(to) else { return };
+    if to == run.part {
+        return;
+    }
+    let bound = here.core.lock().sockets.iter().find(|s| s.number == run.tuple.socket).map(|s| s.bound);
+    let Some(bound) = bound else { return };
+    let item = Handoff {
+        endpoint: run.endpoint.id,
+        bound,
+        local: run.tuple.local,
+        remote: run.tuple.remote,
+        ecn: run.ecn,
+        stride,
+        bytes: group.to_vec(),
+    };
+    if there.shard.handoff.lock().push(item) {
+        there.shard.bell.ring();
+    }
+}
+
+impl Shard {
+    /// Takes in what other workers received for us.
+    pub(super) fn take_handoffs(&mut self) {
+        for _ in 0..HANDOFFS_PER_ROUND {
+            let Some(mut item) = self.shared.handoff.lock().pop() else { return };
+            let Some(home) = self.homes.iter().find(|h| h.endpoint.id == item.endpoint) else { continue };
+            let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+            let socket = endpoint.parts.get(part).and_then(|p| {
+                let core = p.core.lock();
+                core.sockets.iter().find(|s| s.owner.is_none() && s.bound == item.bound).map(|s| s.number)
+            });
+            let Some(socket) = socket else { continue };
+            let tuple = FourTuple { local: item.local, remote: item.remote, socket };
+            let run = Run { endpoint: &endpoint, part, tuple, ecn: item.ecn, stride: item.stride };
+            self.take_run(&run, &mut item.bytes);
+        }
+        // More waits: look again without sleeping.
+        self.shared.bell.ring();
+    }
+}

@@ -1,0 +1,234 @@
+//! The sockets of a worker: registration with the poller, readiness, what waits for writability.
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustc_hash::FxHashMap;
+
+use crate::base::{Ecn, FourTuple, Timestamp};
+use crate::runtime::conn::Conn;
+use crate::runtime::endpoint::EndpointInner;
+use crate::runtime::udp::{Received, UdpSocket};
+
+/// Batches kept for a blocked socket; more are lost, as in a full network interface.
+const MAX_PENDING: usize = 16;
+
+/// A batch that the socket did not take.
+pub(super) struct Pending {
+    pub remote: SocketAddr,
+    pub source: Option<IpAddr>,
+    pub ecn: Ecn,
+    pub segment: Option<usize>,
+    pub bytes: Vec<u8>,
+}
+
+/// One socket and its surroundings.
+pub(super) struct SocketState {
+    pub socket: UdpSocket,
+    pub endpoint: Arc<EndpointInner>,
+    pub part: usize,
+    /// What connections are told as the local address.
+    told: SocketAddr,
+    /// Bound to all addresses: replies must name their source.
+    wildcard: bool,
+    pending: Vec<Pending>,
+    blocked: bool,
+    waiting: Vec<Arc<Conn>>,
+}
+
+impl SocketState {
+    /// The path that a received run came on.
+    pub fn tuple(&self, number: u32, run: &Received) -> FourTuple {
+        let local = if self.endpoint.tells_packet_addresses() {
+            run.local_ip.map(|ip| SocketAddr::new(ip, self.told.port()))
+        } else {
+            Some(self.told)
+        };
+        FourTuple { local, remote: run.remote, socket: number }
+    }
+
+    /// The source address to ask the system for.
+    pub fn source(&self, tuple: &FourTuple) -> Option<IpAddr> {
+        if !(self.wildcard && self.endpoint.tells_packet_addresses()) {
+            return None;
+        }
+        tuple.local.map(|l| l.ip()).filter(|ip| !ip.is_unspecified())
+    }
+
+    /// A send call did not go through and writability has not come back.
+    pub const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Keeps a batch until the socket is writable.
+    pub fn keep(&mut self, batch: Pending) {
+        self.blocked = true;
+        if self.pending.len() < MAX_PENDING {
+            self.pending.push(batch);
+        }
+    }
+
+    /// `conn` wants its turn when the socket is writable.
+    pub fn wait(&mut self, conn: &Arc<Conn>) {
+        if !self.waiting.iter().any(|c| Arc::ptr_eq(c, conn)) {
+            self.waiting.push(Arc::clone(conn));
+        }
+    }
+
+    /// Writability came back: what to send first.
+    pub fn unblock(&mut self) -> Vec<Pending> {
+        self.blocked = false;
+        core::mem::take(&mut self.pending)
+    }
+}
+
+/// All sockets of a worker.
+#[derive(Default)]
+pub(super) struct Sockets {
+    map: FxHashMap<u32, SocketState>,
+    /// Sockets that may hold datagrams: the poller tells only changes.
+    readable: Vec<u32>,
+    writable: Vec<u32>,
+    failed: Vec<u32>,
+    retiring: Vec<(Timestamp, u32)>,
+}
+
+fn token(number: u32) -> Token {
+    Token(number as usize)
+}
+
+impl Sockets {
+    pub fn get(&self, number: u32) -> Option<&SocketState> {
+        self.map.get(&number)
+    }
+
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut SocketState> {
+        self.map.get_mut(&number)
+    }
+
+    /// Takes over a socket.
+    pub fn add(
+        &mut self,
+        registry: &Registry,
+        number: u32,
+        socket: UdpSocket,
+        endpoint: Arc<EndpointInner>,
+        part: usize,
+    ) -> io::Result<()> {
+        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE | Interest::WRITABLE)?;
+        let told = socket.local();
+        let state = SocketState {
+            wildcard: told.ip().is_unspecified(),
+            told,
+            socket,
+            endpoint,
+            part,
+            pending: Vec::new(),
+            blocked: false,
+            waiting: Vec::new(),
+        };
+        self.map.insert(number, state);
+        // Datagrams may have come in before the registration.
+        self.mark_readable(number);
+        Ok(())
+    }
+
+    /// Another descriptor under the same number and the same told address.
+    pub fn replace(&mut self, registry: &Registry, number: u32, socket: UdpSocket) -> io::Result<()> {
+        let Some(state) = self.map.get_mut(&number) else { return Ok(()) };
+        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE | Interest::WRITABLE)?;
+        let old = core::mem::replace(&mut state.socket, socket);
+        let _ = registry.deregister(&mut SourceFd(&old.fd()));
+        state.unblock();
+        self.mark_readable(number);
+        Ok(())
+    }
+
+    /// Closes a socket.
+    pub fn remove(&mut self, registry: &Registry, number: u32) {
+        if let Some(state) = self.map.remove(&number) {
+            // Fails only for a descriptor that was never registered.
+            let _ = registry.deregister(&mut SourceFd(&state.socket.fd()));
+        }
+    }
+
+    pub fn clear(&mut self, registry: &Registry) {
+        let numbers: Vec<u32> = self.map.keys().copied().collect();
+        for n in numbers {
+            self.remove(registry, n);
+        }
+    }
+
+    /// Closes the socket at `at`.
+    pub fn retire(&mut self, number: u32, at: Timestamp) {
+        if self.map.contains_key(&number) && !self.retiring.iter().any(|(_, n)| *n == number) {
+            self.retiring.push((at, number));
+        }
+    }
+
+    pub fn next_retirement(&self) -> Option<Timestamp> {
+        self.retiring.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Closes what is due.
+    pub fn retire_due(&mut self, registry: &Registry, now: Timestamp) {
+        if self.retiring.is_empty() {
+            return;
+        }
+        let due: Vec<u32> = self.retiring.iter().filter(|(at, _)| *at <= now).map(|(_, n)| *n).collect();
+        self.retiring.retain(|(at, _)| *at > now);
+        for number in due {
+            if let Some(part) = self.map.get(&number).and_then(|s| s.endpoint.parts.get(s.part)) {
+                part.core.lock().sockets.retain(|s| s.number != number);
+            }
+            self.remove(registry, number);
+        }
+    }
+
+    /// Takes note of a poll event.
+    pub fn note(&mut self, event: &Event) {
+        let Ok(number) = u32::try_from(event.token().0) else { return };
+        if event.is_readable() || event.is_error() {
+            self.mark_readable(number);
+        }
+        if event.is_error() && !self.failed.contains(&number) {
+            self.failed.push(number);
+        }
+        if event.is_writable() && self.map.get(&number).is_some_and(SocketState::is_blocked) {
+            self.writable.push(number);
+        }
+    }
+
+    pub fn mark_readable(&mut self, number: u32) {
+        if !self.readable.contains(&number) {
+            self.readable.push(number);
+        }
+    }
+
+    pub const fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    pub fn take_readable(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.readable);
+    }
+
+    pub fn take_writable(&mut self) -> Vec<u32> {
+        core::mem::take(&mut self.writable)
+    }
+
+    pub fn take_failed(&mut self) -> Vec<u32> {
+        core::mem::take(&mut self.failed)
+    }
+
+    pub fn take_waiting(&mut self, number: u32) -> Vec<Arc<Conn>> {
+        self.map.get_mut(&number).map(|s| core::mem::take(&mut s.waiting)).unwrap_or_default()
+    }
+
+    pub fn any_blocked(&self) -> bool {
+        self.map.values().any(SocketState::is_blocked)
+    }
+}

@@ -1,0 +1,91 @@
+//! Deadlines of a worker's connections: the lazy wheel and the table of what it points to.
+//!
+//! A deadline that moves later touches nothing; one that moves earlier adds an entry. An entry
+//! whose connection has moved on is skipped, so a slot may be reused at once.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::Timestamp;
+use crate::runtime::conn::{Conn, NO_SLOT};
+use crate::runtime::wheel::Wheel;
+
+struct Entry {
+    conn: Arc<Conn>,
+    /// The earliest entry of this connection in the wheel.
+    scheduled: Timestamp,
+}
+
+/// See the file comment.
+pub(super) struct Timers {
+    wheel: Wheel,
+    table: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    due: Vec<u32>,
+}
+
+impl Timers {
+    pub fn new(now: Timestamp) -> Self {
+        Self { wheel: Wheel::new(now), table: Vec::new(), free: Vec::new(), due: Vec::new() }
+    }
+
+    /// When [`Self::expire`] has something to do next.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.wheel.next()
+    }
+
+    /// `conn` wants to be looked at when `at` has passed.
+    pub fn set(&mut self, conn: &Arc<Conn>, at: Option<Timestamp>) {
+        let Some(at) = at else { return };
+        let slot = self.slot_of(conn);
+        let Some(Some(entry)) = self.table.get_mut(slot as usize) else { return };
+        if at < entry.scheduled {
+            entry.scheduled = at;
+            self.wheel.insert(slot, at);
+        }
+    }
+
+    fn slot_of(&mut self, conn: &Arc<Conn>) -> u32 {
+        let slot = conn.slot.load(Ordering::Relaxed);
+        if slot != NO_SLOT {
+            return slot;
+        }
+        let entry = Some(Entry { conn: Arc::clone(conn), scheduled: Timestamp::NEVER });
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.table.push(None);
+                u32::try_from(self.table.len().saturating_sub(1)).unwrap_or(NO_SLOT)
+            }
+        };
+        if let Some(place) = self.table.get_mut(slot as usize) {
+            *place = entry;
+            conn.slot.store(slot, Ordering::Relaxed);
+        }
+        slot
+    }
+
+    /// `conn` has gone.
+    pub fn forget(&mut self, conn: &Conn) {
+        let slot = conn.slot.swap(NO_SLOT, Ordering::Relaxed);
+        if let Some(place) = self.table.get_mut(slot as usize) {
+            if place.take().is_some() {
+                self.free.push(slot);
+            }
+        }
+    }
+
+    /// Calls `ready` for every connection whose time has come.
+    pub fn expire(&mut self, now: Timestamp, mut ready: impl FnMut(&Arc<Conn>)) {
+        let mut due = core::mem::take(&mut self.due);
+        self.wheel.expire(now, &mut due);
+        for slot in due.drain(..) {
+            if let Some(Some(entry)) = self.table.get_mut(slot as usize) {
+                if entry.scheduled <= now {
+                    entry.scheduled = Timestamp::NEVER;
+                    ready(&entry.conn);
+                }
+            }
+        }
+        self.due = due;
+    }
+}

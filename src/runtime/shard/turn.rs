@@ -1,0 +1,231 @@
+//! A connection's turn: deadline, events, batches out, and what follows from them for its worker.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::Shard;
+use super::send::Fate;
+use crate::base::codes::transport::NO_VIABLE_PATH;
+use crate::base::{Timestamp, TransportError};
+use crate::connection::EndpointEvent;
+use crate::endpoint::Answer;
+use crate::runtime::clock;
+use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
+use crate::runtime::events::ConnEvent;
+
+/// How a turn ended.
+struct TurnEnd {
+    deadline: Option<Timestamp>,
+    /// The turn's batches are used up and there is more to send.
+    more: bool,
+    blocked_at: Option<u32>,
+    no_route: Option<i32>,
+    drained: bool,
+}
+
+impl Shard {
+    /// Gives `conn` its turn. A panic inside stops this connection and no other.
+    pub(super) fn turn(&mut self, conn: &Arc<Conn>) {
+        // Before looking: whoever acts after our look finds the flag clear and queues it again.
+        conn.queued.store(false, Ordering::Release);
+        let mut harvest = core::mem::take(&mut self.harvest);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.turn_inside(conn, &mut harvest)));
+        harvest.clear();
+        self.harvest = harvest;
+        if outcome.is_err() {
+            self.poison(conn);
+        }
+    }
+
+    fn turn_inside(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest) {
+        let mut state = conn.state.lock();
+        if state.poisoned || state.gone {
+            return;
+        }
+        let now = clock::now();
+        if state.connection.deadline().is_some_and(|at| at <= now) {
+            state.connection.on_deadline(now);
+        }
+        state.harvest(now, harvest);
+        if !harvest.events.is_empty() {
+            // Before sending: what the application writes in answer shares a datagram with our ACK.
+            MutexGuard::unlocked(&mut state, || deliver(conn, harvest));
+        }
+        let end = self.send_turn(&mut state, harvest);
+        drop(state);
+        if !harvest.events.is_empty() {
+            deliver(conn, harvest);
+        }
+        self.after_turn(conn, harvest, &end);
+    }
+
+    /// Sends up to a turn's batches; the lock is released for every system call.
+    fn send_turn(&mut self, state: &mut MutexGuard<'_, ConnState>, harvest: &mut Harvest) -> TurnEnd {
+        let mut end = TurnEnd { deadline: None, more: false, blocked_at: None, no_route: None, drained: false };
+        let number = state.connection.path().socket;
+        let mut max_segments = 1;
+        if let Some(socket) = self.sockets.get(number) {
+            max_segments = socket.socket.max_segments();
+            if socket.is_blocked() {
+                end.blocked_at = Some(number);
+            }
+        }
+        let mut left = if end.blocked_at.is_some() { 0 } else { self.batches_per_turn };
+        while left > 0 {
+            left -= 1;
+            let now = clock::now();
+            let Some(transmit) = state.connection.transmit(now, &mut self.send_arena, max_segments) else { break };
+            end.more = left == 0;
+            match MutexGuard::unlocked(state, || self.send_batch(&transmit)) {
+                Fate::Done => {}
+                Fate::Blocked => {
+                    end.blocked_at = Some(transmit.tuple.socket);
+                    end.more = false;
+                    break;
+                }
+                Fate::NoRoute(os_error) => end.no_route = Some(os_error),
+            }
+        }
+        state.harvest(clock::now(), harvest);
+        end.deadline = state.connection.deadline();
+        end.drained = state.drained;
+        end
+    }
+
+    fn after_turn(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest, end: &TurnEnd) {
+        for change in harvest.paths.drain(..) {
+            self.on_path_change(conn, change);
+        }
+        for event in harvest.endpoint.drain(..) {
+            self.on_endpoint_event(conn, event);
+        }
+        if end.drained {
+            self.let_go(conn, false);
+            return;
+        }
+        if let Some(os_error) = end.no_route {
+            self.hint_unreachable(conn, os_error);
+        }
+        self.timers.set(conn, end.deadline);
+        if end.more {
+            self.touch(conn);
+        }
+        if let Some(number) = end.blocked_at {
+            match self.sockets.get_mut(number) {
+                Some(socket) if socket.is_blocked() => socket.wait(conn),
+                // Closed or unblocked meanwhile.
+                _ => self.touch(conn),
+            }
+        }
+    }
+
+    /// The protocol part of the endpoint answers what a connection asks of it.
+    fn on_endpoint_event(&mut self, conn: &Arc<Conn>, event: EndpointEvent) {
+        let Some(part) = conn.part() else { return };
+        let answer = part.core.lock().endpoint.on_event(conn.key, event, self.now);
+        match answer {
+            Answer::None | Answer::Forgotten => return,
+            Answer::Cids(cids) => conn.state.lock().connection.on_new_cids(cids),
+            Answer::Token(token) => conn.state.lock().connection.send_new_token(token),
+        }
+        // There is something new to send.
+        self.touch(conn);
+    }
+
+    /// Sockets follow the path: the ones left behind are closed after a grace.
+    fn on_path_change(&mut self, conn: &Arc<Conn>, change: PathChange) {
+        let Some(part) = conn.part() else { return };
+        let at = self.now + self.grace;
+        let active = conn.path().socket;
+        let own: Vec<u32> = {
+            let core = part.core.lock();
+            core.sockets.iter().filter(|s| s.owner.is_some_and(|(id, _)| id == conn.id())).map(|s| s.number).collect()
+        };
+        for number in own {
+            let leave = match change {
+                // Numbers grow: a later socket belongs to a later migration, still under way.
+                PathChange::Moved(tuple) => number < tuple.socket,
+                PathChange::Failed(tuple) => number == tuple.socket && number != active,
+            };
+            if leave {
+                self.sockets.retire(number, at);
+            }
+        }
+    }
+
+    /// The network says that the peer cannot be reached. Believed only while nothing has come from it.
+    pub(super) fn hint_unreachable(&mut self, conn: &Arc<Conn>, os_error: i32) {
+        {
+            let mut state = conn.state.lock();
+            let silent = !state.poisoned
+                && !state.gone
+                && state.connection.side().is_client()
+                && state.connection.is_handshaking()
+                && state.connection.stats().packets_received == 0;
+            if !silent {
+                return;
+            }
+            if conn.endpoint.options.fail_unreachable {
+                let now = clock::now();
+                state.connection.close_transport(TransportError::new(NO_VIABLE_PATH, "peer unreachable"), now);
+            }
+        }
+        let mut events = vec![ConnEvent::Unreachable { os_error }];
+        conn.endpoint.sink.deliver(conn, &mut events);
+        self.touch(conn);
+    }
+
+    /// A defect: the connection is cut off, its peer finds out by its idle timer.
+    pub(super) fn poison(&mut self, conn: &Arc<Conn>) {
+        {
+            let mut state = conn.state.lock();
+            if state.gone {
+                return;
+            }
+            state.poisoned = true;
+        }
+        self.let_go(conn, true);
+    }
+
+    /// Removes a connection from its worker and delivers its last event.
+    fn let_go(&mut self, conn: &Arc<Conn>, poisoned: bool) {
+        if core::mem::replace(&mut conn.state.lock().gone, true) {
+            return;
+        }
+        self.timers.forget(conn);
+        if let Some(part) = conn.part() {
+            let own = {
+                let mut core = part.core.lock();
+                core.endpoint.forget(conn.key);
+                core.conns.remove(&conn.key);
+                let own: Vec<u32> = core
+                    .sockets
+                    .iter()
+                    .filter(|s| s.owner.is_some_and(|(id, _)| id == conn.id()))
+                    .map(|s| s.number)
+                    .collect();
+                core.sockets.retain(|s| !own.contains(&s.number));
+                own
+            };
+            for number in own {
+                self.sockets.remove(self.poll.registry(), number);
+            }
+        }
+        let mut events = Vec::new();
+        if poisoned {
+            events.push(ConnEvent::Poisoned);
+        }
+        events.push(ConnEvent::Drained);
+        // A sink that panics has had its warning: the rest of this worker goes on.
+        let _ = catch_unwind(AssertUnwindSafe(|| conn.endpoint.sink.deliver(conn, &mut events)));
+        let endpoint = Arc::clone(&conn.endpoint);
+        self.settle_endpoint(&endpoint, conn.part);
+    }
+}
+
+fn deliver(conn: &Arc<Conn>, harvest: &mut Harvest) {
+    conn.endpoint.sink.deliver(conn, &mut harvest.events);
+    harvest.events.clear();
+}

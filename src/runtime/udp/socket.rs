@@ -1,0 +1,360 @@
+//! One UDP socket of a worker: made here, read and written in batches.
+//!
+//! Set-up follows what servers get wrong most often: no SO_REUSEADDR (a second process would bind
+//! the same port without an error), IPv6 sockets take IPv6 only, packet information is on so that
+//! replies leave from the address that the datagram came to, don't-fragment is on (RFC 9000
+//! section 14). A shared port (SO_REUSEPORT) is claimed by a plain bind first, so that a port in
+//! use by somebody else is an error here as well.
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::{errqueue, steer};
+use crate::base::Ecn;
+
+/// Bytes of one receive slot: the longest GRO run.
+pub const RECV_SLOT: usize = 65536;
+/// Receive slots per call. Few, so that the arena stays in the second-level cache.
+pub const RECV_SLOTS: usize = 4;
+/// GSO failures in a row after which the socket goes on without.
+const GSO_STRIKES: u32 = 3;
+
+/// What a new socket should be like.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    pub recv_buffer: usize,
+    pub send_buffer: usize,
+    /// Read ICMP errors (clients).
+    pub peer_errors: bool,
+}
+
+/// One UDP socket.
+pub struct UdpSocket {
+    io: Socket,
+    /// quinn-udp's view; replaced when it has given up GSO for a reason that was not GSO.
+    state: UdpSocketState,
+    local: SocketAddr,
+    connected: bool,
+    gso_strikes: u32,
+}
+
+/// What one slot of a receive call holds: `len` bytes, datagrams of `stride` bytes, the last may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    pub remote: SocketAddr,
+    pub local_ip: Option<std::net::IpAddr>,
+    pub ecn: Ecn,
+    pub len: usize,
+    pub stride: usize,
+}
+
+/// What became of one send call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    Sent,
+    /// Nothing was sent: from byte `offset` on it can be tried again when the socket is writable.
+    Blocked {
+        offset: usize,
+    },
+    /// Some datagram was larger than the interface takes; path MTU discovery learns by its loss.
+    TooBig,
+    /// Lost here, as if lost on the way.
+    Failed {
+        os_error: i32,
+    },
+}
+
+fn open(addr: &SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let ipv6 = addr.is_ipv6();
+    let io = Socket::new(Domain::for_address(*addr), Type::DGRAM, Some(Protocol::UDP))?;
+    io.set_nonblocking(true)?;
+    if ipv6 {
+        io.set_only_v6(true)?;
+    }
+    set_buffer(&io, options.recv_buffer, Buffer::Receive);
+    set_buffer(&io, options.send_buffer, Buffer::Send);
+    if options.peer_errors {
+        errqueue::enable(&io, ipv6)?;
+    }
+    Ok(io)
+}
+
+#[derive(Clone, Copy)]
+enum Buffer {
+    Receive,
+    Send,
+}
+
+/// Smallest buffer worth asking for.
+const MIN_BUFFER: usize = 64 << 10;
+
+/// As large as the system allows: past its limit with privilege, else clamped (Linux) or halved until taken (BSD).
+fn set_buffer(io: &Socket, wanted: usize, which: Buffer) {
+    if force_buffer(io, wanted, which) {
+        return;
+    }
+    let mut size = wanted;
+    while size >= MIN_BUFFER {
+        let done = match which {
+            Buffer::Receive => io.set_recv_buffer_size(size),
+            Buffer::Send => io.set_send_buffer_size(size),
+        };
+        if done.is_ok() {
+            return;
+        }
+        size /= 2;
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn force_buffer(io: &Socket, wanted: usize, which: Buffer) -> bool {
+    let Ok(size) = libc::c_int::try_from(wanted) else { return false };
+    let name = match which {
+        Buffer::Receive => libc::SO_RCVBUFFORCE,
+        Buffer::Send => libc::SO_SNDBUFFORCE,
+    };
+    // SAFETY: the option value is a live int of the size we say.
+    let rc = unsafe {
+        libc::setsockopt(
+            io.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw const size).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    rc == 0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn force_buffer(_: &Socket, _: usize, _: Buffer) -> bool {
+    false
+}
+
+/// Binds `count` sockets to one address; more than one share the port and are steered by connection ID.
+///
+/// # Errors
+/// Those of the system; address in use also when another program shares the port.
+pub fn bind_group(addr: SocketAddr, count: usize, options: &SocketOptions) -> io::Result<Vec<UdpSocket>> {
+    let first = open(&addr, options)?;
+    first.bind(&SockAddr::from(addr))?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(addr);
+    let mut raw = vec![first];
+    if count > 1 {
+        for s in &raw {
+            s.set_reuse_port(true)?;
+        }
+        while raw.len() < count {
+            let next = open(&bound, options)?;
+            next.set_reuse_port(true)?;
+            next.bind(&SockAddr::from(bound))?;
+            raw.push(next);
+        }
+        if let (Some(s), Ok(n)) = (raw.first(), u8::try_from(count)) {
+            // Without the program the hand-off queue carries what lands at the wrong worker.
+            let _ = steer::attach(s, n);
+        }
+    }
+    raw.into_iter().map(|io| UdpSocket::wrap(io, false)).collect()
+}
+
+/// A socket for one peer only: bound to `local`, connected to `remote`.
+///
+/// # Errors
+/// Those of the system.
+pub fn connect_raw(local: SocketAddr, remote: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
+    let io = open(&local, options)?;
+    io.bind(&SockAddr::from(local))?;
+    // Darwin refuses a destination address on a connected socket, and quinn-udp always gives one.
+    let connected = cfg!(any(target_os = "linux", target_os = "android"));
+    if connected {
+        io.connect(&SockAddr::from(remote))?;
+    }
+    UdpSocket::wrap(io, connected)
+}
+
+impl UdpSocket {
+    fn wrap(io: Socket, connected: bool) -> io::Result<Self> {
+        let local = io.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let state = UdpSocketState::new((&io).into())?;
+        Ok(Self { io, state, local, connected, gso_strikes: 0 })
+    }
+
+    /// Takes over a socket that the application has bound.
+    ///
+    /// # Errors
+    /// When it is not a bound IP socket.
+    pub fn adopt(socket: std::net::UdpSocket, options: &SocketOptions) -> io::Result<Self> {
+        let io = Socket::from(socket);
+        io.set_nonblocking(true)?;
+        set_buffer(&io, options.recv_buffer, Buffer::Receive);
+        set_buffer(&io, options.send_buffer, Buffer::Send);
+        Self::wrap(io, false)
+    }
+
+    /// The bound address.
+    #[must_use]
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Talks to one peer only.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// For the poller.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
+
+    /// For the error queue.
+    #[must_use]
+    pub const fn raw(&self) -> &Socket {
+        &self.io
+    }
+
+    /// Datagrams that one send call may carry: 1 without segmentation offload.
+    #[must_use]
+    pub fn max_segments(&self) -> usize {
+        self.state.max_gso_segments().max(1)
+    }
+
+    /// Reads up to [`RECV_SLOTS`] runs into `arena`, slot `i` at `i * RECV_SLOT`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; others are ICMP errors of earlier sends, not of this call.
+    pub fn receive(&mut self, arena: &mut [u8], out: &mut [Option<Received>; RECV_SLOTS]) -> io::Result<usize> {
+        let mut slots: [IoSliceMut<'_>; RECV_SLOTS] = core::array::from_fn(|_| IoSliceMut::new(&mut []));
+        for (slot, part) in slots.iter_mut().zip(arena.chunks_exact_mut(RECV_SLOT)) {
+            *slot = IoSliceMut::new(part);
+        }
+        let mut meta = [RecvMeta::default(); RECV_SLOTS];
+        let count = self.state.recv((&self.io).into(), &mut slots, &mut meta)?;
+        for (to, m) in out.iter_mut().zip(meta.iter().take(count)) {
+            let len = m.len.min(RECV_SLOT);
+            *to = Some(Received {
+                remote: m.addr,
+                local_ip: m.dst_ip,
+                ecn: m.ecn.map_or(Ecn::NotEct, |e| Ecn::from_bits(e as u8)),
+                len,
+                stride: if m.stride == 0 { len } else { m.stride },
+            });
+        }
+        Ok(count)
+    }
+
+    /// Sends `bytes` as datagrams of `segment` bytes in one call where the system can.
+    pub fn send(
+        &mut self,
+        remote: SocketAddr,
+        source: Option<std::net::IpAddr>,
+        ecn: Ecn,
+        bytes: &[u8],
+        segment: Option<usize>,
+    ) -> SendOutcome {
+        let segment = segment.filter(|s| *s > 0 && *s < bytes.len());
+        let mut transmit = Transmit {
+            destination: remote,
+            ecn: EcnCodepoint::from_bits(ecn.bits()),
+            contents: bytes,
+            segment_size: segment,
+            src_ip: source,
+        };
+        let together = segment.is_none() || self.max_segments() > 1;
+        if together {
+            match self.try_send(&transmit) {
+                Ok(()) => {
+                    if segment.is_some() {
+                        self.gso_strikes = 0;
+                    }
+                    return SendOutcome::Sent;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return SendOutcome::Blocked { offset: 0 },
+                Err(e) if segment.is_none() || !is_offload_failure(&e) => {
+                    self.forgive(&e);
+                    return failure(&e);
+                }
+                Err(_) => {}
+            }
+        }
+        // Segment by segment: no offload on this system, or it failed just now.
+        let step = segment.unwrap_or(bytes.len()).max(1);
+        transmit.segment_size = None;
+        let mut outcome = SendOutcome::Sent;
+        for (i, part) in bytes.chunks(step).enumerate() {
+            transmit.contents = part;
+            match self.try_send(&transmit) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return SendOutcome::Blocked { offset: i.saturating_mul(step) };
+                }
+                Err(e) => {
+                    self.forgive(&e);
+                    outcome = failure(&e);
+                }
+            }
+        }
+        if together && outcome == SendOutcome::Sent {
+            // The segments went one by one but not together: after some strikes that is believed.
+            self.gso_strikes = self.gso_strikes.saturating_add(1);
+            if self.gso_strikes < GSO_STRIKES {
+                self.renew_state();
+            }
+        }
+        outcome
+    }
+
+    /// One call; an ICMP error of an earlier datagram that the kernel reports here is not ours.
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        match self.state.try_send((&self.io).into(), transmit) {
+            Err(e) if is_peer_error(&e) => self.state.try_send((&self.io).into(), transmit),
+            other => other,
+        }
+    }
+
+    /// quinn-udp answers EINVAL and EIO by giving up GSO and ECN for the socket's life; when the
+    /// cause was one datagram (its source address has gone, say) that would punish everybody.
+    fn forgive(&mut self, error: &io::Error) {
+        if is_offload_failure(error) && self.gso_strikes < GSO_STRIKES {
+            self.renew_state();
+        }
+    }
+
+    fn renew_state(&mut self) {
+        if let Ok(fresh) = UdpSocketState::new((&self.io).into()) {
+            self.state = fresh;
+        }
+    }
+
+    /// A plain std socket on the same descriptor, for tests and hand-over; this object still owns it.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<std::net::UdpSocket> {
+        self.io.try_clone().ok().map(Into::into)
+    }
+}
+
+fn is_offload_failure(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
+}
+
+/// Errors that ICMP or the routing table cause, and that say nothing about the socket.
+pub(in crate::runtime) fn is_peer_error(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ECONNRESET)
+    )
+}
+
+fn failure(error: &io::Error) -> SendOutcome {
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => SendOutcome::TooBig,
+        Some(os_error) => SendOutcome::Failed { os_error },
+        None => SendOutcome::Failed { os_error: 0 },
+    }
+}

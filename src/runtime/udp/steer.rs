@@ -1,0 +1,74 @@
+//! Steering of datagrams between the workers of one port: a classic BPF program on the reuse-port group.
+//!
+//! The first byte of every connection ID that we issue names its worker; a client's first, random
+//! one lands anywhere (modulo the number of workers) but always in the same place. A datagram that
+//! the kernel gives to the wrong worker all the same (no BPF, another family's group) goes through
+//! the hand-off queue, so this is speed, not correctness.
+use std::io;
+
+/// One classic BPF instruction, laid out as the kernel's `struct sock_filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Instruction {
+    pub code: u16,
+    pub jump_true: u8,
+    pub jump_false: u8,
+    pub value: u32,
+}
+
+const LOAD_BYTE: u16 = 0x30;
+const JUMP_IF_ANY_BIT: u16 = 0x45;
+const MODULO: u16 = 0x94;
+const RETURN_A: u16 = 0x16;
+
+/// Header form bit (RFC 8999 section 5.1).
+const LONG_HEADER: u32 = 0x80;
+/// Where the Destination Connection ID starts (RFC 8999 sections 5.1 and 5.2).
+const LONG_DCID_AT: u32 = 6;
+const SHORT_DCID_AT: u32 = 1;
+
+const fn op(code: u16, jump_true: u8, jump_false: u8, value: u32) -> Instruction {
+    Instruction { code, jump_true, jump_false, value }
+}
+
+/// `(first byte of the DCID) % workers` over a UDP payload. The kernel answers 0 for a load past the end.
+#[must_use]
+pub fn program(workers: u8) -> [Instruction; 8] {
+    let workers = u32::from(workers.max(1));
+    [
+        op(LOAD_BYTE, 0, 0, 0),
+        op(JUMP_IF_ANY_BIT, 0, 3, LONG_HEADER),
+        op(LOAD_BYTE, 0, 0, LONG_DCID_AT),
+        op(MODULO, 0, 0, workers),
+        op(RETURN_A, 0, 0, 0),
+        op(LOAD_BYTE, 0, 0, SHORT_DCID_AT),
+        op(MODULO, 0, 0, workers),
+        op(RETURN_A, 0, 0, 0),
+    ]
+}
+
+/// Attaches [`program`] to the reuse-port group of `socket`; sockets count in the order of their binding.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn attach(socket: &socket2::Socket, workers: u8) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut filter =
+        program(workers).map(|i| libc::sock_filter { code: i.code, jt: i.jump_true, jf: i.jump_false, k: i.value });
+    let fprog = libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    // SAFETY: `fprog` and the instructions it points to outlive the call, the kernel copies them.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const fprog).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Elsewhere the kernel spreads by four-tuple and the hand-off queue does the rest.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn attach(_: &socket2::Socket, _: u8) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,192 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
+use std::time::Duration;
+
+use super::*;
+use crate::base::Ecn;
+use crate::runtime::clock;
+
+const OPTIONS: SocketOptions = SocketOptions { recv_buffer: 1 << 20, send_buffer: 1 << 20, peer_errors: true };
+
+fn any4() -> SocketAddr {
+    "127.0.0.1:0".parse().expect("address")
+}
+
+fn any6() -> SocketAddr {
+    "[::1]:0".parse().expect("address")
+}
+
+fn one(addr: SocketAddr) -> UdpSocket {
+    bind_group(addr, 1, &OPTIONS).expect("bind").pop().expect("one")
+}
+
+/// Receives until `bytes` have come or time is up.
+fn collect(socket: &mut UdpSocket, bytes: usize) -> Vec<(Received, Vec<u8>)> {
+    let mut arena = vec![0; RECV_SLOT * RECV_SLOTS];
+    let mut out = Vec::new();
+    let mut got = 0;
+    let end = clock::now() + Duration::from_secs(5);
+    while got < bytes && clock::now() < end {
+        let mut runs = [None; RECV_SLOTS];
+        match socket.receive(&mut arena, &mut runs) {
+            Ok(n) => {
+                for (i, run) in runs.iter().take(n).flatten().enumerate() {
+                    out.push((*run, arena[i * RECV_SLOT..][..run.len].to_vec()));
+                    got += run.len;
+                }
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    out
+}
+
+#[test]
+fn a_segmented_batch_arrives_whole_with_its_marks() {
+    for addr in [any4(), any6()] {
+        let (mut a, mut b) = (one(addr), one(addr));
+        let batch: Vec<u8> = (0..1200 * 40 + 77).map(|i| (i / 1200) as u8).collect();
+        assert_eq!(a.send(b.local(), None, Ecn::Ect0, &batch, Some(1200)), SendOutcome::Sent);
+        let mut joined = Vec::new();
+        for (run, bytes) in collect(&mut b, batch.len()) {
+            assert_eq!(run.remote, a.local());
+            assert_eq!(run.ecn, Ecn::Ect0);
+            assert_eq!(run.local_ip, Some(addr.ip()));
+            assert!(run.stride == 1200 || run.len <= 1200, "stride {} of {}", run.stride, run.len);
+            joined.extend(bytes);
+        }
+        assert_eq!(joined, batch);
+    }
+}
+
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    let mut server = one("0.0.0.0:0".parse().expect("address"));
+    let port = server.local().port();
+    let client = StdSocket::bind("127.0.0.1:0").expect("bind");
+    client.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+    let asked: SocketAddr = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), port).into();
+    client.send_to(b"hello", asked).expect("send");
+    let got = collect(&mut server, 5);
+    assert_eq!(got[0].0.local_ip, Some(asked.ip()));
+    let outcome = server.send(got[0].0.remote, got[0].0.local_ip, Ecn::NotEct, b"world", None);
+    assert_eq!(outcome, SendOutcome::Sent);
+    let mut buf = [0; 16];
+    let (n, from) = client.recv_from(&mut buf).expect("reply");
+    assert_eq!((&buf[..n], from), (&b"world"[..], asked));
+}
+
+#[test]
+fn a_port_in_use_is_an_error_also_when_it_is_shared() {
+    let single = one(any4());
+    let kind = |r: std::io::Result<Vec<UdpSocket>>| r.err().map(|e| e.kind());
+    assert_eq!(kind(bind_group(single.local(), 1, &OPTIONS)), Some(std::io::ErrorKind::AddrInUse));
+    assert_eq!(kind(bind_group(single.local(), 2, &OPTIONS)), Some(std::io::ErrorKind::AddrInUse));
+    let group = bind_group(any4(), 2, &OPTIONS).expect("group");
+    assert_eq!(group[0].local(), group[1].local());
+    assert_eq!(kind(bind_group(group[0].local(), 2, &OPTIONS)), Some(std::io::ErrorKind::AddrInUse));
+    assert_eq!(kind(bind_group(group[0].local(), 1, &OPTIONS)), Some(std::io::ErrorKind::AddrInUse));
+}
+
+#[test]
+fn too_big_for_the_interface_is_told_apart() {
+    let (mut a, b) = (one(any4()), one(any4()));
+    assert_eq!(a.send(b.local(), None, Ecn::NotEct, &vec![0; 65_600], None), SendOutcome::TooBig);
+    // The socket goes on as before.
+    assert_eq!(a.send(b.local(), None, Ecn::NotEct, &[0; 2400], Some(1200)), SendOutcome::Sent);
+}
+
+#[test]
+fn a_bad_source_address_does_not_cost_the_socket_its_offload() {
+    let (mut a, b) = (one("0.0.0.0:0".parse().expect("address")), one(any4()));
+    let before = a.max_segments();
+    let gone = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    let outcome = a.send(b.local(), gone, Ecn::Ect0, &[0; 2400], Some(1200));
+    assert!(matches!(outcome, SendOutcome::Failed { .. }), "{outcome:?}");
+    assert_eq!(a.max_segments(), before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_steers_by_the_connection_id() {
+    for workers in [2usize, 3] {
+        let mut group = bind_group(any4(), workers, &OPTIONS).expect("group");
+        let to = group[0].local();
+        let client = StdSocket::bind("127.0.0.1:0").expect("bind");
+        for first in 0..=40u8 {
+            let mut short = [0x40u8; 40];
+            short[1] = first;
+            client.send_to(&short, to).expect("send");
+            let mut long = [0xc0u8; 60];
+            long[5] = 8;
+            long[6] = first;
+            client.send_to(&long, to).expect("send");
+        }
+        for (i, socket) in group.iter_mut().enumerate() {
+            let mine = (0..=40u8).filter(|f| usize::from(*f) % workers == i).count();
+            let got = collect(socket, mine * 100);
+            let mut count = 0;
+            for (run, bytes) in got {
+                for datagram in bytes.chunks(run.stride) {
+                    let first = if datagram[0] & 0x80 == 0 { datagram[1] } else { datagram[6] };
+                    assert_eq!(usize::from(first) % workers, i);
+                    count += 1;
+                }
+            }
+            assert_eq!(count, mine * 2);
+        }
+    }
+}
+
+/// What the kernel does with the program, for every form of header.
+fn interpret(program: &[Instruction], packet: &[u8]) -> u32 {
+    let mut a = 0u32;
+    let mut pc = 0usize;
+    loop {
+        let i = program[pc];
+        pc += 1;
+        match i.code {
+            0x30 => match packet.get(i.value as usize) {
+                Some(b) => a = u32::from(*b),
+                None => return 0,
+            },
+            0x45 => pc += usize::from(if a & i.value != 0 { i.jump_true } else { i.jump_false }),
+            0x94 => a %= i.value,
+            0x16 => return a,
+            other => panic!("unknown instruction {other:#x}"),
+        }
+    }
+}
+
+#[test]
+fn the_steering_program_reads_the_right_byte() {
+    let program = program(3);
+    assert_eq!(interpret(&program, &[0x40, 7, 9, 9, 9, 9, 9]), 1);
+    assert_eq!(interpret(&program, &[0xc0, 0, 0, 0, 1, 8, 5, 0]), 2);
+    assert_eq!(interpret(&program, &[0xc0, 0, 0, 0, 1]), 0);
+    assert_eq!(interpret(&program, &[0x40]), 0);
+    assert_eq!(interpret(&program, &[]), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_unreachable_peer_is_reported_by_name() {
+    for addr in [any4(), any6()] {
+        let closed = StdSocket::bind(addr).expect("bind").local_addr().expect("address");
+        let mut socket = one(addr);
+        assert_eq!(socket.send(closed, None, Ecn::NotEct, b"anybody?", None), SendOutcome::Sent);
+        std::thread::sleep(Duration::from_millis(20));
+        let mut errors = Vec::new();
+        drain_errors(socket.raw(), &mut errors);
+        assert_eq!(errors, [PeerError { remote: closed, os_error: libc::ECONNREFUSED }]);
+    }
+}
+
+#[test]
+fn a_connected_socket_talks_to_its_peer_only() {
+    let mut peer = one(any4());
+    let mut socket = connect_raw(any4(), peer.local(), &OPTIONS).expect("connect");
+    assert_eq!(socket.send(peer.local(), None, Ecn::NotEct, &[1; 2400], Some(1200)), SendOutcome::Sent);
+    let got: usize = collect(&mut peer, 2400).iter().map(|(r, _)| r.len).sum();
+    assert_eq!(got, 2400);
+}

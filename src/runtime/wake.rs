@@ -1,0 +1,50 @@
+//! The doorbell of a worker: rung by application threads when they have left work for it.
+//!
+//! A ring costs a system call only when the worker really sleeps: the worker announces its sleep,
+//! then looks once more for work; a caller leaves work, then looks whether the worker sleeps. Both
+//! orders are sequentially consistent, so one of the two sees the other.
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// See the file comment.
+pub struct Doorbell {
+    waker: mio::Waker,
+    asleep: AtomicBool,
+    work: AtomicBool,
+}
+
+impl Doorbell {
+    /// A bell that ends the polls of `registry`'s poller with `token`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn new(registry: &mio::Registry, token: mio::Token) -> io::Result<Self> {
+        let waker = mio::Waker::new(registry, token)?;
+        Ok(Self { waker, asleep: AtomicBool::new(false), work: AtomicBool::new(false) })
+    }
+
+    /// There is work. Any thread, after the work was put where the worker finds it.
+    pub fn ring(&self) {
+        self.work.store(true, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            // Cannot fail but for a full counter, and then the worker is being woken already.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Worker: about to sleep. `false`: work has come in, do not.
+    pub fn lie_down(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.work.load(Ordering::SeqCst) {
+            self.asleep.store(false, Ordering::SeqCst);
+            return false;
+        }
+        true
+    }
+
+    /// Worker: awake again, and about to look for work.
+    pub fn get_up(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+        self.work.store(false, Ordering::SeqCst);
+    }
+}
