@@ -269,7 +269,12 @@ impl PathTable {
     /// The connection ID to send with on a path; takes an unused one if the path has none (RFC 9000 section
     /// 9.5). `None`: the peer must provide one first.
     pub fn cid_for(&mut self, id: u8, cids: &mut PeerCids) -> Option<PeerCid> {
+        let confirmed = self.confirmed;
         let path = self.get_mut(id)?;
+        if !confirmed {
+            // A client's choice of ID changes with the server's first packet and with Retry (section 7.2).
+            path.cid = cids.initial().or(path.cid);
+        }
         if path.cid.is_none() {
             path.cid = cids.take_unused();
         }

@@ -1,6 +1,35 @@
-//! Long-lived TLS configurations.
+//! Long-lived TLS configurations (RFC 9001 section 4): built once, shared by all connections.
+//!
+//! rustls uses a ticket only with the very verifier and resolver that it came with, so resumption works among
+//! connections that share a `ClientTls`. Invariant: only TLS 1.3, at least one application protocol, and an
+//! early data limit that QUIC allows (section 4.6.1).
+use super::identities::{Identities, add_roots, add_system_roots, identity};
+use super::provider::{default_ciphers, provider};
+use super::secrets::Sink;
+use super::tickets::SessionStore;
+use crate::base::codes::VERSION_2;
+use crate::crypto::Cipher;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, KeyLog, RootCertStore, ServerConfig, SignatureScheme, version::TLS13,
+};
 use std::fmt;
 use std::sync::Arc;
+
+/// Receives lines in the NSS key log format (SSLKEYLOGFILE), without a line end. It is called while a
+/// connection is locked: it must not call back into the library.
+pub type KeyLogLine = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Sessions that a client keeps per QUIC version, over all servers.
+const CLIENT_SESSIONS: usize = 256;
+/// RFC 9001 section 4.6.1: the only value besides 0 that QUIC allows.
+const UNLIMITED_EARLY_DATA: u32 = 0xffff_ffff;
+/// Tickets that a server sends after a handshake.
+const TICKETS: usize = 2;
 
 /// Why a TLS configuration or session could not be made: one clear sentence.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,88 +43,371 @@ impl fmt::Display for TlsSetupError {
 
 impl std::error::Error for TlsSetupError {}
 
+fn problem(text: &str) -> TlsSetupError {
+    TlsSetupError(text.to_owned())
+}
+
 /// What all client connections of one configuration share, its session cache included.
-pub struct ClientTls;
-/// What all server connections of one configuration share, its session store included.
-pub struct ServerTls;
+pub struct ClientTls {
+    v1: Arc<ClientConfig>,
+    v2: Arc<ClientConfig>,
+}
 
-/// Makes a `ClientTls`.
-#[derive(Default)]
-pub struct ClientTlsBuilder;
-/// Makes a `ServerTls`.
-#[derive(Default)]
-pub struct ServerTlsBuilder;
+impl ClientTls {
+    /// RFC 9369 section 5: tickets of one version are not used with another, hence a cache for each.
+    pub(super) fn config(&self, version: u32) -> &Arc<ClientConfig> {
+        if version == VERSION_2 { &self.v2 } else { &self.v1 }
+    }
 
-#[allow(unused_variables)]
-impl ClientTlsBuilder {
+    /// The application protocols on offer.
     #[must_use]
-    pub fn new() -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn alpn(self, protocols: Vec<Vec<u8>>) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn roots_pem(self, pem: &[u8]) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn system_roots(self) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn no_verify(self) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn identity_pem(self, chain: &[u8], key: &[u8]) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn early_data(self, on: bool) -> Self {
-        todo!()
-    }
-    #[must_use]
-    pub fn key_log(self, line: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        todo!()
-    }
-    pub fn build(self) -> Result<Arc<ClientTls>, TlsSetupError> {
-        todo!()
+    pub fn alpn(&self) -> &[Vec<u8>] {
+        &self.v1.alpn_protocols
     }
 }
 
-#[allow(unused_variables)]
-impl ServerTlsBuilder {
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls")
+    }
+}
+
+/// What all server connections of one configuration share, its session store included.
+pub struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) store: Arc<SessionStore>,
+    pub(super) early_data_context: Vec<u8>,
+}
+
+impl ServerTls {
+    /// The application protocols that are accepted, most wanted first.
+    #[must_use]
+    pub fn alpn(&self) -> &[Vec<u8>] {
+        &self.config.alpn_protocols
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
+
+fn check_alpn(protocols: &[Vec<u8>]) -> Result<(), TlsSetupError> {
+    // RFC 9001 section 8.1: QUIC needs an application protocol.
+    if protocols.is_empty() {
+        return Err(problem("no application protocol is set: QUIC needs at least one, such as \"h3\""));
+    }
+    if protocols.iter().any(|p| p.is_empty() || p.len() > 255) {
+        return Err(problem("an application protocol must have 1 to 255 bytes"));
+    }
+    Ok(())
+}
+
+fn check_ciphers(ciphers: Vec<Cipher>) -> Result<Vec<Cipher>, TlsSetupError> {
+    if ciphers.is_empty() { Err(problem("no cipher suite is set")) } else { Ok(ciphers) }
+}
+
+/// Makes a `ClientTls`. Mistakes in what is given are reported by `build`.
+pub struct ClientTlsBuilder {
+    alpn: Vec<Vec<u8>>,
+    roots: Vec<Vec<u8>>,
+    system_roots: bool,
+    verify: bool,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    early_data: bool,
+    key_log: Option<KeyLogLine>,
+    ciphers: Vec<Cipher>,
+}
+
+impl ClientTlsBuilder {
+    /// Verifies servers, trusts nobody yet, offers no protocol yet.
     #[must_use]
     pub fn new() -> Self {
-        todo!()
+        Self {
+            alpn: Vec::new(),
+            roots: Vec::new(),
+            system_roots: false,
+            verify: true,
+            identity: None,
+            early_data: false,
+            key_log: None,
+            ciphers: default_ciphers(),
+        }
     }
+
+    /// Application protocols to offer, most wanted first.
     #[must_use]
-    pub fn alpn(self, protocols: Vec<Vec<u8>>) -> Self {
-        todo!()
+    pub fn alpn(mut self, protocols: Vec<Vec<u8>>) -> Self {
+        self.alpn = protocols;
+        self
     }
+
+    /// Trusts the certificates of this PEM text, besides others.
     #[must_use]
-    pub fn identity_pem(self, chain: &[u8], key: &[u8]) -> Self {
-        todo!()
+    pub fn roots_pem(mut self, pem: &[u8]) -> Self {
+        self.roots.push(pem.to_vec());
+        self
     }
+
+    /// Trusts what the system trusts, besides others.
     #[must_use]
-    pub fn client_roots_pem(self, pem: &[u8], require: bool) -> Self {
-        todo!()
+    pub fn system_roots(mut self) -> Self {
+        self.system_roots = true;
+        self
     }
+
+    /// Accepts any certificate: for tests only. The server must still own the key of what it shows.
     #[must_use]
-    pub fn early_data(self, on: bool) -> Self {
-        todo!()
+    pub fn no_verify(mut self) -> Self {
+        self.verify = false;
+        self
     }
+
+    /// Certificate chain and key to show to servers that ask for them.
     #[must_use]
-    pub fn early_data_context(self, context: &[u8]) -> Self {
-        todo!()
+    pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
+        self.identity = Some((chain.to_vec(), key.to_vec()));
+        self
     }
+
+    /// Sends 0-RTT data when a session allows it. Such data can be replayed (RFC 9001 section 9.2).
     #[must_use]
-    pub fn key_log(self, line: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        todo!()
+    pub fn early_data(mut self, on: bool) -> Self {
+        self.early_data = on;
+        self
     }
+
+    /// Where the lines of SSLKEYLOGFILE go.
+    #[must_use]
+    pub fn key_log(mut self, line: KeyLogLine) -> Self {
+        self.key_log = Some(line);
+        self
+    }
+
+    /// Cipher suites to offer, most wanted first, instead of all.
+    #[must_use]
+    pub fn ciphers(mut self, ciphers: Vec<Cipher>) -> Self {
+        self.ciphers = ciphers;
+        self
+    }
+
+    /// Checks everything.
+    pub fn build(self) -> Result<Arc<ClientTls>, TlsSetupError> {
+        check_alpn(&self.alpn)?;
+        let provider = provider(&check_ciphers(self.ciphers)?);
+        let verifier: Arc<dyn ServerCertVerifier> = if self.verify {
+            let mut roots = RootCertStore::empty();
+            for pem in &self.roots {
+                add_roots(&mut roots, pem)?;
+            }
+            if self.system_roots {
+                add_system_roots(&mut roots)?;
+            }
+            if roots.is_empty() {
+                return Err(problem("no root certificates are set, so no server could be trusted"));
+            }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|e| TlsSetupError(format!("the root certificates cannot be used: {e}")))?
+        } else {
+            Arc::new(NoVerifier(Arc::clone(&provider)))
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let identity = identity(&chain, &key, &provider)?;
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)))
+            }
+        };
+        config.alpn_protocols = self.alpn;
+        config.enable_early_data = self.early_data;
+        config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
+        config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
+        let mut v2 = config.clone();
+        v2.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
+        Ok(Arc::new(ClientTls { v1: Arc::new(config), v2: Arc::new(v2) }))
+    }
+}
+
+impl Default for ClientTlsBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes a `ServerTls`. Mistakes in what is given are reported by `build`.
+pub struct ServerTlsBuilder {
+    alpn: Vec<Vec<u8>>,
+    identities: Vec<(Vec<u8>, Vec<u8>)>,
+    early_data: bool,
+    early_data_context: Vec<u8>,
+    client_roots: Vec<Vec<u8>>,
+    client_required: bool,
+    key_log: Option<KeyLogLine>,
+    ciphers: Vec<Cipher>,
+    tickets: usize,
+}
+
+impl ServerTlsBuilder {
+    /// No identity and no protocol yet; sends session tickets; asks for no client certificate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            alpn: Vec::new(),
+            identities: Vec::new(),
+            early_data: false,
+            early_data_context: Vec::new(),
+            client_roots: Vec::new(),
+            client_required: false,
+            key_log: None,
+            ciphers: default_ciphers(),
+            tickets: TICKETS,
+        }
+    }
+
+    /// Application protocols to accept, most wanted first.
+    #[must_use]
+    pub fn alpn(mut self, protocols: Vec<Vec<u8>>) -> Self {
+        self.alpn = protocols;
+        self
+    }
+
+    /// Adds a certificate chain with its key. With several, the client's name chooses; the first is the default.
+    #[must_use]
+    pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
+        self.identities.push((chain.to_vec(), key.to_vec()));
+        self
+    }
+
+    /// Accepts 0-RTT data, once per session. Such data can be replayed (RFC 9001 section 9.2).
+    #[must_use]
+    pub fn early_data(mut self, on: bool) -> Self {
+        self.early_data = on;
+        self
+    }
+
+    /// What else 0-RTT data depends on, such as encoded HTTP/3 settings: a ticket issued with another context
+    /// resumes, but its 0-RTT data is rejected (RFC 9114 section 7.2.4.2).
+    #[must_use]
+    pub fn early_data_context(mut self, context: &[u8]) -> Self {
+        self.early_data_context = context.to_vec();
+        self
+    }
+
+    /// Asks clients for certificates signed by these; `require`: and refuses those who have none.
+    #[must_use]
+    pub fn client_roots_pem(mut self, pem: &[u8], require: bool) -> Self {
+        self.client_roots.push(pem.to_vec());
+        self.client_required = require;
+        self
+    }
+
+    /// Where the lines of SSLKEYLOGFILE go.
+    #[must_use]
+    pub fn key_log(mut self, line: KeyLogLine) -> Self {
+        self.key_log = Some(line);
+        self
+    }
+
+    /// Cipher suites to accept instead of all; the client's order decides.
+    #[must_use]
+    pub fn ciphers(mut self, ciphers: Vec<Cipher>) -> Self {
+        self.ciphers = ciphers;
+        self
+    }
+
+    /// Session tickets to send after each handshake; 0 switches resumption off.
+    #[must_use]
+    pub fn tickets(mut self, count: usize) -> Self {
+        self.tickets = count;
+        self
+    }
+
+    /// Checks everything.
     pub fn build(self) -> Result<Arc<ServerTls>, TlsSetupError> {
-        todo!()
+        check_alpn(&self.alpn)?;
+        let provider = provider(&check_ciphers(self.ciphers)?);
+        if self.identities.is_empty() {
+            return Err(problem("a server needs a certificate and its private key"));
+        }
+        let mut identities = Vec::with_capacity(self.identities.len());
+        for (chain, key) in &self.identities {
+            identities.push(Arc::new(identity(chain, key, &provider)?));
+        }
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?;
+        let builder = if self.client_roots.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let mut roots = RootCertStore::empty();
+            for pem in &self.client_roots {
+                add_roots(&mut roots, pem)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if self.client_required { verifier } else { verifier.allow_unauthenticated() };
+            let verifier =
+                verifier.build().map_err(|e| TlsSetupError(format!("the client roots cannot be used: {e}")))?;
+            builder.with_client_cert_verifier(verifier)
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Identities(identities)));
+        let store = Arc::new(SessionStore::default());
+        config.alpn_protocols = self.alpn;
+        config.max_early_data_size = if self.early_data { UNLIMITED_EARLY_DATA } else { 0 };
+        config.send_tls13_tickets = self.tickets;
+        config.session_storage = Arc::clone(&store) as Arc<dyn rustls::server::StoresServerSessions>;
+        config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
+        Ok(Arc::new(ServerTls { config: Arc::new(config), store, early_data_context: self.early_data_context }))
+    }
+}
+
+impl Default for ServerTlsBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Accepts every chain, but checks that the server owns the key.
+#[derive(Debug)]
+struct NoVerifier(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for NoVerifier {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,6 +1,20 @@
 //! The TLS 1.3 handshake as QUIC carries it (RFC 9001 section 4): bytes of CRYPTO frames in and out, keys out.
+//!
+//! `config` builds what lives long, `session` runs one handshake, `tickets` keeps sessions for resumption,
+//! `secrets` is where rustls tells traffic secrets, `client_hello` checks what rustls does not.
+mod alerts;
+mod client_hello;
 mod config;
+mod framing;
+mod identities;
+mod provider;
+mod secrets;
 mod session;
+mod tickets;
 
-pub use config::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
+pub use client_hello::{ClientHello, peek_client_hello};
+pub use config::{ClientTls, ClientTlsBuilder, KeyLogLine, ServerTls, ServerTlsBuilder, TlsSetupError};
 pub use session::{InstalledKeys, Session, TlsEvents};
+
+#[cfg(test)]
+mod tests;

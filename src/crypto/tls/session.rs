@@ -1,8 +1,25 @@
-//! One TLS handshake.
+//! One TLS handshake and what follows it on a connection (RFC 9001 section 4), on rustls' QUIC interface.
+//!
+//! rustls is used in this file only. It is fed whole messages, tells when keys change through the order of
+//! `write_hs`, and tells traffic secrets through its key log; the keys are made here. Invariant: bytes of a
+//! level are taken only while that level is the one that TLS reads (section 4.1.3).
+use super::alerts::{alert, from_rustls};
+use super::client_hello;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
-use crate::base::{Level, TransportError};
+use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, Messages};
+use super::secrets::{
+    CLIENT_APPLICATION, CLIENT_HANDSHAKE, Captured, EARLY, Logged, SERVER_APPLICATION, SERVER_HANDSHAKE, capture,
+};
+use super::tickets;
+use crate::base::{Level, Side, TransportError, codes};
 use crate::crypto::{Cipher, DirectionKeys, LevelKeys, OneRttKeys};
+use rustls::quic::{ClientConnection, Connection, KeyChange, ServerConnection, Version};
+use rustls::{AlertDescription, HandshakeKind};
+use rustls_pki_types::ServerName;
 use std::sync::Arc;
+
+/// Bytes held for levels that TLS does not read yet; the limit of RFC 9000 section 7.5 is the caller's.
+const MAX_EARLY_BYTES: usize = 1 << 16;
 
 /// Keys that the handshake produced.
 pub enum InstalledKeys {
@@ -32,64 +49,386 @@ pub trait TlsEvents {
 }
 
 /// One TLS handshake and what follows it on the connection.
-pub struct Session;
+pub struct Session {
+    tls: Connection,
+    side: Side,
+    version: u32,
+    read_level: Level,
+    write_level: Level,
+    messages: Messages,
+    /// Bytes of levels that TLS does not read yet.
+    early: Vec<(Level, Vec<u8>)>,
+    captured: Captured,
+    /// Secrets whose keys are not installed yet.
+    secrets: Vec<Logged>,
+    /// What the digest of `Captured` is made of, for another version.
+    server: Option<(Arc<ServerTls>, Vec<u8>)>,
+    server_name: Option<String>,
+    early_offered: bool,
+    parameters_told: bool,
+    done: bool,
+    failed: Option<TransportError>,
+    scratch: Vec<u8>,
+}
 
-#[allow(unused_variables)]
 impl Session {
+    /// A client's session. `server_name` is a DNS name or an IP address; `parameters` are our encoded
+    /// transport parameters.
     pub fn client(
         tls: &Arc<ClientTls>,
         version: u32,
         server_name: &str,
         parameters: Vec<u8>,
     ) -> Result<Self, TlsSetupError> {
-        todo!()
+        let bare = server_name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(server_name);
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| TlsSetupError(format!("\"{server_name}\" is not a valid server name")))?;
+        let config = Arc::clone(tls.config(version));
+        let mut captured = Captured::default();
+        // rustls writes the ClientHello here, and with a ticket tells the early secret.
+        let connection = capture(&mut captured, || ClientConnection::new(config, Version::V1, name, parameters))
+            .map_err(|e| TlsSetupError(format!("the TLS client cannot start: {e}")))?;
+        Ok(Self::new(Connection::Client(connection), Side::Client, version, captured, Some(bare.to_owned())))
     }
+
+    /// A server's session for one client.
     pub fn server(tls: &Arc<ServerTls>, version: u32, parameters: Vec<u8>) -> Result<Self, TlsSetupError> {
-        todo!()
+        let config = Arc::clone(&tls.config);
+        let connection = ServerConnection::new(config, Version::V1, parameters.clone())
+            .map_err(|e| TlsSetupError(format!("the TLS server cannot start: {e}")))?;
+        let mut session = Self::new(Connection::Server(connection), Side::Server, version, Captured::default(), None);
+        session.server = Some((Arc::clone(tls), parameters));
+        session.update_digest();
+        Ok(session)
     }
+
+    fn new(tls: Connection, side: Side, version: u32, captured: Captured, server_name: Option<String>) -> Self {
+        Self {
+            tls,
+            side,
+            version,
+            read_level: Level::Initial,
+            write_level: Level::Initial,
+            messages: Messages::default(),
+            early: Vec::new(),
+            captured,
+            secrets: Vec::new(),
+            server: None,
+            server_name,
+            early_offered: false,
+            parameters_told: false,
+            done: false,
+            failed: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    fn update_digest(&mut self) {
+        if let Some((tls, parameters)) = &self.server {
+            self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &tls.early_data_context);
+        }
+    }
+
+    /// Begins: a client's ClientHello and, with a usable ticket, its 0-RTT keys. A server waits.
     pub fn start(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
-        todo!()
+        if self.side.is_server() {
+            return Ok(());
+        }
+        self.take_secrets(ev);
+        // The suite is that of the ticket until the server chooses (RFC 8446 section 4.2.10).
+        if let (Some(secret), Some(cipher)) = (self.secret(EARLY), self.cipher()) {
+            self.early_offered = true;
+            let keys = self.direction(cipher, &secret)?;
+            ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
+        }
+        self.drain(ev)
     }
+
+    /// The next bytes of the CRYPTO stream of `level`: in order, each byte once. An error is final.
     pub fn receive(&mut self, level: Level, bytes: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
-        todo!()
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = self.take(level, bytes, ev);
+        if let Err(error) = result {
+            self.failed = Some(error);
+        }
+        result
     }
+
+    fn take(&mut self, level: Level, bytes: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if level == Level::ZeroRtt || level < self.read_level {
+            // RFC 9001 section 4.1.3: no new data at a level whose keys were followed by newer ones.
+            return Err(violation("CRYPTO data at a level that is over"));
+        }
+        if level > self.read_level {
+            let held: usize = self.early.iter().map(|(_, b)| b.len()).sum();
+            if held.saturating_add(bytes.len()) > MAX_EARLY_BYTES {
+                return Err(TransportError::new(
+                    codes::transport::CRYPTO_BUFFER_EXCEEDED,
+                    "too much early CRYPTO data",
+                ));
+            }
+            self.early.push((level, bytes.to_vec()));
+            return Ok(());
+        }
+        self.messages.push(bytes);
+        self.read_messages(ev)
+    }
+
+    fn read_messages(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        loop {
+            let level = self.read_level;
+            let mut messages = core::mem::take(&mut self.messages);
+            let fed = match messages.next() {
+                Ok(Some(message)) => self.feed(message, ev).map(|()| true),
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            self.messages = messages;
+            if !fed? {
+                if self.messages.is_empty() {
+                    self.messages.clear();
+                }
+                return Ok(());
+            }
+            if self.read_level != level {
+                // RFC 9001 section 4.1.3: unread data of the old level when TLS moves on.
+                if !self.messages.is_empty() {
+                    return Err(violation("CRYPTO data crosses a change of keys"));
+                }
+                self.messages.clear();
+                let read_level = self.read_level;
+                for (_, bytes) in self.early.extract_if(.., |(l, _)| *l == read_level) {
+                    self.messages.push(&bytes);
+                }
+                if self.early.iter().any(|(l, _)| *l < read_level) {
+                    return Err(violation("CRYPTO data at a level that is over"));
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, message: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        let kind = message.first().copied().unwrap_or(0);
+        if self.side.is_server() && kind == CLIENT_HELLO && self.read_level == Level::Initial {
+            self.check_client_hello(message.get(4..).unwrap_or(&[]))?;
+        }
+        let tls = &mut self.tls;
+        capture(&mut self.captured, || tls.read_hs(message)).map_err(|e| from_rustls(&e, self.tls.alert()))?;
+        self.take_secrets(ev);
+        match self.side {
+            Side::Client if kind == ENCRYPTED_EXTENSIONS => self.tell_parameters(ev),
+            Side::Server if !self.parameters_told => {
+                self.tell_parameters(ev);
+                self.accept_early_data(ev)?;
+            }
+            _ => {}
+        }
+        self.drain(ev)
+    }
+
+    /// What rustls does not check itself.
+    fn check_client_hello(&mut self, body: &[u8]) -> Result<(), TransportError> {
+        let hello =
+            client_hello::parse(body).map_err(|_| alert(AlertDescription::DecodeError, "malformed ClientHello"))?;
+        // RFC 9001 section 8.2: the extension of the RFC, not that of drafts.
+        if hello.transport_parameters.is_none() {
+            return Err(alert(AlertDescription::MissingExtension, "no quic_transport_parameters extension"));
+        }
+        if !hello.early_data {
+            return Ok(());
+        }
+        self.early_offered = true;
+        // RFC 9000 section 7.4.1: 0-RTT data was sent under the settings that the ticket was issued with.
+        let (Some((tls, _)), Connection::Server(server)) = (&self.server, &mut self.tls) else { return Ok(()) };
+        let issued = hello.ticket.and_then(|ticket| tls.store.digest_of(ticket));
+        if issued.is_some_and(|digest| digest != self.captured.digest) {
+            server.reject_early_data();
+        }
+        Ok(())
+    }
+
+    fn tell_parameters(&mut self, ev: &mut dyn TlsEvents) {
+        if let Some(parameters) = self.tls.quic_transport_parameters() {
+            self.parameters_told = true;
+            ev.notify_extensions(parameters);
+        }
+    }
+
+    /// The server's keys for the client's 0-RTT packets. rustls logs the early secret of every resumption,
+    /// but has keys only if it accepts early data.
+    fn accept_early_data(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        let secret = self.secret(EARLY);
+        if self.tls.zero_rtt_keys().is_none() {
+            return Ok(());
+        }
+        let (Some(secret), Some(cipher)) = (secret, self.cipher()) else { return Err(no_secret()) };
+        let keys = self.direction(cipher, &secret)?;
+        ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
+        Ok(())
+    }
+
+    /// Sends what rustls has to say; keys change between its answers.
+    fn drain(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        loop {
+            let mut bytes = core::mem::take(&mut self.scratch);
+            bytes.clear();
+            let tls = &mut self.tls;
+            let change = capture(&mut self.captured, || tls.write_hs(&mut bytes));
+            self.take_secrets(ev);
+            let wrote = !bytes.is_empty();
+            if wrote {
+                ev.send(self.write_level, &bytes);
+            }
+            self.scratch = bytes;
+            match change {
+                Some(KeyChange::Handshake { .. }) => self.install_handshake(ev)?,
+                Some(KeyChange::OneRtt { .. }) => self.install_one_rtt(ev)?,
+                None if !wrote => break,
+                None => {}
+            }
+        }
+        if !self.done && !self.tls.is_handshaking() {
+            self.done = true;
+            self.read_level = Level::OneRtt;
+            self.scratch = Vec::new();
+            ev.done();
+        }
+        Ok(())
+    }
+
+    fn install_handshake(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        let cipher = self.cipher().ok_or_else(no_secret)?;
+        let client = self.secret(CLIENT_HANDSHAKE).ok_or_else(no_secret)?;
+        let server = self.secret(SERVER_HANDSHAKE).ok_or_else(no_secret)?;
+        let (local, remote) = self.local_remote(&client, &server);
+        let keys = LevelKeys { local: self.direction(cipher, local)?, remote: self.direction(cipher, remote)? };
+        self.write_level = Level::Handshake;
+        self.read_level = Level::Handshake;
+        ev.install_keys(InstalledKeys::Handshake(keys), cipher);
+        Ok(())
+    }
+
+    fn install_one_rtt(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        let cipher = self.cipher().ok_or_else(no_secret)?;
+        let client = self.secret(CLIENT_APPLICATION).ok_or_else(no_secret)?;
+        let server = self.secret(SERVER_APPLICATION).ok_or_else(no_secret)?;
+        let (local, remote) = self.local_remote(&client, &server);
+        if local.secret.len() != cipher.secret_len() || remote.secret.len() != cipher.secret_len() {
+            return Err(no_secret());
+        }
+        let keys = OneRttKeys::new(self.version, cipher, &local.secret, &remote.secret);
+        self.write_level = Level::OneRtt;
+        ev.install_keys(InstalledKeys::OneRtt(Box::new(keys)), cipher);
+        Ok(())
+    }
+
+    fn local_remote<'a>(&self, client: &'a Logged, server: &'a Logged) -> (&'a Logged, &'a Logged) {
+        if self.side.is_client() { (client, server) } else { (server, client) }
+    }
+
+    fn direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
+        DirectionKeys::from_secret(cipher, self.version, &secret.secret).ok_or_else(no_secret)
+    }
+
+    fn take_secrets(&mut self, ev: &mut dyn TlsEvents) {
+        for logged in self.captured.secrets.drain(..) {
+            ev.secret(logged.label, &logged.secret);
+            // The exporter secret and the like are for those who asked for secrets only.
+            if logged.label.contains("TRAFFIC") {
+                self.secrets.push(logged);
+            }
+        }
+    }
+
+    /// Takes a captured secret.
+    fn secret(&mut self, label: &str) -> Option<Logged> {
+        let at = self.secrets.iter().position(|s| s.label == label)?;
+        Some(self.secrets.swap_remove(at))
+    }
+
+    /// Compatible version negotiation (RFC 9368): keys made from now on have the labels of `version`.
     pub fn set_version(&mut self, version: u32) {
-        todo!()
+        self.version = version;
+        self.update_digest();
     }
+
+    /// Client with 0-RTT keys: the server's transport parameters of last time (RFC 9000 section 7.4.1).
     #[must_use]
     pub fn remembered_parameters(&self) -> Option<Vec<u8>> {
-        todo!()
+        if self.side.is_server() || self.parameters_told {
+            return None;
+        }
+        let offered = self.early_offered || self.captured.secrets.iter().any(|s| s.label == EARLY);
+        self.tls.quic_transport_parameters().filter(|_| offered).map(<[u8]>::to_vec)
     }
+
+    /// Whether 0-RTT was accepted; `None` while that is open, or when it was not offered.
     #[must_use]
     pub fn early_data_accepted(&self) -> Option<bool> {
-        todo!()
+        if !self.early_offered || !self.parameters_told {
+            return None;
+        }
+        Some(match &self.tls {
+            Connection::Client(client) => client.is_early_data_accepted(),
+            Connection::Server(server) => server.zero_rtt_keys().is_some(),
+        })
     }
+
+    /// The application protocol, once chosen.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
-        todo!()
+        self.tls.alpn_protocol()
     }
+
+    /// The name that the client asked for.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        todo!()
+        match &self.tls {
+            Connection::Client(_) => self.server_name.as_deref(),
+            Connection::Server(server) => server.server_name(),
+        }
     }
+
+    /// The peer's certificates in DER, its own first; also those of a resumed session.
     #[must_use]
     pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        todo!()
+        self.tls.peer_certificates().unwrap_or(&[]).iter().map(|c| c.as_ref().to_vec()).collect()
     }
+
+    /// The negotiated cipher; before that, the one of the ticket.
     #[must_use]
     pub fn cipher(&self) -> Option<Cipher> {
-        todo!()
+        Cipher::from_wire_id(self.tls.negotiated_cipher_suite()?.suite().into())
     }
+
+    /// The session of an earlier connection was taken up.
     #[must_use]
     pub fn resumed(&self) -> bool {
-        todo!()
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
+
+    /// The handshake is complete.
     #[must_use]
-    pub fn is_done(&self) -> bool {
-        todo!()
+    pub const fn is_done(&self) -> bool {
+        self.done
     }
+
+    /// Exported keying material (RFC 8446 section 7.5); false before the handshake is complete.
     #[must_use]
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> bool {
-        todo!()
+        self.done && self.tls.export_keying_material(out, label, Some(context)).is_ok()
     }
+}
+
+fn violation(reason: &'static str) -> TransportError {
+    TransportError::new(codes::transport::PROTOCOL_VIOLATION, reason)
+}
+
+fn no_secret() -> TransportError {
+    TransportError::new(codes::transport::INTERNAL_ERROR, "TLS changed keys without telling secrets")
 }

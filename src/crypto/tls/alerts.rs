@@ -1,0 +1,65 @@
+//! TLS failures as QUIC errors: 0x0100 plus the alert (RFC 9001 section 4.8).
+use crate::base::{TransportError, codes};
+use rustls::{AlertDescription, CertificateError, Error};
+
+/// An alert with a reason.
+pub(super) fn alert(alert: AlertDescription, reason: &'static str) -> TransportError {
+    TransportError::new(codes::transport::CRYPTO_ERROR + u64::from(u8::from(alert)), reason)
+}
+
+/// What rustls failed with; `sent` is the alert that it wanted to send.
+pub(super) fn from_rustls(error: &Error, sent: Option<AlertDescription>) -> TransportError {
+    let description = sent.unwrap_or_else(|| description_of(error));
+    alert(description, reason_of(error, description))
+}
+
+/// rustls gives no alert for messages that it cannot even frame.
+fn description_of(error: &Error) -> AlertDescription {
+    match error {
+        Error::InvalidMessage(e) => AlertDescription::from(*e),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        Error::InvalidCertificate(e) => AlertDescription::from(e.clone()),
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        Error::DecryptError => AlertDescription::DecryptError,
+        _ => AlertDescription::InternalError,
+    }
+}
+
+fn reason_of(error: &Error, description: AlertDescription) -> &'static str {
+    match error {
+        Error::InvalidCertificate(e) => certificate(e),
+        Error::NoCertificatesPresented => "no certificate presented",
+        Error::NoApplicationProtocol => "no application protocol in common",
+        Error::InvalidMessage(_) => "malformed handshake message",
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "unexpected handshake message"
+        }
+        Error::PeerIncompatible(_) => "peer offers nothing that we support",
+        _ if description == AlertDescription::MissingExtension => "required extension is missing",
+        Error::PeerMisbehaved(_) => "peer misbehaved in the handshake",
+        _ => "handshake failed",
+    }
+}
+
+fn certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate is not valid yet",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate is not valid for this name"
+        }
+        CertificateError::UnknownIssuer => "certificate is signed by an unknown authority",
+        CertificateError::Revoked => "certificate is revoked",
+        CertificateError::BadSignature => "certificate has a bad signature",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for this purpose"
+        }
+        CertificateError::BadEncoding => "certificate is malformed",
+        _ => "certificate is not acceptable",
+    }
+}

@@ -1,0 +1,118 @@
+//! The rustls cryptography provider: ring, with QUIC key derivation switched off, because packet keys are
+//! derived in this room from the traffic secrets.
+use crate::crypto::Cipher;
+use rustls::crypto::cipher::{AeadKey, Iv};
+use rustls::crypto::{CryptoProvider, ring as suites};
+use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
+use rustls::{CipherSuiteCommon, Error, SupportedCipherSuite, Tls13CipherSuite};
+use std::sync::{Arc, LazyLock};
+
+/// Makes keys that do nothing: nobody uses what rustls derives.
+struct NoKeys;
+struct NoKey;
+
+impl Algorithm for NoKeys {
+    fn packet_key(&self, _: AeadKey, _: Iv) -> Box<dyn PacketKey> {
+        Box::new(NoKey)
+    }
+
+    fn header_protection_key(&self, _: AeadKey) -> Box<dyn HeaderProtectionKey> {
+        Box::new(NoKey)
+    }
+
+    fn aead_key_len(&self) -> usize {
+        16
+    }
+}
+
+impl HeaderProtectionKey for NoKey {
+    fn encrypt_in_place(&self, _: &[u8], _: &mut u8, _: &mut [u8]) -> Result<(), Error> {
+        Err(Error::EncryptError)
+    }
+
+    fn decrypt_in_place(&self, _: &[u8], _: &mut u8, _: &mut [u8]) -> Result<(), Error> {
+        Err(Error::DecryptError)
+    }
+
+    fn sample_len(&self) -> usize {
+        16
+    }
+}
+
+impl PacketKey for NoKey {
+    fn encrypt_in_place(&self, _: u64, _: &[u8], _: &mut [u8]) -> Result<Tag, Error> {
+        Err(Error::EncryptError)
+    }
+
+    fn decrypt_in_place<'a>(&self, _: u64, _: &[u8], _: &'a mut [u8]) -> Result<&'a [u8], Error> {
+        Err(Error::DecryptError)
+    }
+
+    fn tag_len(&self) -> usize {
+        16
+    }
+
+    fn confidentiality_limit(&self) -> u64 {
+        0
+    }
+
+    fn integrity_limit(&self) -> u64 {
+        0
+    }
+}
+
+static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
+    let all = [
+        suites::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        suites::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        suites::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    all.iter()
+        .filter_map(SupportedCipherSuite::tls13)
+        .map(|suite| Tls13CipherSuite {
+            common: CipherSuiteCommon {
+                suite: suite.common.suite,
+                hash_provider: suite.common.hash_provider,
+                confidentiality_limit: suite.common.confidentiality_limit,
+            },
+            hkdf_provider: suite.hkdf_provider,
+            aead_alg: suite.aead_alg,
+            quic: Some(&NoKeys),
+        })
+        .collect()
+});
+
+/// The ciphers in the order of their speed on this machine: without AES instructions ChaCha20 is faster.
+pub(super) fn default_ciphers() -> Vec<Cipher> {
+    if has_aes() {
+        vec![Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305]
+    } else {
+        vec![Cipher::ChaCha20Poly1305, Cipher::Aes128Gcm, Cipher::Aes256Gcm]
+    }
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes() -> bool {
+    false
+}
+
+/// A provider that offers these ciphers, most wanted first.
+pub(super) fn provider(ciphers: &[Cipher]) -> Arc<CryptoProvider> {
+    let mut provider = suites::default_provider();
+    provider.cipher_suites = ciphers
+        .iter()
+        .filter_map(|cipher| SUITES.iter().find(|s| u16::from(s.common.suite) == cipher.wire_id()))
+        .map(SupportedCipherSuite::Tls13)
+        .collect();
+    Arc::new(provider)
+}

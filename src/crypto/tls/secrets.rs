@@ -1,0 +1,97 @@
+//! Where rustls tells traffic secrets: a key log that writes to whichever session runs on this thread.
+//!
+//! rustls calls its key log from inside `read_hs`, `write_hs` and the constructors. The session puts its own
+//! `Captured` in place for the duration of such a call. Invariant: a secret reaches only that session, and
+//! the key log lines of the configuration that it belongs to.
+use super::config::KeyLogLine;
+use rustls::KeyLog;
+use std::cell::RefCell;
+use std::fmt;
+use std::fmt::Write as _;
+
+/// A secret with its label in the NSS key log format.
+pub(super) struct Logged {
+    pub label: &'static str,
+    pub secret: Vec<u8>,
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        self.secret.fill(0);
+        core::hint::black_box(&self.secret);
+    }
+}
+
+/// What the running session sees of one call into rustls.
+#[derive(Default)]
+pub(super) struct Captured {
+    pub secrets: Vec<Logged>,
+    /// Digest of what 0-RTT depends on, for sessions stored during this call (`tickets`).
+    pub digest: [u8; 32],
+}
+
+thread_local! {
+    static RUNNING: RefCell<Option<Captured>> = const { RefCell::new(None) };
+}
+
+/// Runs `call` with `captured` in place, and hands back what it collected.
+pub(super) fn capture<R>(captured: &mut Captured, call: impl FnOnce() -> R) -> R {
+    RUNNING.with(|running| *running.borrow_mut() = Some(core::mem::take(captured)));
+    let result = call();
+    *captured = RUNNING.with(|running| running.borrow_mut().take()).unwrap_or_default();
+    result
+}
+
+/// The digest of the running session.
+pub(super) fn running_digest() -> Option<[u8; 32]> {
+    RUNNING.with(|running| running.borrow().as_ref().map(|c| c.digest))
+}
+
+/// The key log of every configuration.
+pub(super) struct Sink {
+    lines: Option<KeyLogLine>,
+}
+
+impl Sink {
+    pub(super) fn new(lines: Option<KeyLogLine>) -> Self {
+        Self { lines }
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// Labels of TLS 1.3 in the NSS key log format, which are those that rustls uses.
+pub(super) const EARLY: &str = "CLIENT_EARLY_TRAFFIC_SECRET";
+pub(super) const CLIENT_HANDSHAKE: &str = "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
+pub(super) const SERVER_HANDSHAKE: &str = "SERVER_HANDSHAKE_TRAFFIC_SECRET";
+pub(super) const CLIENT_APPLICATION: &str = "CLIENT_TRAFFIC_SECRET_0";
+pub(super) const SERVER_APPLICATION: &str = "SERVER_TRAFFIC_SECRET_0";
+const LABELS: [&str; 6] =
+    [EARLY, CLIENT_HANDSHAKE, SERVER_HANDSHAKE, CLIENT_APPLICATION, SERVER_APPLICATION, "EXPORTER_SECRET"];
+
+impl KeyLog for Sink {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        if let Some(label) = LABELS.iter().find(|known| **known == label) {
+            RUNNING.with(|running| {
+                if let Some(captured) = running.borrow_mut().as_mut() {
+                    captured.secrets.push(Logged { label, secret: secret.to_vec() });
+                }
+            });
+        }
+        if let Some(lines) = &self.lines {
+            let mut line = String::with_capacity(label.len() + 2 + 2 * (client_random.len() + secret.len()));
+            line.push_str(label);
+            for part in [client_random, secret] {
+                line.push(' ');
+                for byte in part {
+                    let _ = write!(line, "{byte:02x}");
+                }
+            }
+            lines(&line);
+        }
+    }
+}
