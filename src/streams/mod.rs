@@ -1,113 +1,446 @@
 //! Streams, flow control and datagrams of one connection (RFC 9000 sections 2 to 4, 19.4 to 19.14; RFC 9221).
 //!
-//! The connection hands in frames of the peer and fates of our own (as tokens), and asks for frames to send;
-//! the application opens, writes and reads. Streams never see packets.
+//! The connection hands in frames of the peer (`frames.rs`) and fates of our own as tokens, and asks for frames to
+//! send (`transmit.rs`); the application opens, writes and reads (`api.rs`). Streams never see packets.
 //! Invariants: work is proportional to streams that have something to do, never to all that are open; no
 //! allocation per frame in the steady state; what the peer can make us hold is bounded by windows that we gave
 //! it and by named constants.
 use core::time::Duration;
+use std::collections::VecDeque;
 
+use crate::base::codes::transport::PROTOCOL_VIOLATION;
 use crate::base::{Dir, Side, StreamId, Timestamp, TransportError};
-use crate::collections::Chunk;
-use crate::recovery::FrameToken;
-use crate::wire::{TransportParameters, Writer};
+use crate::wire::TransportParameters;
 
+mod api;
 pub mod config;
+pub mod datagrams;
 pub mod event;
+pub mod flow;
+mod frames;
+mod ids;
+pub mod pool;
+pub mod reassembly;
+mod recv;
+mod scheduler;
+mod send;
+pub mod send_buffer;
+mod table;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::StreamsConfig;
+pub use datagrams::Datagrams;
 pub use event::{DatagramError, DatagramState, OpenError, ReadError, ReadOk, StreamEvent, WriteError};
 
-/// All streams of a connection and its flow control.
-pub struct Streams;
+use flow::{INITIAL_RTT, ReceiveWindow, SendCredit};
+use ids::{LocalIds, RemoteIds};
+use pool::SlabPool;
+use recv::RecvHalf;
+use scheduler::{Priority, Queues, Scheduler};
+use send::SendHalf;
+use table::{Slot, Stream, Table, pending};
+
+/// Connection-level control frames that wait to be sent.
+mod due {
+    pub const MAX_DATA: u8 = 1;
+    pub const DATA_BLOCKED: u8 = 1 << 1;
+    pub const MAX_STREAMS_BIDI: u8 = 1 << 2;
+    pub const MAX_STREAMS_UNI: u8 = 1 << 3;
+    pub const STREAMS_BLOCKED_BIDI: u8 = 1 << 4;
+    pub const STREAMS_BLOCKED_UNI: u8 = 1 << 5;
+
+    use crate::base::Dir;
+
+    pub const fn max_streams(dir: Dir) -> u8 {
+        if matches!(dir, Dir::Bi) { MAX_STREAMS_BIDI } else { MAX_STREAMS_UNI }
+    }
+
+    pub const fn streams_blocked(dir: Dir) -> u8 {
+        if matches!(dir, Dir::Bi) { STREAMS_BLOCKED_BIDI } else { STREAMS_BLOCKED_UNI }
+    }
+}
+
+/// What the peer's transport parameters say about streams (RFC 9000 section 18.2), in its own terms.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerLimits {
+    data: u64,
+    bidi_local: u64,
+    bidi_remote: u64,
+    uni: u64,
+    streams_bidi: u64,
+    streams_uni: u64,
+}
+
+impl PeerLimits {
+    const fn new(p: &TransportParameters) -> Self {
+        Self {
+            data: p.initial_max_data,
+            bidi_local: p.initial_max_stream_data_bidi_local,
+            bidi_remote: p.initial_max_stream_data_bidi_remote,
+            uni: p.initial_max_stream_data_uni,
+            streams_bidi: p.initial_max_streams_bidi,
+            streams_uni: p.initial_max_streams_uni,
+        }
+    }
+
+    /// Initial credit of a stream that we send on: "remote" and "local" are the peer's view.
+    const fn for_stream(&self, id: StreamId, ours: bool) -> u64 {
+        match (id.dir(), ours) {
+            (Dir::Uni, _) => self.uni,
+            (Dir::Bi, true) => self.bidi_remote,
+            (Dir::Bi, false) => self.bidi_local,
+        }
+    }
+
+    const fn any_below(&self, other: &Self) -> bool {
+        self.data < other.data
+            || self.bidi_local < other.bidi_local
+            || self.bidi_remote < other.bidi_remote
+            || self.uni < other.uni
+            || self.streams_bidi < other.streams_bidi
+            || self.streams_uni < other.streams_uni
+    }
+}
 
 /// How many streams are alive and what they hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StreamCounts {
+    /// Known streams of both sides, including those whose `Closed` event was not taken yet.
     pub open: usize,
+    /// Bytes written and not yet acknowledged.
     pub buffered_to_send: u64,
+    /// Bytes that the peer has sent (or skipped) and nobody has read.
     pub buffered_received: u64,
 }
 
-#[rustfmt::skip]
-#[allow(unused_variables)]
-impl Streams {
-    #[must_use] pub fn new(side: Side, config: &StreamsConfig) -> Self { todo!() }
-    /// The peer's parameters, or the remembered ones for 0-RTT.
-    pub fn set_peer_limits(&mut self, parameters: &TransportParameters) { todo!() }
-    /// 0-RTT accepted: limits may only have grown (RFC 9000 section 7.4.1).
-    pub fn confirm_peer_limits(&mut self, parameters: &TransportParameters) -> Result<(), TransportError> { todo!() }
-    /// Everything sent so far counts as never sent; call `set_peer_limits` with the real ones next.
-    pub fn on_zero_rtt_rejected(&mut self) { todo!() }
-    /// Once per received batch: for window auto-tuning.
-    pub fn on_rtt(&mut self, smoothed: Duration, now: Timestamp) { todo!() }
-
-    pub fn on_stream(&mut self, id: StreamId, offset: u64, data: &[u8], fin: bool, now: Timestamp) -> Result<(), TransportError> { todo!() }
-    pub fn on_reset_stream(&mut self, id: StreamId, code: u64, final_size: u64) -> Result<(), TransportError> { todo!() }
-    pub fn on_stop_sending(&mut self, id: StreamId, code: u64) -> Result<(), TransportError> { todo!() }
-    pub fn on_max_data(&mut self, max: u64) { todo!() }
-    pub fn on_max_stream_data(&mut self, id: StreamId, max: u64) -> Result<(), TransportError> { todo!() }
-    pub fn on_max_streams(&mut self, dir: Dir, max: u64) -> Result<(), TransportError> { todo!() }
-    pub fn on_data_blocked(&mut self, limit: u64) { todo!() }
-    pub fn on_stream_data_blocked(&mut self, id: StreamId, limit: u64) -> Result<(), TransportError> { todo!() }
-    pub fn on_streams_blocked(&mut self, dir: Dir, limit: u64) -> Result<(), TransportError> { todo!() }
-
-    /// Tokens of other rooms are ignored.
-    pub fn on_token_acked(&mut self, token: &FrameToken) { todo!() }
-    pub fn on_token_lost(&mut self, token: &FrameToken) { todo!() }
-
-    /// Any data that credit allows, or any control frame.
-    #[must_use] pub fn wants_to_send(&self) -> bool { todo!() }
-    #[must_use] pub fn wants_control(&self) -> bool { todo!() }
-    pub fn write_control(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) { todo!() }
-    /// Fills the packet: call it last. The last frame has no length field when it ends at the writer's end.
-    pub fn write_stream_frames(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> bool { todo!() }
-
-    pub fn open(&mut self, dir: Dir) -> Result<StreamId, OpenError> { todo!() }
-    pub fn accept(&mut self, dir: Dir) -> Option<StreamId> { todo!() }
-    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> { todo!() }
-    pub fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> { todo!() }
-    /// What one write would take now.
-    pub fn writable_len(&self, id: StreamId) -> Result<u64, WriteError> { todo!() }
-    pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> { todo!() }
-    pub fn reset(&mut self, id: StreamId, code: u64) -> Result<(), WriteError> { todo!() }
-    pub fn stop(&mut self, id: StreamId, code: u64) -> Result<(), ReadError> { todo!() }
-    pub fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<ReadOk, ReadError> { todo!() }
-    /// Without a copy; `true` with the last bytes.
-    pub fn read_chunk(&mut self, id: StreamId, max: usize) -> Result<(Chunk, bool), ReadError> { todo!() }
-    pub fn readable_len(&self, id: StreamId) -> Result<u64, ReadError> { todo!() }
-    /// RFC 9218 section 4: urgency 0 (first) to 7; default 3, incremental.
-    pub fn set_priority(&mut self, id: StreamId, urgency: u8, incremental: bool) { todo!() }
-    /// Must be polled: a stream is forgotten (and its credit returned) when its `Closed` is taken.
-    pub fn poll_event(&mut self) -> Option<StreamEvent> { todo!() }
-    #[must_use] pub fn counts(&self) -> StreamCounts { todo!() }
-    /// Gives pooled buffers back; for connections that go idle.
-    pub fn trim(&mut self) { todo!() }
+/// A pair of values, one per direction of streams.
+#[derive(Debug)]
+struct ByDir<T> {
+    bi: T,
+    uni: T,
 }
 
-/// DATAGRAM queues (RFC 9221), bounded in bytes in both directions.
-pub struct Datagrams;
+impl<T> ByDir<T> {
+    const fn of(&self, dir: Dir) -> &T {
+        match dir {
+            Dir::Bi => &self.bi,
+            Dir::Uni => &self.uni,
+        }
+    }
 
-#[rustfmt::skip]
-#[allow(unused_variables)]
-impl Datagrams {
-    /// `local_max`: our `max_datagram_frame_size` (0: none accepted); `queue`: bytes held per direction.
-    #[must_use] pub fn new(local_max: u64, queue: usize) -> Self { todo!() }
-    /// The peer's `max_datagram_frame_size`.
-    pub fn set_peer_max(&mut self, max: u64) { todo!() }
-    /// Room for frames in the largest packet of the path (changes with the MTU).
-    pub fn set_packet_room(&mut self, room: usize) { todo!() }
-    /// Largest payload that `send` takes now; `None`: the peer takes no datagrams.
-    #[must_use] pub fn max_len(&self) -> Option<usize> { todo!() }
-    pub fn send(&mut self, data: Chunk, tag: u64) -> Result<(), DatagramError> { todo!() }
-    #[must_use] pub fn wants_to_send(&self) -> bool { todo!() }
-    /// Writes datagrams that fit; true if any was written.
-    pub fn write(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> bool { todo!() }
-    /// `frame_len`: whole frame as received; longer than what we allowed is a PROTOCOL_VIOLATION.
-    pub fn on_datagram(&mut self, data: &[u8], frame_len: usize) -> Result<(), TransportError> { todo!() }
-    pub fn recv(&mut self) -> Option<Vec<u8>> { todo!() }
-    pub fn on_token_acked(&mut self, token: &FrameToken) { todo!() }
-    pub fn on_token_lost(&mut self, token: &FrameToken) { todo!() }
-    /// Fates of datagrams sent with a tag other than 0.
-    pub fn poll_state(&mut self) -> Option<(u64, DatagramState)> { todo!() }
+    const fn of_mut(&mut self, dir: Dir) -> &mut T {
+        match dir {
+            Dir::Bi => &mut self.bi,
+            Dir::Uni => &mut self.uni,
+        }
+    }
+}
+
+/// All streams of a connection and its flow control.
+#[derive(Debug)]
+pub struct Streams {
+    side: Side,
+    config: StreamsConfig,
+    peer: PeerLimits,
+    table: Table,
+    local: ByDir<LocalIds>,
+    remote: ByDir<RemoteIds>,
+    /// Connection flow control, receiving and sending.
+    window: ReceiveWindow,
+    credit: SendCredit,
+    scheduler: Scheduler,
+    /// Streams with control frames to send.
+    control: Queues<1>,
+    /// Streams with events to report.
+    events: Queues<1>,
+    /// Streams that are owed a `Writable`.
+    starved: Queues<1>,
+    /// Bits of [`due`].
+    due: u8,
+    /// `Available` is to be reported.
+    available: ByDir<bool>,
+    /// Streams of the peer that `accept` has not returned yet (may name closed ones).
+    incoming: ByDir<VecDeque<StreamId>>,
+    pool: SlabPool,
+    /// Bytes in all send buffers.
+    held: u64,
+    /// A write was cut short by the limit on `held`.
+    full: bool,
+    rtt: Duration,
+    now: Timestamp,
+}
+
+impl Streams {
+    /// No streams; nothing may be sent until `set_peer_limits`.
+    #[must_use]
+    pub fn new(side: Side, config: &StreamsConfig) -> Self {
+        Self {
+            side,
+            config: *config,
+            peer: PeerLimits::default(),
+            table: Table::default(),
+            local: ByDir { bi: LocalIds::default(), uni: LocalIds::default() },
+            remote: ByDir { bi: RemoteIds::new(config.max_streams_bidi), uni: RemoteIds::new(config.max_streams_uni) },
+            window: ReceiveWindow::new(config.connection_window, config.connection_window_max),
+            credit: SendCredit::default(),
+            scheduler: Scheduler::default(),
+            control: Queues::default(),
+            events: Queues::default(),
+            starved: Queues::default(),
+            due: 0,
+            available: ByDir { bi: false, uni: false },
+            incoming: ByDir { bi: VecDeque::new(), uni: VecDeque::new() },
+            pool: SlabPool::default(),
+            held: 0,
+            full: false,
+            rtt: INITIAL_RTT,
+            now: Timestamp::ZERO,
+        }
+    }
+
+    /// The peer's parameters, or the remembered ones for 0-RTT.
+    pub fn set_peer_limits(&mut self, parameters: &TransportParameters) {
+        self.peer = PeerLimits::new(parameters);
+        let peer = self.peer;
+        self.raise_stream_limit(Dir::Bi, peer.streams_bidi);
+        self.raise_stream_limit(Dir::Uni, peer.streams_uni);
+        let side = self.side;
+        for (_, stream) in self.table.iter_mut() {
+            if let Some(send) = stream.send.as_mut() {
+                send.credit.raise(peer.for_stream(stream.id, stream.id.initiator() == side));
+            }
+        }
+        self.on_max_data(peer.data);
+        self.activate_all();
+    }
+
+    /// 0-RTT was accepted and these are the real parameters.
+    ///
+    /// # Errors
+    /// RFC 9000 section 7.4.1: a server that accepts 0-RTT must not lower any limit (PROTOCOL_VIOLATION).
+    pub fn confirm_peer_limits(&mut self, parameters: &TransportParameters) -> Result<(), TransportError> {
+        if PeerLimits::new(parameters).any_below(&self.peer) {
+            return Err(TransportError::new(PROTOCOL_VIOLATION, "limits lowered after accepting 0-RTT"));
+        }
+        self.set_peer_limits(parameters);
+        Ok(())
+    }
+
+    /// Everything sent so far counts as never sent and all limits are void (RFC 9001 section 4.6.2); call
+    /// `set_peer_limits` with the real parameters next.
+    pub fn on_zero_rtt_rejected(&mut self) {
+        self.local.bi.restart();
+        self.local.uni.restart();
+        self.credit.restart();
+        self.due &= !(due::DATA_BLOCKED | due::STREAMS_BLOCKED_BIDI | due::STREAMS_BLOCKED_UNI);
+        for (slot, stream) in self.table.iter_mut() {
+            self.scheduler.remove(slot);
+            stream.control &= !table::control::STREAM_DATA_BLOCKED;
+            if let Some(send) = stream.send.as_mut() {
+                send.restart();
+            }
+        }
+    }
+
+    /// Once per received batch: feeds window auto-tuning.
+    pub fn on_rtt(&mut self, smoothed: Duration, now: Timestamp) {
+        self.rtt = smoothed;
+        self.now = self.now.max(now);
+    }
+
+    /// A stream with the halves of its kind.
+    fn make(&self, id: StreamId) -> Stream {
+        let ours = id.initiator() == self.side;
+        let (sends, receives) = (id.dir() == Dir::Bi || ours, id.dir() == Dir::Bi || !ours);
+        let window = match (id.dir(), ours) {
+            (Dir::Uni, _) => self.config.stream_window_uni,
+            (Dir::Bi, true) => self.config.stream_window_bidi_local,
+            (Dir::Bi, false) => self.config.stream_window_bidi_remote,
+        };
+        Stream {
+            id,
+            send: sends.then(|| SendHalf::new(self.peer.for_stream(id, ours))),
+            recv: receives.then(|| RecvHalf::new(ReceiveWindow::new(window, self.config.stream_window_max))),
+            priority: Priority::default(),
+            events: 0,
+            control: 0,
+        }
+    }
+
+    /// Queues an event; merged with one of the same kind that still waits.
+    fn raise(&mut self, slot: Slot, event: u8) {
+        if let Some(stream) = self.table.get_mut(slot) {
+            stream.events |= event;
+            self.events.push_back(0, slot);
+        }
+    }
+
+    /// Queues a control frame.
+    fn want(&mut self, slot: Slot, frame: u8) {
+        if let Some(stream) = self.table.get_mut(slot) {
+            stream.control |= frame;
+            self.control.push_back(0, slot);
+        }
+    }
+
+    /// After a change of state: a stream that is over is reported, and forgotten when the report is taken.
+    fn settle(&mut self, slot: Slot) {
+        let Some(stream) = self.table.get_mut(slot) else { return };
+        if stream.send.as_ref().is_none_or(|s| !s.is_sending()) {
+            self.scheduler.remove(slot);
+            self.starved.remove(slot);
+            stream.events &= !pending::WRITABLE;
+        }
+        if stream.events & pending::CLOSED == 0 && stream.is_over() {
+            self.raise(slot, pending::CLOSED);
+        }
+    }
+
+    /// Gives the stream its place among those that send, or wait for credit.
+    fn activate(&mut self, slot: Slot) {
+        let Some(stream) = self.table.get_mut(slot) else { return };
+        let priority = stream.priority;
+        let Some(send) = stream.send.as_mut() else { return };
+        if send.has_free_data() {
+            self.scheduler.add_now(slot, priority);
+        } else if send.has_new_data() {
+            if self.credit.available() > 0 {
+                self.scheduler.add(slot, priority);
+            } else {
+                self.scheduler.wait_for_credit(slot);
+                self.report_blocked();
+            }
+        } else {
+            self.scheduler.remove(slot);
+            if send.is_blocked() && send.credit.report_blocked() {
+                self.want(slot, table::control::STREAM_DATA_BLOCKED);
+            }
+        }
+    }
+
+    fn activate_all(&mut self) {
+        let slots: Vec<Slot> = self.table.slots().collect();
+        for slot in slots {
+            self.activate(slot);
+            if self.table.get(slot).is_some_and(|s| s.control != 0) {
+                self.control.push_back(0, slot);
+            }
+        }
+    }
+
+    /// RFC 9000 section 4.1: a sender that is blocked says so, once per limit.
+    fn report_blocked(&mut self) {
+        if self.credit.report_blocked() {
+            self.due |= due::DATA_BLOCKED;
+        }
+    }
+
+    fn raise_stream_limit(&mut self, dir: Dir, limit: u64) {
+        let ids = self.local.of_mut(dir);
+        if !ids.raise(limit) {
+            return;
+        }
+        self.due &= !due::streams_blocked(dir);
+        if core::mem::take(&mut ids.refused) {
+            *self.available.of_mut(dir) = true;
+        }
+        if let Some(first) = self.scheduler.pop_waiting_for_limit() {
+            // Only after a rejected 0-RTT; rare enough to look at all streams.
+            self.activate(first);
+            while let Some(slot) = self.scheduler.pop_waiting_for_limit() {
+                self.activate(slot);
+            }
+            self.activate_all();
+        }
+    }
+
+    /// A stream of ours that the peer's current limit does not cover (only after a rejected 0-RTT).
+    fn beyond_limit(&self, id: StreamId) -> bool {
+        id.initiator() == self.side && id.index() >= self.local.of(id.dir()).limit()
+    }
+
+    /// Must be called until it returns `None`: a stream is forgotten, and the peer's credit for it returned, when its
+    /// `Closed` event is taken.
+    pub fn poll_event(&mut self) -> Option<StreamEvent> {
+        for dir in [Dir::Bi, Dir::Uni] {
+            if core::mem::take(self.available.of_mut(dir)) {
+                return Some(StreamEvent::Available { dir });
+            }
+        }
+        loop {
+            let slot = self.events.front(0)?;
+            let Some(stream) = self.table.get_mut(slot) else {
+                self.events.remove(slot);
+                continue;
+            };
+            let bit = stream.events & stream.events.wrapping_neg();
+            stream.events &= !bit;
+            let id = stream.id;
+            let event = match bit {
+                pending::OPENED => StreamEvent::Opened { id },
+                pending::READABLE => StreamEvent::Readable { id },
+                pending::WRITABLE => StreamEvent::Writable { id },
+                pending::FINISHED => StreamEvent::Finished { id },
+                pending::STOPPED => {
+                    StreamEvent::Stopped { id, code: stream.send.as_ref().and_then(SendHalf::stop_code).unwrap_or(0) }
+                }
+                pending::REVOKED => {
+                    StreamEvent::Revoked { id, code: stream.send.as_ref().map_or(0, SendHalf::reset_code) }
+                }
+                pending::RESET => {
+                    let code = stream.recv.as_mut().map_or(0, |recv| {
+                        recv.on_reset_reported();
+                        recv.reset_code()
+                    });
+                    self.settle(slot);
+                    StreamEvent::Reset { id, code }
+                }
+                pending::CLOSED => {
+                    self.forget(slot);
+                    StreamEvent::Closed { id }
+                }
+                _ => {
+                    self.events.remove(slot);
+                    continue;
+                }
+            };
+            if self.table.get(slot).is_none_or(|s| s.events == 0) {
+                self.events.remove(slot);
+            }
+            return Some(event);
+        }
+    }
+
+    /// The stream's last event was taken.
+    fn forget(&mut self, slot: Slot) {
+        self.scheduler.remove(slot);
+        self.control.remove(slot);
+        self.starved.remove(slot);
+        self.events.remove(slot);
+        let Some(stream) = self.table.remove(slot) else { return };
+        if stream.id.initiator() != self.side && self.remote.of_mut(stream.id.dir()).on_closed() {
+            self.due |= due::max_streams(stream.id.dir());
+        }
+        if self.table.is_empty() {
+            self.pool.trim_to_small();
+        }
+    }
+
+    /// How many streams there are and what they hold.
+    #[must_use]
+    pub fn counts(&self) -> StreamCounts {
+        StreamCounts {
+            open: self.table.len(),
+            buffered_to_send: self.held,
+            buffered_received: self.window.received() - self.window.consumed(),
+        }
+    }
+
+    /// Gives pooled buffers back; for connections that go idle.
+    pub fn trim(&mut self) {
+        self.pool.trim();
+    }
 }

@@ -1,0 +1,250 @@
+//! DATAGRAM frames (RFC 9221): bounded queues in both directions, nothing is ever sent twice.
+//!
+//! A receiver that does not keep up loses the oldest datagrams, which are the least useful ones; a sender that is
+//! too fast is told so. Payloads that arrive are copied into shared slabs. Invariant: at most `limit` bytes and
+//! `MAX_QUEUED` datagrams wait per direction; a datagram's fate is reported at most once.
+use std::collections::VecDeque;
+
+use super::event::{DatagramError, DatagramState};
+use super::pool::{MEDIUM, SlabPool};
+use crate::base::TransportError;
+use crate::base::codes::transport::PROTOCOL_VIOLATION;
+use crate::collections::{Chunk, Slab};
+use crate::recovery::FrameToken;
+use crate::wire::frame::Frame;
+use crate::wire::varint;
+use crate::wire::writer::Writer;
+
+/// Datagrams that wait per direction, whatever their size (flood of empty datagrams).
+pub const MAX_QUEUED: usize = 4096;
+/// Bookkeeping charged for each waiting datagram, so that tiny ones count.
+const OVERHEAD: usize = 32;
+/// Fates that wait to be taken; the oldest are dropped.
+const MAX_STATES: usize = 4096;
+
+/// Queues of one connection.
+#[derive(Debug)]
+pub struct Datagrams {
+    local_max: u64,
+    peer_max: u64,
+    packet_room: usize,
+    limit: usize,
+    outgoing: VecDeque<(Chunk, u64)>,
+    outgoing_bytes: usize,
+    incoming: VecDeque<Chunk>,
+    incoming_bytes: usize,
+    slab: Option<(Slab, usize)>,
+    pool: SlabPool,
+    states: VecDeque<(u64, DatagramState)>,
+    dropped: u64,
+}
+
+/// Payload bytes in a frame of `room` bytes with a length field.
+fn payload_room(room: usize) -> usize {
+    let without = room.saturating_sub(1);
+    without.saturating_sub(varint::len(without as u64))
+}
+
+impl Datagrams {
+    /// `local_max`: our `max_datagram_frame_size` (0: none accepted); `queue`: bytes held per direction.
+    #[must_use]
+    pub fn new(local_max: u64, queue: usize) -> Self {
+        Self {
+            local_max,
+            peer_max: 0,
+            packet_room: 1000,
+            limit: queue,
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            incoming: VecDeque::new(),
+            incoming_bytes: 0,
+            slab: None,
+            pool: SlabPool::default(),
+            states: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    /// The peer's `max_datagram_frame_size`.
+    pub fn set_peer_max(&mut self, max: u64) {
+        self.peer_max = max;
+    }
+
+    /// Room for frames in the largest packet of the path (changes with the MTU).
+    pub fn set_packet_room(&mut self, room: usize) {
+        self.packet_room = room;
+    }
+
+    /// Largest payload that `send` takes now; `None`: the peer takes no datagrams.
+    #[must_use]
+    pub fn max_len(&self) -> Option<usize> {
+        let frame = usize::try_from(self.peer_max).unwrap_or(usize::MAX).min(self.packet_room);
+        (self.peer_max > 0).then(|| payload_room(frame))
+    }
+
+    /// Queues a datagram. Fates are reported for tags other than 0.
+    ///
+    /// # Errors
+    /// Too large, too many, or unwanted by the peer; nothing was taken.
+    pub fn send(&mut self, data: Chunk, tag: u64) -> Result<(), DatagramError> {
+        let max = self.max_len().ok_or(DatagramError::Unsupported)?;
+        if data.len() > max {
+            return Err(DatagramError::TooLarge { max });
+        }
+        if self.outgoing.len() >= MAX_QUEUED || self.outgoing_bytes + data.len() + OVERHEAD > self.limit {
+            return Err(DatagramError::Blocked);
+        }
+        self.outgoing_bytes += data.len() + OVERHEAD;
+        self.outgoing.push_back((data, tag));
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Writes datagrams that fit; true if any was written. Those that no packet of this path can carry any more are
+    /// dropped and reported.
+    pub fn write(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> bool {
+        let mut wrote = false;
+        while let Some((data, tag)) = self.outgoing.front() {
+            let (len, tag) = (data.len(), *tag);
+            if self.max_len().is_none_or(|max| len > max) {
+                self.take_front();
+                self.report(tag, DatagramState::Dropped);
+                continue;
+            }
+            let header = 1 + varint::len(len as u64);
+            if header + len > w.remaining() {
+                break;
+            }
+            let start = w.position();
+            // RFC 9221 section 4: type 0x31 has a length, so anything may follow.
+            let written = data.with(|bytes| Frame::Datagram(bytes).write(w).is_ok());
+            self.take_front();
+            if written == Ok(true) {
+                tokens.push(FrameToken::Datagram { tag });
+                wrote = true;
+            } else {
+                w.rewind(start);
+                self.report(tag, DatagramState::Dropped);
+            }
+        }
+        wrote
+    }
+
+    fn take_front(&mut self) {
+        if let Some((data, _)) = self.outgoing.pop_front() {
+            self.outgoing_bytes = self.outgoing_bytes.saturating_sub(data.len() + OVERHEAD);
+        }
+    }
+
+    /// A DATAGRAM frame of the peer, `frame_len` bytes long with its header.
+    ///
+    /// # Errors
+    /// RFC 9221 section 3: longer than we said we take is a PROTOCOL_VIOLATION.
+    pub fn on_datagram(&mut self, data: &[u8], frame_len: usize) -> Result<(), TransportError> {
+        if frame_len as u64 > self.local_max {
+            return Err(TransportError::new(PROTOCOL_VIOLATION, "datagram longer than allowed"));
+        }
+        let chunk = self.store(data);
+        self.incoming_bytes += chunk.len() + OVERHEAD;
+        self.incoming.push_back(chunk);
+        while self.incoming.len() > MAX_QUEUED || (self.incoming_bytes > self.limit && self.incoming.len() > 1) {
+            self.dropped = self.dropped.saturating_add(1);
+            self.next_incoming();
+        }
+        Ok(())
+    }
+
+    /// Copies into the shared slab; a datagram longer than a slab gets memory of its own.
+    fn store(&mut self, data: &[u8]) -> Chunk {
+        if data.len() > MEDIUM / 4 {
+            return Chunk::copy_from(data);
+        }
+        if self.slab.as_ref().is_some_and(|(slab, used)| slab.capacity() - used < data.len())
+            && let Some((slab, _)) = self.slab.take()
+        {
+            self.pool.give(slab);
+        }
+        let (slab, used) = self.slab.get_or_insert_with(|| (self.pool.take(MEDIUM), 0));
+        slab.write_at(*used, data);
+        let chunk = slab.share(*used, *used + data.len());
+        *used += data.len();
+        chunk
+    }
+
+    fn next_incoming(&mut self) -> Option<Chunk> {
+        let chunk = self.incoming.pop_front()?;
+        self.incoming_bytes = self.incoming_bytes.saturating_sub(chunk.len() + OVERHEAD);
+        Some(chunk)
+    }
+
+    /// The oldest datagram that waits.
+    pub fn recv(&mut self) -> Option<Vec<u8>> {
+        let chunk = self.recv_chunk()?;
+        let bytes = chunk.to_vec().ok();
+        self.recycle(chunk);
+        bytes
+    }
+
+    /// The oldest datagram that waits, without copying it; it shares its memory with its neighbours.
+    pub fn recv_chunk(&mut self) -> Option<Chunk> {
+        self.next_incoming()
+    }
+
+    fn recycle(&mut self, chunk: Chunk) {
+        self.pool.give_chunk(chunk);
+        if self.incoming.is_empty()
+            && let Some((slab, used)) = self.slab.as_mut()
+            && slab.reset()
+        {
+            *used = 0;
+        }
+    }
+
+    /// Datagrams that were thrown away because nobody took them.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn report(&mut self, tag: u64, state: DatagramState) {
+        if tag == 0 {
+            return;
+        }
+        if self.states.len() >= MAX_STATES {
+            self.states.pop_front();
+        }
+        self.states.push_back((tag, state));
+    }
+
+    /// Tokens of other rooms are ignored.
+    pub fn on_token_acked(&mut self, token: &FrameToken) {
+        if let FrameToken::Datagram { tag } = *token {
+            self.report(tag, DatagramState::Acknowledged);
+        }
+    }
+
+    /// Tokens of other rooms are ignored.
+    pub fn on_token_lost(&mut self, token: &FrameToken) {
+        if let FrameToken::Datagram { tag } = *token {
+            self.report(tag, DatagramState::Lost);
+        }
+    }
+
+    /// Fates of datagrams sent with a tag other than 0.
+    pub fn poll_state(&mut self) -> Option<(u64, DatagramState)> {
+        self.states.pop_front()
+    }
+
+    /// Any datagram can be taken.
+    #[must_use]
+    pub fn has_incoming(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Which streams exist, by count (RFC 9000 sections 2.1, 3 and 4.6): ours, and the peer's.
+//!
+//! A frame for stream n opens every lower-numbered stream of its kind. Those are only noted as a range here and get
+//! memory when something arrives for them, so opening the highest allowed stream costs the same as the first.
+//! Invariant: `dormant` lies below `next`; a stream below `next` that is neither dormant nor in the table is closed.
+//! The peer has at most `concurrent` streams that we have not let go of.
+use crate::base::codes::transport::STREAM_LIMIT_ERROR;
+use crate::base::{StreamId, TransportError};
+use crate::collections::RangeSet;
+use crate::wire::frame::MAX_STREAM_COUNT;
+
+/// Streams of one kind that a peer may have open at a time, whatever the configuration says: each costs some
+/// hundred bytes as soon as it is used.
+pub const MAX_CONCURRENT: u64 = 1 << 20;
+
+/// Streams of one direction that we open.
+#[derive(Debug, Default)]
+pub struct LocalIds {
+    next: u64,
+    limit: u64,
+    /// The limit at which STREAMS_BLOCKED was queued, plus one.
+    reported: u64,
+    /// The application was refused a stream and wants to hear about more.
+    pub refused: bool,
+}
+
+impl LocalIds {
+    /// Index of the next stream, if the peer allows it.
+    pub fn open(&mut self) -> Option<u64> {
+        (self.next < self.limit).then(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    #[must_use]
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// `index` was opened.
+    #[must_use]
+    pub const fn exists(&self, index: u64) -> bool {
+        index < self.next
+    }
+
+    /// True if the limit grew; smaller values are ignored (RFC 9000 section 4.6).
+    pub fn raise(&mut self, limit: u64) -> bool {
+        let more = limit > self.limit;
+        self.limit = self.limit.max(limit.min(MAX_STREAM_COUNT));
+        more
+    }
+
+    /// True once per limit: STREAMS_BLOCKED is due.
+    #[must_use]
+    pub fn report_blocked(&mut self) -> bool {
+        let fresh = self.reported != self.limit.saturating_add(1);
+        self.reported = self.limit.saturating_add(1);
+        fresh
+    }
+
+    /// A lost STREAMS_BLOCKED is still true.
+    #[must_use]
+    pub const fn still_blocked(&self) -> bool {
+        self.next >= self.limit && self.reported == self.limit.saturating_add(1)
+    }
+
+    /// 0-RTT was rejected: the remembered limit is void.
+    pub fn restart(&mut self) {
+        (self.limit, self.reported) = (0, 0);
+    }
+}
+
+/// What is known of a stream that the peer opened or would open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemoteState {
+    /// Exists from now on, and has no memory yet: make it.
+    Fresh,
+    /// Look it up; if it is not in the table it is closed.
+    Known,
+}
+
+/// Streams of one direction that the peer opens.
+#[derive(Debug)]
+pub struct RemoteIds {
+    next: u64,
+    /// What the last MAX_STREAMS said or will say.
+    limit: u64,
+    concurrent: u64,
+    closed: u64,
+    /// Opened by a higher-numbered stream, not used so far. At most `concurrent` numbers.
+    dormant: RangeSet,
+}
+
+impl RemoteIds {
+    #[must_use]
+    pub fn new(concurrent: u64) -> Self {
+        let concurrent = concurrent.min(MAX_CONCURRENT);
+        Self { next: 0, limit: concurrent, concurrent, closed: 0, dormant: RangeSet::new() }
+    }
+
+    /// A frame names this stream.
+    ///
+    /// # Errors
+    /// RFC 9000 section 4.6: a stream beyond the limit is a STREAM_LIMIT_ERROR.
+    pub fn touch(&mut self, id: StreamId) -> Result<RemoteState, TransportError> {
+        let index = id.index();
+        if index < self.next {
+            let fresh = !self.dormant.is_empty() && self.dormant.remove(index..index + 1);
+            return Ok(if fresh { RemoteState::Fresh } else { RemoteState::Known });
+        }
+        if index >= self.limit {
+            return Err(TransportError::new(STREAM_LIMIT_ERROR, "peer opened more streams than allowed"));
+        }
+        self.dormant.insert(self.next..index);
+        self.next = index + 1;
+        Ok(RemoteState::Fresh)
+    }
+
+    /// We have forgotten one of them; true if it is time to allow more. An eighth of the count is saved up first, so
+    /// that short streams do not cost a frame each.
+    #[must_use]
+    pub fn on_closed(&mut self) -> bool {
+        self.closed = self.closed.saturating_add(1);
+        self.closed.saturating_add(self.concurrent).saturating_sub(self.limit) >= (self.concurrent / 8).max(1)
+    }
+
+    /// More could be allowed now.
+    #[must_use]
+    pub const fn could_renew(&self) -> bool {
+        self.closed.saturating_add(self.concurrent) > self.limit
+    }
+
+    /// The new limit for a MAX_STREAMS frame.
+    pub fn renew(&mut self) -> u64 {
+        self.limit = self.limit.max(self.closed.saturating_add(self.concurrent).min(MAX_STREAM_COUNT));
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Receiving part of a stream: the state machine of RFC 9000 section 3.2 with the final-size rules of section 4.5.
+//!
+//! Invariant: connection credit for every byte up to the highest offset (or the final size) is taken once when the
+//! peer reaches it and given back once when the application has read it, or we have thrown it away.
+use super::event::ReadError;
+use super::flow::{Exceeded, ReceiveWindow};
+use super::pool::SlabPool;
+use super::reassembly::Reassembly;
+use crate::base::codes::transport::{FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, INTERNAL_ERROR};
+use crate::base::{Timestamp, TransportError};
+use crate::wire::varint;
+
+/// States of RFC 9000 figure 3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecvState {
+    Recv,
+    SizeKnown,
+    DataRecvd,
+    DataRead,
+    ResetRecvd,
+    ResetRead,
+}
+
+/// Receiving part.
+#[derive(Debug)]
+pub struct RecvHalf {
+    pub data: Reassembly,
+    pub window: ReceiveWindow,
+    state: RecvState,
+    final_size: Option<u64>,
+    /// Code of our STOP_SENDING.
+    stopped: Option<u64>,
+    /// Code of the peer's RESET_STREAM.
+    reset_code: u64,
+}
+
+/// What a frame of the peer changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Received {
+    /// There is more to read than before, or the end is known to be near.
+    pub readable: bool,
+    /// Connection credit should be renewed.
+    pub renew_connection: bool,
+    /// The stream was reset just now and the application does not know yet.
+    pub reset: bool,
+}
+
+const OVER_STREAM: TransportError = TransportError::new(FLOW_CONTROL_ERROR, "stream data beyond the stream's limit");
+const OVER_CONNECTION: TransportError =
+    TransportError::new(FLOW_CONTROL_ERROR, "stream data beyond the connection's limit");
+
+impl RecvHalf {
+    #[must_use]
+    pub fn new(window: ReceiveWindow) -> Self {
+        Self {
+            data: Reassembly::default(),
+            window,
+            state: RecvState::Recv,
+            final_size: None,
+            stopped: None,
+            reset_code: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub const fn state(&self) -> RecvState {
+        self.state
+    }
+
+    /// Terminal, or all we would do is throw the rest away.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        match self.state {
+            RecvState::DataRead | RecvState::ResetRead => true,
+            RecvState::Recv => false,
+            // The final size is accounted for: whatever else arrives changes nothing.
+            RecvState::SizeKnown | RecvState::DataRecvd | RecvState::ResetRecvd => self.stopped.is_some(),
+        }
+    }
+
+    /// Takes the peer's claim that the stream reaches `end` from both windows.
+    fn charge(&mut self, end: u64, connection: &mut ReceiveWindow, now: Timestamp) -> Result<(), TransportError> {
+        let more = end.saturating_sub(self.window.received());
+        // RFC 9000 section 4.1: both limits hold, for every frame that moves the highest offset.
+        self.window.check(more).map_err(|Exceeded| OVER_STREAM)?;
+        connection.check(more).map_err(|Exceeded| OVER_CONNECTION)?;
+        self.window.on_received(more, now);
+        connection.on_received(more, now);
+        Ok(())
+    }
+
+    /// Gives back what nobody will read.
+    fn drop_unread(&mut self, connection: &mut ReceiveWindow, pool: &mut SlabPool) -> bool {
+        self.data.discard(pool);
+        let unread = self.window.received() - self.window.consumed();
+        let _ = self.window.on_consumed(unread);
+        unread > 0 && connection.on_consumed(unread)
+    }
+
+    /// A STREAM frame.
+    ///
+    /// # Errors
+    /// `FLOW_CONTROL_ERROR`, `FINAL_SIZE_ERROR`, or too many fragments.
+    pub fn on_stream(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        fin: bool,
+        connection: &mut ReceiveWindow,
+        pool: &mut SlabPool,
+        now: Timestamp,
+    ) -> Result<Received, TransportError> {
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= varint::MAX).ok_or(
+            // RFC 9000 section 19.8: FRAME_ENCODING_ERROR or FLOW_CONTROL_ERROR.
+            TransportError::new(FRAME_ENCODING_ERROR, "stream offset beyond 2^62 - 1"),
+        )?;
+        self.check_final_size(end, fin)?;
+        self.charge(end, connection, now)?;
+        if fin && self.final_size.is_none() {
+            self.final_size = Some(end);
+            if self.state == RecvState::Recv {
+                self.state = RecvState::SizeKnown;
+            }
+        }
+        if self.stopped.is_some() {
+            let renew_connection = self.drop_unread(connection, pool);
+            return Ok(Received { renew_connection, ..Received::default() });
+        }
+        if !matches!(self.state, RecvState::Recv | RecvState::SizeKnown) {
+            return Ok(Received::default());
+        }
+        let mut readable = self
+            .data
+            .insert(offset, data, pool)
+            .map_err(|_| TransportError::new(INTERNAL_ERROR, "stream data in too many fragments"))?;
+        if self.state == RecvState::SizeKnown && self.final_size == Some(self.data.ready()) {
+            self.state = RecvState::DataRecvd;
+            readable = true;
+        }
+        Ok(Received { readable, ..Received::default() })
+    }
+
+    /// RFC 9000 section 4.5: the final size is fixed, and nothing lies beyond it.
+    fn check_final_size(&self, end: u64, fin: bool) -> Result<(), TransportError> {
+        let wrong = match self.final_size {
+            Some(size) => end > size || (fin && end != size),
+            None => fin && end < self.window.received(),
+        };
+        if wrong { Err(TransportError::new(FINAL_SIZE_ERROR, "final size of a stream changed")) } else { Ok(()) }
+    }
+
+    /// A RESET_STREAM frame.
+    ///
+    /// # Errors
+    /// `FLOW_CONTROL_ERROR` or `FINAL_SIZE_ERROR`.
+    pub fn on_reset(
+        &mut self,
+        code: u64,
+        final_size: u64,
+        connection: &mut ReceiveWindow,
+        pool: &mut SlabPool,
+        now: Timestamp,
+    ) -> Result<Received, TransportError> {
+        self.check_final_size(final_size, true)?;
+        self.charge(final_size, connection, now)?;
+        self.final_size = Some(final_size);
+        if !matches!(self.state, RecvState::Recv | RecvState::SizeKnown) {
+            // All data has arrived (or the stream was reset before): the reset brings no news (section 3.2).
+            return Ok(Received::default());
+        }
+        let renew_connection = self.drop_unread(connection, pool);
+        self.reset_code = code;
+        let silent = self.stopped.is_some();
+        self.state = if silent { RecvState::ResetRead } else { RecvState::ResetRecvd };
+        Ok(Received { readable: false, renew_connection, reset: !silent })
+    }
+
+    /// The application does not want any more; true if STOP_SENDING must go out (RFC 9000 section 3.5), second
+    /// value: renew the connection's credit.
+    ///
+    /// # Errors
+    /// Nothing to stop.
+    pub fn stop(
+        &mut self,
+        code: u64,
+        connection: &mut ReceiveWindow,
+        pool: &mut SlabPool,
+    ) -> Result<(bool, bool), ReadError> {
+        if self.stopped.is_some() || matches!(self.state, RecvState::DataRead | RecvState::ResetRead) {
+            return Err(ReadError::Finished);
+        }
+        self.stopped = Some(code);
+        let renew = self.drop_unread(connection, pool);
+        // With the final size known the peer has nothing left that it could save.
+        Ok((self.state == RecvState::Recv, renew))
+    }
+
+    /// Code for STOP_SENDING while it is of use.
+    #[must_use]
+    pub fn stop_frame(&self) -> Option<u64> {
+        self.stopped.filter(|_| self.state == RecvState::Recv)
+    }
+
+    /// Limit for MAX_STREAM_DATA may be raised: no sense once the size is known or nobody reads.
+    #[must_use]
+    pub const fn wants_credit(&self) -> bool {
+        matches!(self.state, RecvState::Recv) && self.stopped.is_none()
+    }
+
+    /// Whether there is something to read.
+    ///
+    /// # Errors
+    /// Why not. A reset is reported once and ends the stream.
+    pub fn check_readable(&mut self) -> Result<(), ReadError> {
+        match self.state {
+            RecvState::DataRead | RecvState::ResetRead => Err(ReadError::Finished),
+            _ if self.stopped.is_some() => Err(ReadError::Finished),
+            RecvState::ResetRecvd => {
+                self.state = RecvState::ResetRead;
+                Err(ReadError::Reset(self.reset_code))
+            }
+            RecvState::DataRecvd => Ok(()),
+            RecvState::Recv | RecvState::SizeKnown if self.data.available() == 0 => Err(ReadError::Blocked),
+            RecvState::Recv | RecvState::SizeKnown => Ok(()),
+        }
+    }
+
+    /// `n` bytes were taken out of `data`: returns (end of stream reached, renew stream credit, renew the connection's).
+    pub fn on_read(&mut self, n: u64, connection: &mut ReceiveWindow) -> (bool, bool, bool) {
+        let renew_stream = self.window.on_consumed(n) && self.wants_credit();
+        let renew_connection = n > 0 && connection.on_consumed(n);
+        let fin = self.state == RecvState::DataRecvd && self.final_size == Some(self.data.position());
+        if fin {
+            self.state = RecvState::DataRead;
+        }
+        (fin, renew_stream, renew_connection)
+    }
+
+    /// Code of the peer's RESET_STREAM.
+    #[must_use]
+    pub const fn reset_code(&self) -> u64 {
+        self.reset_code
+    }
+
+    /// The application has heard of the reset.
+    pub fn on_reset_reported(&mut self) {
+        if self.state == RecvState::ResetRecvd {
+            self.state = RecvState::ResetRead;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
