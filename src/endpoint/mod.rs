@@ -13,6 +13,9 @@ mod replies;
 mod router;
 mod slab;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::base::codes::transport::CONNECTION_REFUSED;
@@ -285,15 +288,16 @@ impl Endpoint {
         self.close_initial(&keys, &first, CONNECTION_REFUSED, now, reply)
     }
 
-    /// Asks for a proof of address. `Err` gives the connection back: it answers a Retry already (section 8.1.2).
-    pub fn retry(&mut self, incoming: Incoming, now: Timestamp, reply: &mut Vec<u8>) -> Result<(), Incoming> {
+    /// Asks for a proof of address. `Some` gives the connection back: it answers a Retry already and can only be
+    /// accepted or refused (RFC 9000 section 8.1.2).
+    pub fn retry(&mut self, incoming: Incoming, now: Timestamp, reply: &mut Vec<u8>) -> Option<Incoming> {
         if incoming.was_retried() {
-            return Err(incoming);
+            return Some(incoming);
         }
         let first = incoming.first;
         self.ignore(incoming);
         self.write_retry(&first, now, reply);
-        Ok(())
+        None
     }
 
     /// Forgets an incoming connection without an answer.

@@ -2,6 +2,7 @@
 //! (10.3), and an Initial with CONNECTION_CLOSE. All are smaller than what they answer, and the ones that cost
 //! work or could be provoked by spoofed packets are limited in rate.
 use super::address_token::{AddressTokens, RetryBinding};
+use crate::base::time::nanos;
 use crate::base::{ConnectionId, FourTuple, ResetToken, Rng, Timestamp};
 use crate::crypto::{LevelKeys, TAG_LEN, TokenKey, retry_tag};
 use crate::wire::header::{self, LongHeader, PacketType};
@@ -18,30 +19,28 @@ const RESET_SPREAD: u64 = 12;
 /// Largest Retry or close that we make: header with two 20-byte IDs, token, tag.
 const MAX_REPLY: usize = 256;
 
-/// Token bucket in units of 1/1000 reply.
+/// One reply in the limiter's unit: a nanosecond then adds `PER_SECOND` of them, with nothing lost to rounding.
+const ONE: u64 = 1_000_000_000;
+
+/// Token bucket.
 pub(super) struct ReplyLimiter {
-    milli: u64,
+    budget: u64,
     filled_at: Timestamp,
 }
 
 impl ReplyLimiter {
     pub(super) const fn new() -> Self {
-        Self { milli: BURST * 1000, filled_at: Timestamp::ZERO }
+        Self { budget: BURST * ONE, filled_at: Timestamp::ZERO }
     }
 
     /// Takes one reply from the budget.
     pub(super) fn allow(&mut self, now: Timestamp) -> bool {
-        let elapsed_us = u64::try_from(now.since(self.filled_at).as_micros()).unwrap_or(u64::MAX);
-        let gained = elapsed_us.saturating_mul(PER_SECOND) / 1000;
-        if gained > 0 {
-            self.milli = self.milli.saturating_add(gained).min(BURST * 1000);
-            self.filled_at = now;
-        }
-        let allowed = self.milli >= 1000;
-        if allowed {
-            self.milli = self.milli.saturating_sub(1000);
-        }
-        allowed
+        let gained = nanos(now.since(self.filled_at)).saturating_mul(PER_SECOND);
+        self.budget = self.budget.saturating_add(gained).min(BURST * ONE);
+        self.filled_at = self.filled_at.max(now);
+        let left = self.budget.checked_sub(ONE);
+        self.budget = left.unwrap_or(self.budget);
+        left.is_some()
     }
 }
 
