@@ -155,12 +155,12 @@ impl Shard {
             }
             (IncomingDecision::Accept, _) => incoming,
             (IncomingDecision::Retry, _) => match core.endpoint.retry(incoming, now, reply) {
-                Ok(()) => {
+                None => {
                     drop(core);
                     return self.send_reply(&tuple, reply);
                 }
                 // It has proved its address already.
-                Err(incoming) => incoming,
+                Some(incoming) => incoming,
             },
         };
         let Some(listen) = listen else { return };
