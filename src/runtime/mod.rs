@@ -19,7 +19,7 @@ pub mod wheel;
 #[cfg(test)]
 mod tests;
 
-pub use config::RuntimeConfig;
+pub use config::{MAX_WORKERS, RuntimeConfig};
 pub use conn::{Conn, ConnState};
 pub use endpoint::{ConnectConfig, EndpointHandle, EndpointOptions, ListenConfig};
 pub use error::RuntimeError;
