@@ -4,6 +4,7 @@
  *   wb_bench --port P --certs DIR server | bulk BYTES STREAMS | requests COUNT SIZE CONCURRENT | handshakes COUNT
  */
 #include "whimbrel.h"
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,7 +127,7 @@ static void on_server(void *ctx, const struct wb_event *ev) {
     }
 }
 
-static int serve(uint16_t port) {
+_Noreturn static void serve(uint16_t port) {
     wb_config c = conn_config();
     wb_endpoint e = 0;
     must(wb_config_on(c, WB_GROUP_ALL, on_server, NULL, NULL), "callback");
@@ -152,13 +153,20 @@ struct fetch {
     double start;
 };
 
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER; /* the main thread starts the first ones */
+
 static void start_one(wb_conn conn) {
+    pthread_mutex_lock(&starting);
+    int last = run.left_to_start == 0;
+    if (!last) run.left_to_start--;
+    pthread_mutex_unlock(&starting);
+    if (last) return;
+
     unsigned char ask[8];
     size_t taken;
     wb_stream s = 0;
     struct fetch *f;
-    if (run.left_to_start == 0 || wb_stream_open(conn, WB_STREAM_BIDI, &s) != WB_OK) return;
-    run.left_to_start--;
+    must(wb_stream_open(conn, WB_STREAM_BIDI, &s), "open");
     f = calloc(1, sizeof *f);
     f->start = wall();
     must(wb_handle_set_user(s, f, free), "user");
@@ -279,5 +287,6 @@ int main(int argc, char **argv) {
         return 2;
     }
     memset(block, 0x5a, sizeof block);
-    return strcmp(argv[i], "server") == 0 ? serve(port) : drive(port, argc - i, argv + i);
+    if (strcmp(argv[i], "server") == 0) serve(port);
+    return drive(port, argc - i, argv + i);
 }
