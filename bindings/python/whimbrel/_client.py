@@ -1,0 +1,418 @@
+"""Clients: one connection, many requests. The synchronous one pumps its queue itself, the asyncio one is woken by it."""
+from __future__ import annotations
+
+import asyncio
+import collections
+import ctypes
+import os
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Deque, Dict, List, Optional, Tuple
+
+from . import _abi
+from ._engine import Engine, Event
+from ._errors import Error, TimeoutError
+from ._exchange import Exchange, Sender, closed_error
+from ._library import check, lib, new_handle, sized
+from ._messages import Body, Fields, Headers, Response, field_array
+
+#: Methods that may happen twice, so that early data may carry them (RFC 9110 section 9.2.2).
+IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
+
+
+class Session:
+    """Trust, client identity and tickets. Connections of one session resume each other.
+
+    ``ca``: PEM file of trusted roots (default: the system's); ``verify=False`` trusts anybody, for tests only;
+    ``early_data`` lets idempotent requests travel with the first packet of a resumed connection: they can be replayed.
+    """
+
+    def __init__(
+        self, *, ca: Optional[str] = None, verify: bool = True, early_data: bool = False, key_log: Optional[str] = None,
+        cert: Optional[str] = None, key: Optional[str] = None,
+    ) -> None:
+        self.early_data = early_data
+        self.handle = new_handle(lib.wb_tls_new, _abi.WB_ROLE_CLIENT)
+        self._finalizer = weakref.finalize(self, lib.wb_handle_release, self.handle)
+        if ca is not None:
+            check(lib.wb_tls_trust_file(self.handle, os.fsencode(ca)))
+        if not verify:
+            check(lib.wb_tls_verify_mode(self.handle, _abi.WB_VERIFY_NONE))
+        if cert is not None and key is not None:
+            check(lib.wb_tls_identity_files(self.handle, os.fsencode(cert), os.fsencode(key)))
+        check(lib.wb_tls_early_data(self.handle, 1 if early_data else 0))
+        key_log = key_log or os.environ.get("SSLKEYLOGFILE")
+        if key_log:
+            check(lib.wb_tls_keylog_file(self.handle, os.fsencode(key_log)))
+
+
+@dataclass
+class ConnectionInfo:
+    """What a connection is, and its counters so far."""
+
+    version: int
+    cipher: int
+    alpn: str
+    resumed: bool
+    #: None when no early data was tried.
+    early_data_accepted: Optional[bool]
+    retry: bool
+    local: str
+    remote: str
+    handshake_seconds: float
+    rtt_seconds: float
+    bytes_sent: int
+    bytes_received: int
+    packets_lost: int
+    migrations: int
+    key_updates: int
+
+
+def address_text(address: _abi.wb_addr) -> str:
+    text = ctypes.create_string_buffer(80)
+    check(lib.wb_addr_text(ctypes.byref(address), text, len(text), None))
+    return text.value.decode()
+
+
+class Connection:
+    """What both clients share: the connection, its exchanges, and requests that wait for their turn."""
+
+    def __init__(self, engine: Engine, session: Session, host: str, port: int, options: Dict[str, object]) -> None:
+        self.engine = engine
+        self.session = session
+        self.authority = (f"[{host}]" if ":" in host else host) + ("" if port == 443 else f":{port}")
+        self.exchanges: Dict[int, Exchange] = {}
+        self.waiting: Deque[Tuple[str, str, Fields, Optional[Body], Optional[Headers], Exchange]] = collections.deque()
+        self.connected = False
+        self.error: Optional[Error] = None
+        self.events: List[Event] = []
+        config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_CONN)
+        try:
+            for name, value in options.items():
+                line = f"{name}={value}".encode()
+                check(lib.wb_config_parse(config, line, len(line)))
+            name = host.encode("idna") if not host.isascii() else host.encode()
+            self.endpoint = new_handle(lib.wb_endpoint_open, engine.runtime, 0)
+            self.handle = new_handle(lib.wb_conn_open, self.endpoint, config, session.handle)
+            engine.listeners[self.handle] = self.on_event
+            check(lib.wb_conn_start(self.handle, name, len(name), port))
+        finally:
+            lib.wb_handle_release(config)
+
+    def on_event(self, ev: Event) -> None:
+        if ev.stream:
+            exchange = self.exchanges.get(ev.stream)
+            if exchange is not None:
+                exchange.on_event(ev)
+        elif ev.kind == _abi.WB_EV_CONN_CLOSED:
+            self.error = closed_error(self.handle)
+            for exchange in list(self.exchanges.values()):
+                exchange.fail(self.error)
+            while self.waiting:
+                self.waiting.popleft()[-1].fail(self.error)
+        elif ev.kind == _abi.WB_EV_CONNECTED:
+            self.connected = True
+            self.send_waiting()
+        elif ev.kind == _abi.WB_EV_STREAMS_AVAILABLE:
+            self.send_waiting()
+        elif ev.kind >> 8 == _abi.WB_GROUP_PATH:
+            self.events.append(ev)
+
+    def begin(self, method, path, headers, body, trailers, exchange: Exchange) -> None:
+        if self.error is not None:
+            exchange.fail(self.error)
+            return
+        self.waiting.append((method, path, headers, body, trailers, exchange))
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        while self.waiting:
+            method, path, headers, body, trailers, exchange = self.waiting[0]
+            if not self.connected and not (self.session.early_data and method in IDEMPOTENT and body is None):
+                return
+            try:
+                if not self.send(method, path, headers, body, trailers, exchange):
+                    return
+            except Error as e:
+                exchange.fail(e)
+            self.waiting.popleft()
+
+    def send(self, method, path, headers, body, trailers, exchange: Exchange) -> bool:
+        items = [(":method", method), (":scheme", "https"), (":authority", self.authority), (":path", path)]
+        items += [(name.lower(), value) for name, value in headers]
+        if body is not None and not any(name == "content-length" for name, _ in items):
+            items.append(("content-length", str(len(body))))
+        array, keep = field_array(items)
+        out = ctypes.c_uint64()
+        flags = _abi.WB_FIN if body is None and trailers is None else 0
+        status = lib.wb_h3_request(self.handle, array, len(keep), flags, ctypes.byref(out))
+        if status == _abi.WB_E_WOULD_BLOCK or (status == _abi.WB_E_STATE and not self.connected):
+            return False
+        check(status)
+        exchange.stream = out.value
+        self.exchanges[out.value] = exchange
+        if not flags:
+            exchange.sender = Sender(out.value, body or b"", trailers)
+            exchange.sender.resume()
+        return True
+
+    def info(self) -> ConnectionInfo:
+        d, c = sized(_abi.wb_conn_desc), sized(_abi.wb_conn_counters)
+        check(lib.wb_conn_info(self.handle, ctypes.byref(d)))
+        check(lib.wb_conn_stats(self.handle, ctypes.byref(c)))
+        return ConnectionInfo(
+            version=d.version, cipher=d.cipher, alpn=d.alpn.decode(), resumed=bool(d.resumed),
+            early_data_accepted={1: True, 2: False}.get(d.early_data), retry=bool(d.retried),
+            local=address_text(d.local), remote=address_text(d.remote), handshake_seconds=c.handshake_ns / 1e9,
+            rtt_seconds=c.rtt_ns / 1e9, bytes_sent=c.bytes_sent, bytes_received=c.bytes_received,
+            packets_lost=c.packets_lost, migrations=c.migrations, key_updates=c.key_updates,
+        )
+
+    def close(self) -> None:
+        self.engine.listeners.pop(self.handle, None)
+        lib.wb_conn_close(self.handle, 0, None, 0)
+        lib.wb_handle_release(self.handle)
+        lib.wb_handle_release(self.endpoint)
+
+
+class _Verbs:
+    """What does not depend on the way of waiting."""
+
+    _connection: Optional[Connection] = None
+
+    def _live(self) -> Connection:
+        if self._connection is None:
+            raise Error("the client is not open: use it as a context manager, or call open()")
+        return self._connection
+
+    def info(self) -> ConnectionInfo:
+        """Version, cipher, addresses, counters."""
+        return self._live().info()
+
+    def migrate(self) -> None:
+        """Moves the connection to a new socket; requests under way go on."""
+        check(lib.wb_conn_migrate(self._live().handle, None, 0))
+
+    def key_update(self) -> None:
+        """Starts a key update."""
+        check(lib.wb_conn_key_update(self._live().handle))
+
+    def path_events(self) -> List[Tuple[str, str]]:
+        """Path events since the last call: (name, "local -> remote")."""
+        events, self._live().events = self._live().events, []
+        return [(lib.wb_event_name(e.kind).decode(), e.data.decode("utf-8", "replace")) for e in events]
+
+
+class Client(_Verbs):
+    """A connection to one server, for synchronous programs. Used from one thread at a time.
+
+    ``timeout`` is in seconds and for each request; ``options`` are configuration lines by name, such as
+    ``{"transport.max_idle_ms": 10000}``.
+    """
+
+    def __init__(
+        self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
+        session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
+    ) -> None:
+        self.host, self.port, self.timeout = host, port, timeout
+        self.session = session or Session(ca=ca, verify=verify)
+        self.options = options or {}
+        self._engine: Optional[Engine] = None
+
+    def open(self) -> "Client":
+        """Connects; returns when the handshake is done (with early data: at once)."""
+        self._engine = Engine()
+        self._connection = Connection(self._engine, self.session, self.host, self.port, self.options)
+        conn = self._connection
+        if not self.session.early_data:
+            try:
+                self._wait(lambda: conn.connected or conn.error is not None, self.timeout)
+                if conn.error is not None and not conn.connected:
+                    raise conn.error
+            except BaseException:
+                self.close()
+                raise
+        return self
+
+    def _wait(self, over, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not over():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no answer from {self.host}:{self.port} in {timeout:g} s", _abi.WB_E_TIMEOUT)
+            assert self._engine is not None
+            self._engine.pump(left)
+
+    def request(
+        self, method: str, path: str, *, body: Optional[Body] = None, headers: Fields = (),
+        trailers: Optional[Fields] = None, timeout: Optional[float] = None,
+    ) -> Response:
+        """Sends a request and returns the whole response."""
+        conn = self._live()
+        exchange = Exchange(lambda ex: conn.exchanges.pop(ex.stream, None))
+        conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
+        try:
+            self._wait(lambda: exchange.over, self.timeout if timeout is None else timeout)
+        except BaseException:
+            conn.exchanges.pop(exchange.stream, None)
+            exchange.cancel()
+            raise
+        if exchange.error is not None:
+            raise exchange.error
+        assert exchange.response is not None
+        return exchange.response
+
+    def get(self, path: str, **more) -> Response:
+        """``request("GET", ...)``."""
+        return self.request("GET", path, **more)
+
+    def post(self, path: str, body: Body = b"", **more) -> Response:
+        """``request("POST", ...)``."""
+        return self.request("POST", path, body=body, **more)
+
+    def close(self) -> None:
+        """Ends the connection. Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> "Client":
+        return self if self._connection is not None else self.open()
+
+    def __exit__(self, *_exc) -> None:
+        self.close()
+
+
+class _LoopEngine:
+    """The engine of an event loop, shared by its clients, woken by the queue's descriptor."""
+
+    _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopEngine]" = weakref.WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.engine = Engine()
+        self.users = 0
+        self.loop = loop
+        self.fd = self.engine.fd()
+        loop.add_reader(self.fd, self._readable)
+
+    def _readable(self) -> None:
+        # A bounded number of batches, so that a busy connection does not starve the loop.
+        for _ in range(16):
+            if not self.engine.pump(0):
+                return
+
+    @classmethod
+    def acquire(cls) -> "_LoopEngine":
+        loop = asyncio.get_running_loop()
+        shared = cls._by_loop.get(loop)
+        if shared is None:
+            shared = cls._by_loop[loop] = cls(loop)
+        shared.users += 1
+        return shared
+
+    async def release(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            self._by_loop.pop(self.loop, None)
+            self.loop.remove_reader(self.fd)
+            # Saying goodbye takes a moment in which other tasks may run.
+            await self.loop.run_in_executor(None, self.engine.close)
+
+
+class AsyncClient(_Verbs):
+    """A connection to one server, for asyncio. Requests may run concurrently."""
+
+    def __init__(
+        self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
+        session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
+    ) -> None:
+        self.host, self.port, self.timeout = host, port, timeout
+        self.session = session or Session(ca=ca, verify=verify)
+        self.options = options or {}
+        self._shared: Optional[_LoopEngine] = None
+
+    async def open(self) -> "AsyncClient":
+        """Connects; returns when the handshake is done (with early data: at once)."""
+        self._shared = _LoopEngine.acquire()
+        try:
+            conn = Connection(self._shared.engine, self.session, self.host, self.port, self.options)
+            self._connection = conn
+            if not self.session.early_data:
+                ready = asyncio.get_running_loop().create_future()
+                inner = conn.on_event
+
+                def until_connected(ev: Event) -> None:
+                    inner(ev)
+                    if not ready.done() and (conn.connected or conn.error is not None):
+                        ready.set_result(None)
+
+                conn.engine.listeners[conn.handle] = until_connected
+                try:
+                    await asyncio.wait_for(ready, self.timeout)
+                except asyncio.TimeoutError:
+                    raise TimeoutError(
+                        f"no answer from {self.host}:{self.port} in {self.timeout:g} s", _abi.WB_E_TIMEOUT
+                    ) from None
+                conn.engine.listeners[conn.handle] = inner
+                if conn.error is not None:
+                    raise conn.error
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def request(
+        self, method: str, path: str, *, body: Optional[Body] = None, headers: Fields = (),
+        trailers: Optional[Fields] = None, timeout: Optional[float] = None,
+    ) -> Response:
+        """Sends a request and returns the whole response."""
+        conn = self._live()
+        done: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
+
+        def finished(ex: Exchange) -> None:
+            conn.exchanges.pop(ex.stream, None)
+            if not done.done():
+                done.set_result(None)
+
+        exchange = Exchange(finished)
+        conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
+        limit = self.timeout if timeout is None else timeout
+        try:
+            await asyncio.wait_for(done, limit)
+        except BaseException as e:
+            conn.exchanges.pop(exchange.stream, None)
+            exchange.cancel()
+            if isinstance(e, asyncio.TimeoutError):
+                raise TimeoutError(f"no answer from {self.host}:{self.port} in {limit:g} s", _abi.WB_E_TIMEOUT) from None
+            raise
+        if exchange.error is not None:
+            raise exchange.error
+        assert exchange.response is not None
+        return exchange.response
+
+    async def get(self, path: str, **more) -> Response:
+        """``request("GET", ...)``."""
+        return await self.request("GET", path, **more)
+
+    async def post(self, path: str, body: Body = b"", **more) -> Response:
+        """``request("POST", ...)``."""
+        return await self.request("POST", path, body=body, **more)
+
+    async def close(self) -> None:
+        """Ends the connection. Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._shared is not None:
+            shared, self._shared = self._shared, None
+            await shared.release()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self if self._connection is not None else await self.open()
+
+    async def __aexit__(self, *_exc) -> None:
+        await self.close()

@@ -1,0 +1,112 @@
+"""A runtime with a queue, and the dispatch of its events to Python objects by connection.
+
+Events are decoded from the batch's memory at once; no address leaves this file. An engine is used from one thread at a
+time, except for ``wake``, which any thread may call.
+"""
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import struct
+import weakref
+from typing import Callable, Dict, NamedTuple, Optional
+
+from . import _abi
+from ._library import check, lib, new_handle, sized
+
+_EVENT = struct.Struct("=IHHQQQQQQqQQQQ")
+assert _EVENT.size == ctypes.sizeof(_abi.wb_event)
+
+_live: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+class Event(NamedTuple):
+    kind: int
+    flags: int
+    conn: int
+    stream: int
+    path: int
+    a: int
+    b: int
+    data: bytes
+
+
+Listener = Callable[[Event], None]
+
+
+class Engine:
+    """Owns a runtime and its queue."""
+
+    def __init__(self, workers: int = 1) -> None:
+        config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_RUNTIME)
+        try:
+            check(lib.wb_config_set_u64(config, _abi.WB_KEY_WORKERS, workers))
+            self.runtime = new_handle(lib.wb_runtime_open, config)
+        finally:
+            lib.wb_handle_release(config)
+        self.queue = new_handle(lib.wb_queue_open, self.runtime)
+        self.listeners: Dict[int, Listener] = {}
+        #: Gets events of connections that nobody listens to yet: a server's new ones.
+        self.default: Optional[Listener] = None
+        self.closed = False
+        self._pid = os.getpid()
+        _live.add(self)
+
+    def fd(self) -> int:
+        """A descriptor that is readable while events wait."""
+        out = ctypes.c_ssize_t()
+        check(lib.wb_queue_fd(self.queue, ctypes.byref(out)))
+        return out.value
+
+    def wake(self) -> None:
+        """Makes a waiting ``pump`` return. Any thread."""
+        lib.wb_queue_wake(self.queue)
+
+    def pump(self, timeout: float = 0.0) -> bool:
+        """Takes one batch and hands its events out; waits up to ``timeout`` seconds for it. True when there was one."""
+        batch = sized(_abi.wb_batch)
+        nanos = -1 if timeout < 0 else int(timeout * 1e9)
+        status = lib.wb_queue_take(self.queue, ctypes.byref(batch), 256, nanos)
+        if status in (_abi.WB_E_WOULD_BLOCK, _abi.WB_E_TIMEOUT):
+            return False
+        check(status)
+        try:
+            raw = ctypes.string_at(batch.events, batch.count * batch.stride)
+            for offset in range(0, len(raw), batch.stride):
+                (_, kind, flags, conn, stream, path, _src, a, b, _t, _uc, _us, data, data_len) = _EVENT.unpack_from(
+                    raw, offset
+                )
+                payload = ctypes.string_at(data, data_len) if data_len else b""
+                listener = self.listeners.get(conn, self.default)
+                if listener is not None:
+                    listener(Event(kind, flags, conn, stream, path, a, b, payload))
+        finally:
+            lib.wb_queue_return(self.queue, ctypes.byref(batch))
+        return True
+
+    def close(self, patience: float = 2.0) -> None:
+        """Ends the runtime and gives its handles back. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        _live.discard(self)
+        if os.getpid() != self._pid:
+            return  # a forked child: the threads are the parent's
+        lib.wb_runtime_close(self.runtime, _abi.WB_CLOSE_GRACEFUL)
+        lib.wb_runtime_wait(self.runtime, int(patience * 1e9))
+        lib.wb_handle_release(self.queue)
+        lib.wb_handle_release(self.runtime)
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            self.close(0.0)
+
+
+@atexit.register
+def _end_all() -> None:
+    """Before the interpreter goes: no library thread may run Python code afterwards."""
+    for engine in list(_live):
+        if os.getpid() == engine._pid:
+            lib.wb_runtime_mute(engine.runtime, int(1e9))
+        engine.close(0.5)

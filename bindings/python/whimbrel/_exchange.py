@@ -1,0 +1,167 @@
+"""One request and its response on a stream: sending as the stream takes it, receiving as it comes."""
+from __future__ import annotations
+
+import ctypes
+from typing import Callable, List, Optional
+
+from . import _abi
+from ._engine import Event
+from ._errors import Error, StreamReset, from_info, new_info
+from ._library import check, lib
+from ._messages import Body, Headers, Response, received_fields, split
+
+#: What one call offers or takes at most.
+PIECE = 1 << 20
+
+
+class Sender:
+    """Sends a body; ``resume`` continues after WRITABLE."""
+
+    def __init__(self, stream: int, body: Body, trailers: Optional[Headers] = None) -> None:
+        self.stream = stream
+        self.trailers = trailers if trailers is not None and len(trailers) else None
+        # `from_buffer` wants writable memory; for read-only bytes the address of the object is taken, which the
+        # reference in `self.body` keeps valid.
+        self.body = bytes(body) if isinstance(body, (bytearray, memoryview)) else body
+        self.address = ctypes.cast(ctypes.c_char_p(self.body), ctypes.c_void_p).value or 0
+        self.at = 0
+        self.done = False
+
+    def resume(self) -> None:
+        taken = ctypes.c_size_t()
+        end = len(self.body)
+        while not self.done:
+            n = min(PIECE, end - self.at)
+            last = self.at + n == end
+            flags = _abi.WB_FIN if last and self.trailers is None else 0
+            status = lib.wb_stream_send_copy(self.stream, self.address + self.at, n, flags, ctypes.byref(taken))
+            if status == _abi.WB_E_WOULD_BLOCK:
+                return
+            check(status)
+            self.at += taken.value
+            if status == _abi.WB_PARTIAL:
+                return
+            if last:
+                self.done = True
+                if self.trailers is not None:
+                    from ._messages import field_array
+
+                    array, keep = field_array(self.trailers)
+                    check(lib.wb_h3_headers(self.stream, array, len(keep), _abi.WB_H3_TRAILERS | _abi.WB_FIN))
+
+
+class Receiver:
+    """Collects a body: straight into place when its length is known, else in pieces."""
+
+    def __init__(self, limit: Optional[int] = None) -> None:
+        self.limit = limit
+        self.whole: Optional[bytearray] = None
+        self.at = 0
+        self.pieces: List[bytes] = []
+        self.fin = False
+
+    def expect(self, length: Optional[str]) -> None:
+        """The content-length field. A peer's promise reserves at most 64 MiB at once."""
+        if length is not None and length.isdigit() and 0 < int(length) <= 64 << 20:
+            self.whole = bytearray(int(length))
+
+    def resume(self, stream: int) -> None:
+        got, fin = ctypes.c_size_t(), ctypes.c_uint8()
+        spare = None
+        while not self.fin:
+            if self.whole is not None and self.at < len(self.whole):
+                target = (ctypes.c_char * (len(self.whole) - self.at)).from_buffer(self.whole, self.at)
+            else:
+                spare = spare or ctypes.create_string_buffer(256 * 1024)
+                target = spare
+            status = lib.wb_stream_recv_copy(stream, target, len(target), ctypes.byref(got), ctypes.byref(fin))
+            if status == _abi.WB_E_WOULD_BLOCK:
+                return
+            if status == _abi.WB_E_FINISHED:
+                self.fin = True
+                return
+            check(status)
+            if target is spare:
+                self.pieces.append(ctypes.string_at(spare, got.value))
+            self.at += got.value
+            if self.limit is not None and self.at > self.limit:
+                lib.wb_stream_stop(stream, 0x107)  # H3_EXCESSIVE_LOAD
+                raise StreamReset(f"the body is over the limit of {self.limit} bytes", _abi.WB_E_LIMIT, 0x107)
+            self.fin = bool(fin.value)
+
+    def body(self) -> bytes:
+        if self.whole is None:
+            return b"".join(self.pieces)
+        return b"".join([memoryview(self.whole)[: min(self.at, len(self.whole))], *self.pieces])
+
+
+class Exchange:
+    """A client's request. ``finished(exchange)`` is called once, with ``response`` or ``error`` set."""
+
+    def __init__(self, finished: Callable[["Exchange"], None]) -> None:
+        self.finished = finished
+        self.stream = 0
+        self.sender: Optional[Sender] = None
+        self.receiver = Receiver()
+        self.interim: List[Response] = []
+        self.head: Optional[Response] = None
+        self.response: Optional[Response] = None
+        self.error: Optional[BaseException] = None
+        self.over = False
+
+    def on_event(self, ev: Event) -> None:
+        if self.over:
+            return
+        try:
+            if ev.kind == _abi.WB_EV_H3_HEADERS:
+                pseudo, headers = split(received_fields(self.stream, _abi.WB_SECTION_HEADERS))
+                self.head = Response(int(pseudo.get(":status", ev.a)), headers, interim=self.interim)
+                self.receiver.expect(headers.get("content-length"))
+                if ev.flags & _abi.WB_EVF_FIN:
+                    self.receiver.fin = True
+            elif ev.kind == _abi.WB_EV_H3_INFO:
+                pseudo, headers = split(received_fields(self.stream, _abi.WB_SECTION_INFO))
+                self.interim.append(Response(int(pseudo.get(":status", ev.a)), headers))
+            elif ev.kind == _abi.WB_EV_STREAM_READABLE:
+                self.receiver.resume(self.stream)
+            elif ev.kind == _abi.WB_EV_STREAM_WRITABLE:
+                if self.sender is not None:
+                    self.sender.resume()
+            elif ev.kind == _abi.WB_EV_STREAM_RESET:
+                raise StreamReset(f"the peer reset the stream (code {ev.a:#x})", _abi.WB_E_RESET, ev.a, True)
+            elif ev.kind == _abi.WB_EV_STREAM_STOPPED:
+                self.sender = None  # the peer has heard enough; its response may still come
+            if self.head is not None and self.receiver.fin:
+                self.head.body = self.receiver.body()
+                self.head.trailers = split(received_fields(self.stream, _abi.WB_SECTION_TRAILERS))[1]
+                self.response = self.head
+                self.finish()
+        except Error as e:
+            self.fail(e)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.over:
+            self.error = error
+            self.finish()
+
+    def finish(self) -> None:
+        self.over = True
+        lib.wb_handle_release(self.stream)
+        self.finished(self)
+
+    def cancel(self) -> None:
+        """Gives the exchange up: H3_REQUEST_CANCELLED in both directions."""
+        if not self.over:
+            lib.wb_stream_reset(self.stream, 0x10C)
+            lib.wb_stream_stop(self.stream, 0x10C)
+            self.over = True
+            lib.wb_handle_release(self.stream)
+
+
+def closed_error(conn: int) -> Error:
+    """Why a connection ended."""
+    info = new_info()
+    lib.wb_conn_error(conn, ctypes.byref(info))
+    from ._errors import ConnectionClosed
+
+    return from_info(info, default=ConnectionClosed)
