@@ -62,7 +62,13 @@ impl PathTable {
             // What was outstanding under the candidate's number stays there; its estimates are stale.
             b.recovery.on_migrated(false, now);
             if let Some(fallback) = self.fallback {
-                self.fallback = Some(if fallback == old { id } else if fallback == id { old } else { fallback });
+                self.fallback = Some(if fallback == old {
+                    id
+                } else if fallback == id {
+                    old
+                } else {
+                    fallback
+                });
             }
             (old, id)
         } else {
@@ -83,14 +89,7 @@ impl PathTable {
         if new_validated {
             self.fallback = None;
         }
-        Some(Migration {
-            to,
-            from,
-            tuple,
-            rebinding,
-            validate_new,
-            validate_old: old_validated,
-        })
+        Some(Migration { to, from, tuple, rebinding, validate_new, validate_old: old_validated })
     }
 
     /// The new active path's connection ID (RFC 9000 section 9.5). `kept`: the peer still sends to the same
@@ -101,7 +100,11 @@ impl PathTable {
         let Some(path) = self.get_mut(migration.to) else { return false };
         if path.cid.is_none() {
             let same_local = if kept { old } else { None };
-            path.cid = if migration.rebinding { same_local.or_else(|| cids.take_unused()) } else { cids.take_unused().or(same_local) };
+            path.cid = if migration.rebinding {
+                same_local.or_else(|| cids.take_unused())
+            } else {
+                cids.take_unused().or(same_local)
+            };
         }
         path.cid.is_some()
     }

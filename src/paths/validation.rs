@@ -113,8 +113,7 @@ impl Validation {
         }
         let backoff = 1u32.checked_shl(u32::from(self.tries)).unwrap_or(u32::MAX);
         self.tries = self.tries.saturating_add(1);
-        self.again_at =
-            if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
+        self.again_at = if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
         Some(data)
     }
 
