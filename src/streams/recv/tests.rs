@@ -19,9 +19,7 @@ impl Half {
     }
 
     fn data(&mut self, offset: u64, len: usize, fin: bool) -> Result<Received, u64> {
-        self.recv
-            .on_stream(offset, &vec![1; len], fin, &mut self.connection, &mut self.pool, NOW)
-            .map_err(|e| e.code)
+        self.recv.on_stream(offset, &vec![1; len], fin, &mut self.connection, &mut self.pool, NOW).map_err(|e| e.code)
     }
 
     fn reset(&mut self, size: u64) -> Result<Received, u64> {
