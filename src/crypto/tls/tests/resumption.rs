@@ -1,0 +1,173 @@
+//! Tickets and 0-RTT (RFC 9001 sections 4.5 and 4.6).
+use super::*;
+use crate::crypto::tls::tickets::{MAX_SESSIONS, SessionStore, digest};
+use rustls::server::StoresServerSessions;
+
+struct World {
+    client: Arc<ClientTls>,
+    server: Arc<ServerTls>,
+}
+
+fn world() -> World {
+    let pki = pki("localhost");
+    World {
+        client: client_builder(&pki).early_data(true).build().unwrap(),
+        server: server_builder(&pki).early_data(true).build().unwrap(),
+    }
+}
+
+impl World {
+    /// A handshake that leaves tickets behind.
+    fn visit(&self, version: u32) {
+        let (mut c, mut s) = ends(&self.client, &self.server, version);
+        shake(&mut c, &mut s, usize::MAX).unwrap();
+    }
+}
+
+#[test]
+fn zero_rtt_accepted() {
+    for version in [codes::VERSION_1, codes::VERSION_2] {
+        let w = world();
+        w.visit(version);
+        let (mut c, mut s) = ends(&w.client, &w.server, version);
+        assert_eq!(c.seen.log, ["zero-rtt keys", "initial"]);
+        assert_eq!(c.session.remembered_parameters().as_deref(), Some(SERVER_PARAMETERS));
+        assert_eq!(c.session.early_data_accepted(), None);
+        s.hear(&mut c, usize::MAX).unwrap();
+        assert_eq!(s.seen.log[..3], ["parameters", "zero-rtt keys", "initial"]);
+        assert!(carries(c.seen.zero_rtt.as_ref().unwrap(), s.seen.zero_rtt.as_ref().unwrap()));
+        shake(&mut c, &mut s, 5).unwrap();
+        for end in [&c, &s] {
+            assert!(end.session.is_done() && end.session.resumed());
+            assert_eq!(end.session.early_data_accepted(), Some(true));
+        }
+        assert_eq!(c.session.peer_certificates().len(), 1, "those of the first visit");
+        assert_eq!(c.session.remembered_parameters(), None, "the new ones count now");
+    }
+}
+
+#[test]
+fn early_keys_have_the_cipher_of_the_ticket() {
+    for cipher in [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {
+        let pki = pki("localhost");
+        let client = client_builder(&pki).early_data(true).build().unwrap();
+        let server = server_builder(&pki).early_data(true).ciphers(vec![cipher]).build().unwrap();
+        let w = World { client, server };
+        w.visit(1);
+        let (mut c, mut s) = ends(&w.client, &w.server, 1);
+        assert_eq!(c.seen.cipher, Some(cipher));
+        s.hear(&mut c, usize::MAX).unwrap();
+        assert!(carries(c.seen.zero_rtt.as_ref().unwrap(), s.seen.zero_rtt.as_ref().unwrap()));
+    }
+}
+
+#[test]
+fn a_ticket_is_used_once() {
+    let w = world();
+    w.visit(1);
+    let (mut c, mut s) = ends(&w.client, &w.server, 1);
+    let hello = c.seen.out[0].clone();
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.session.resumed());
+    // The same ClientHello again: a replay. The server takes no early data from it.
+    let mut replay = Session::server(&w.server, 1, SERVER_PARAMETERS.to_vec()).unwrap();
+    let mut seen = Seen::default();
+    replay.receive(hello.0, &hello.1, &mut seen).unwrap();
+    assert!(seen.zero_rtt.is_none());
+    assert_eq!(replay.early_data_accepted(), Some(false));
+}
+
+#[test]
+fn zero_rtt_rejected_when_limits_changed_but_the_session_resumes() {
+    let w = world();
+    w.visit(1);
+    let (mut c, _) = ends(&w.client, &w.server, 1);
+    let fewer = [0x04, 0x01, 0x30, 0x08, 0x01, 0x01];
+    let mut s = End { session: Session::server(&w.server, 1, fewer.to_vec()).unwrap(), seen: Seen::default() };
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    for end in [&c, &s] {
+        assert!(end.session.is_done() && end.session.resumed());
+        assert_eq!(end.session.early_data_accepted(), Some(false));
+    }
+    assert!(s.seen.zero_rtt.is_none());
+}
+
+#[test]
+fn zero_rtt_rejected_when_the_server_does_not_take_it() {
+    let pki = pki("localhost");
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let w = World { client, server: server_builder(&pki).early_data(true).build().unwrap() };
+    w.visit(1);
+    // Another process of the same service, without the store: a full handshake.
+    let fresh = server_builder(&pki).early_data(true).build().unwrap();
+    let (mut c, mut s) = ends(&w.client, &fresh, 1);
+    assert!(c.seen.zero_rtt.is_some());
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert_eq!(c.session.early_data_accepted(), Some(false));
+    assert!(!c.session.resumed() && c.session.is_done());
+}
+
+#[test]
+fn a_server_without_early_data_still_resumes() {
+    let pki = pki("localhost");
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let w = World { client, server: server_builder(&pki).build().unwrap() };
+    w.visit(1);
+    let (mut c, mut s) = ends(&w.client, &w.server, 1);
+    assert!(c.seen.zero_rtt.is_none());
+    assert_eq!(c.session.remembered_parameters(), None);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(c.session.resumed());
+    assert_eq!(c.session.early_data_accepted(), None);
+}
+
+#[test]
+fn tickets_do_not_cross_versions() {
+    let w = world();
+    w.visit(codes::VERSION_1);
+    let (c, _) = ends(&w.client, &w.server, codes::VERSION_2);
+    assert!(c.seen.zero_rtt.is_none());
+}
+
+#[test]
+fn no_tickets_no_resumption() {
+    let pki = pki("localhost");
+    let w = World {
+        client: client_builder(&pki).early_data(true).build().unwrap(),
+        server: server_builder(&pki).tickets(0).build().unwrap(),
+    };
+    w.visit(1);
+    let (mut c, mut s) = ends(&w.client, &w.server, 1);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(!c.session.resumed() && !s.seen.log.contains(&"1rtt"));
+}
+
+#[test]
+fn the_store_is_bounded_and_only_sessions_fill_it() {
+    let store = SessionStore::default();
+    assert!(!store.put(vec![1], vec![1]), "no session runs");
+    let mut captured = super::super::secrets::Captured::default();
+    super::super::secrets::capture(&mut captured, || {
+        for n in 0..MAX_SESSIONS + 100 {
+            assert!(store.put(n.to_be_bytes().to_vec(), vec![7]));
+        }
+    });
+    assert_eq!(store.len(), MAX_SESSIONS);
+    assert_eq!(store.take(&0usize.to_be_bytes()), None);
+    let newest = (MAX_SESSIONS + 99).to_be_bytes();
+    assert_eq!(store.take(&newest), Some(vec![7]));
+    assert_eq!(store.take(&newest), None);
+}
+
+#[test]
+fn the_digest_sees_what_matters_and_nothing_else() {
+    let protocols = alpn(&["h3"]);
+    let base = digest(1, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b"");
+    // Order, connection IDs and unknown parameters do not matter.
+    assert_eq!(digest(1, &protocols, &[0x08, 1, 9, 0x0f, 2, 1, 2, 0x1b, 0, 0x04, 1, 5], b""), base);
+    assert_ne!(digest(1, &protocols, &[0x04, 1, 6, 0x08, 1, 9], b""), base);
+    assert_ne!(digest(1, &protocols, &[0x04, 1, 5], b""), base);
+    assert_ne!(digest(2, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b""), base);
+    assert_ne!(digest(1, &alpn(&["hq"]), &[0x04, 1, 5, 0x08, 1, 9], b""), base);
+    assert_ne!(digest(1, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b"settings"), base);
+}
