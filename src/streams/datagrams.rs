@@ -39,10 +39,10 @@ pub struct Datagrams {
     dropped: u64,
 }
 
-/// Payload bytes in a frame of `room` bytes with a length field.
+/// Most payload bytes in a frame of `room` bytes with a length field (of 1, 2 or 4 bytes).
 fn payload_room(room: usize) -> usize {
-    let without = room.saturating_sub(1);
-    without.saturating_sub(varint::len(without as u64))
+    let longest = |(field, most): (usize, usize)| room.saturating_sub(1 + field).min(most);
+    [(1, 0x3f), (2, 0x3fff), (4, 0x3fff_ffff)].into_iter().map(longest).max().unwrap_or(0)
 }
 
 impl Datagrams {

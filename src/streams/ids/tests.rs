@@ -1,1 +1,58 @@
+use super::*;
+use crate::base::{Dir, Side};
 
+fn id(index: u64) -> StreamId {
+    StreamId::new(Side::Client, Dir::Bi, index)
+}
+
+#[test]
+fn a_high_stream_opens_the_lower_ones_for_nothing() {
+    let mut ids = RemoteIds::new(1_000_000);
+    assert_eq!(ids.touch(id(999_999)), Ok(RemoteState::Fresh));
+    assert_eq!(ids.dormant.len(), 1);
+    assert_eq!(ids.touch(id(5)), Ok(RemoteState::Fresh));
+    assert_eq!(ids.touch(id(5)), Ok(RemoteState::Known));
+    assert_eq!(ids.touch(id(999_999)), Ok(RemoteState::Known));
+    assert_eq!(ids.touch(id(1_000_000)).unwrap_err().code, STREAM_LIMIT_ERROR);
+}
+
+#[test]
+fn closing_returns_credit_in_steps() {
+    let mut ids = RemoteIds::new(100);
+    for i in 0..100 {
+        ids.touch(id(i)).unwrap();
+    }
+    assert!(ids.touch(id(100)).is_err());
+    let mut updates = Vec::new();
+    for i in 1..=50 {
+        if ids.on_closed() {
+            updates.push((i, ids.renew()));
+        }
+    }
+    assert_eq!(updates, [(12, 112), (24, 124), (36, 136), (48, 148)]);
+    assert!(ids.could_renew());
+    assert_eq!(ids.renew(), 150);
+    assert!(ids.touch(id(149)).is_ok() && ids.touch(id(150)).is_err());
+}
+
+#[test]
+fn one_allowed_stream_is_renewed_at_once() {
+    let mut ids = RemoteIds::new(1);
+    ids.touch(id(0)).unwrap();
+    assert!(ids.on_closed());
+    assert_eq!(ids.renew(), 2);
+}
+
+#[test]
+fn our_own_streams_obey_the_peer() {
+    let mut ids = LocalIds::default();
+    assert_eq!(ids.open(), None);
+    assert!(ids.report_blocked() && !ids.report_blocked());
+    assert!(ids.raise(2) && !ids.raise(1));
+    assert_eq!((ids.open(), ids.open(), ids.open()), (Some(0), Some(1), None));
+    assert!(ids.exists(1) && !ids.exists(2));
+    assert!(ids.report_blocked());
+    assert!(ids.still_blocked());
+    ids.raise(3);
+    assert!(!ids.still_blocked());
+}
