@@ -266,7 +266,8 @@ struct sockaddr;
 // runtime.workers: threads; 0 = one per processor.
 #define WB_KEY_WORKERS 1
 
-// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet.
+// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
+// configuration that listens.
 #define WB_KEY_RETRY 20
 
 // transport.max_idle_ms: silence after which a connection ends; 0 = never.
@@ -587,6 +588,9 @@ typedef struct wb_conn_desc {
     uint32_t early_data;
     // 1 when the connection speaks HTTP/3.
     uint32_t http3;
+    // 1 when the server asked to prove the address with a Retry packet.
+    uint32_t retried;
+    uint32_t reserved;
     // Largest datagram that can be sent now, 0 when the peer takes none.
     uint64_t max_datagram;
     // The path in use.
@@ -1123,7 +1127,8 @@ wb_status wb_stream_recv(wb_stream stream,
 // Ownership: the memory is the caller's. Threads: any. Blocks: never. Errors: as `wb_stream_recv`. Since: 0.1.
 wb_status wb_stream_recv_copy(wb_stream stream, void *out, size_t capacity, size_t *got, uint8_t *fin);
 
-// Gives up sending: the peer gets the code, unsent data are dropped and lent memory is released.
+// Gives up sending: the peer gets the code, unsent data are dropped and lent memory is released. An HTTP/3 stream ends
+// in both directions; there 0 stands for H3_REQUEST_CANCELLED.
 //
 // Ownership: unchanged. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream). Since: 0.1.

@@ -197,7 +197,8 @@ pub const WB_PATH_FAILED: u32 = 3;
 /// Numeric configuration keys; the text name of each stands in the comment. Times are in milliseconds, sizes in bytes.
 /// runtime.workers: threads; 0 = one per processor.
 pub const WB_KEY_WORKERS: u32 = 1;
-/// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet.
+/// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
+/// configuration that listens.
 pub const WB_KEY_RETRY: u32 = 20;
 /// transport.max_idle_ms: silence after which a connection ends; 0 = never.
 pub const WB_KEY_MAX_IDLE_MS: u32 = 40;
@@ -359,6 +360,9 @@ pub struct wb_conn_desc {
     pub early_data: u32,
     /// 1 when the connection speaks HTTP/3.
     pub http3: u32,
+    /// 1 when the server asked to prove the address with a Retry packet.
+    pub retried: u32,
+    pub reserved: u32,
     /// Largest datagram that can be sent now, 0 when the peer takes none.
     pub max_datagram: u64,
     /// The path in use.

@@ -32,6 +32,19 @@ pub(crate) unsafe fn fill<T: Sized32>(out: *mut T, value: T) -> Result<(), Fail>
     Ok(())
 }
 
+/// Checks in advance that `fill` can fill all of a struct of which parts make no sense.
+///
+/// # Safety
+/// As `fill`.
+pub(crate) unsafe fn check_whole<T: Sized32>(out: *mut T) -> Result<(), Fail> {
+    let checked = non_null(out, "output struct")?;
+    // SAFETY: not null and aligned (checked); the caller vouches for four readable bytes.
+    if (unsafe { checked.cast::<u32>().read() } as usize) < size_of::<T>() {
+        return Err(Fail::new(WB_E_RANGE, "struct_size is not set, or too small"));
+    }
+    Ok(())
+}
+
 /// Refuses null and misaligned pointers.
 pub(crate) fn non_null<T>(pointer: *mut T, what: &'static str) -> Result<*mut T, Fail> {
     if pointer.is_null() {

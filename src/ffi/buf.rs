@@ -1,8 +1,152 @@
 //! `wb_buf_*`: bytes with reference counts in both directions.
+//!
+//! A buffer is a handle on a `Chunk`: the handle's references are the application's, the chunk's clones are the
+//! library's; lent memory is released when both are gone.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::error::{Fail, fence};
+use super::events::user_code;
+use super::handle::{self, Object};
+use super::object::{Context, Known, Meta, publish};
+use super::status::*;
+use crate::collections::Chunk;
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A buffer.
+pub(crate) struct BufObject {
+    meta: Meta,
+    memory: Memory,
+}
+
+enum Memory {
+    Chunk(Chunk),
+    /// Lent by the application; its address for `view`.
+    Lent(Chunk, Arc<Loan>, SendPointer),
+    /// Written by the application until it is first used.
+    Own(Arc<OwnMemory>),
+}
+
+/// What the handles and the chunks of one lent memory share.
+struct Loan {
+    /// Taken by the release, or given back when the loan did not come about.
+    context: Mutex<Option<Context>>,
+    revoked: AtomicBool,
+}
+
+impl Loan {
+    fn new(context: Option<Context>) -> Arc<Self> {
+        Arc::new(Self { context: Mutex::new(context), revoked: AtomicBool::new(false) })
+    }
+
+    fn release(&self) {
+        let context = self.context.lock().take();
+        // Outside the lock: dropping it calls the application.
+        user_code(|| drop(context));
+    }
+
+    /// The call that lent it fails: nothing was taken.
+    fn disown(&self) {
+        if let Some(context) = self.context.lock().take() {
+            context.forget();
+        }
+    }
+}
+
+/// Address of lent memory; given back to the application by `view`, never read here.
+#[derive(Clone, Copy)]
+struct SendPointer(*const u8);
+
+// SAFETY: only a number to us; the chunk does the reading.
+unsafe impl Send for SendPointer {}
+// SAFETY: as above.
+unsafe impl Sync for SendPointer {}
+
+/// Library memory that the application fills.
+struct OwnMemory(Box<[UnsafeCell<u8>]>);
+
+// SAFETY: the header's contract: the application writes only before it sends or slices, the library only reads after.
+unsafe impl Sync for OwnMemory {}
+
+impl OwnMemory {
+    fn pointer(&self) -> *mut u8 {
+        self.0.as_ptr().cast::<u8>().cast_mut()
+    }
+
+    /// The memory as a chunk that keeps it alive.
+    fn chunk(self: &Arc<Self>) -> Chunk {
+        let keep = Arc::clone(self);
+        // SAFETY: the memory lives until the closure that holds it is dropped, which is when the chunk's last reference
+        // goes; by contract nobody writes any more.
+        unsafe { Chunk::from_foreign(self.pointer(), self.0.len(), Box::new(move || drop(keep))) }
+    }
+}
+
+impl Object for BufObject {
+    const KIND: u32 = WB_KIND_BUF;
+}
+
+impl Known for BufObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+impl BufObject {
+    fn new(memory: Memory) -> Arc<Self> {
+        Arc::new(Self { meta: Meta::default(), memory })
+    }
+
+    /// A buffer of library memory for the application.
+    pub fn publish(chunk: Chunk) -> Result<u64, Fail> {
+        publish(&Self::new(Memory::Chunk(chunk)), false)
+    }
+
+    /// The bytes, to be sent.
+    pub fn chunk(&self) -> Chunk {
+        match &self.memory {
+            Memory::Chunk(chunk) | Memory::Lent(chunk, ..) => chunk.clone(),
+            Memory::Own(own) => own.chunk(),
+        }
+    }
+
+    fn view(&self) -> Result<(*const u8, usize), Fail> {
+        match &self.memory {
+            Memory::Chunk(chunk) => {
+                let bytes = chunk.as_slice().ok_or_else(revoked)?;
+                Ok((bytes.as_ptr(), bytes.len()))
+            }
+            Memory::Lent(_, loan, _) if loan.revoked.load(Ordering::Acquire) => Err(revoked()),
+            Memory::Lent(chunk, _, pointer) => Ok((pointer.0, chunk.len())),
+            Memory::Own(own) => Ok((own.pointer(), own.0.len())),
+        }
+    }
+
+    fn slice(&self, offset: usize, len: usize) -> Result<Memory, Fail> {
+        let (_, have) = self.view()?;
+        if offset > have || len > have - offset {
+            return Err(Fail::new(WB_E_RANGE, format!("{len} bytes from {offset} on are not in a buffer of {have}")));
+        }
+        Ok(match &self.memory {
+            Memory::Chunk(chunk) => Memory::Chunk(chunk.slice(offset, len)),
+            Memory::Lent(chunk, loan, pointer) => {
+                Memory::Lent(chunk.slice(offset, len), Arc::clone(loan), SendPointer(pointer.0.wrapping_add(offset)))
+            }
+            Memory::Own(own) => Memory::Lent(
+                own.chunk().slice(offset, len),
+                Loan::new(None),
+                SendPointer(own.pointer().wrapping_add(offset)),
+            ),
+        })
+    }
+}
+
+fn revoked() -> Fail {
+    Fail::new(WB_E_REVOKED, "the memory of this buffer was revoked")
+}
 
 /// Makes a buffer of library memory, zeroed. `*data` (may be null if not wanted) gets the memory, writable until
 /// the buffer is first sent or sliced.
@@ -12,8 +156,24 @@ use core::ffi::c_void;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_buf_alloc(size: usize, data: *mut *mut c_void, out: *mut wb_buf) -> wb_status {
     fence(|| {
-        let _ = (size, data, out);
-        todo!()
+        args::non_null(out, "buffer")?;
+        if size > isize::MAX as usize {
+            return Err(Fail::new(WB_E_RANGE, "size is out of range"));
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| Fail::new(WB_E_NO_MEMORY, "no memory for the buffer"))?;
+        bytes.resize_with(size, || UnsafeCell::new(0u8));
+        let own = Arc::new(OwnMemory(bytes.into_boxed_slice()));
+        let pointer = own.pointer();
+        let handle = publish(&BufObject::new(Memory::Own(own)), false)?;
+        // SAFETY: writable by contract; `out` was checked.
+        unsafe {
+            if !data.is_null() {
+                data.write(pointer.cast());
+            }
+            args::put(out, handle, "buffer")?;
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -32,8 +192,22 @@ pub unsafe extern "C" fn wb_buf_wrap(
     out: *mut wb_buf,
 ) -> wb_status {
     fence(|| {
-        let _ = (data, len, release, ctx, out);
-        todo!()
+        args::non_null(out, "buffer")?;
+        if len > isize::MAX as usize {
+            return Err(Fail::new(WB_E_RANGE, "length is out of range"));
+        }
+        if data.is_null() && len > 0 {
+            return Err(Fail::invalid("null pointer: memory"));
+        }
+        let loan = Loan::new(Some(Context::new(ctx, release)));
+        let end = Arc::clone(&loan);
+        // SAFETY: the header's contract is that of `from_foreign`.
+        let chunk = unsafe { Chunk::from_foreign(data.cast(), len, Box::new(move || end.release())) };
+        let object = BufObject::new(Memory::Lent(chunk, Arc::clone(&loan), SendPointer(data.cast())));
+        let handle = publish(&object, false).inspect_err(|_| loan.disown())?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "buffer")? };
+        Ok(WB_OK)
     })
 }
 
@@ -44,8 +218,12 @@ pub unsafe extern "C" fn wb_buf_wrap(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_buf_slice(buf: wb_buf, offset: usize, len: usize, out: *mut wb_buf) -> wb_status {
     fence(|| {
-        let _ = (buf, offset, len, out);
-        todo!()
+        args::non_null(out, "buffer")?;
+        let memory = handle::get::<BufObject>(buf)?.slice(offset, len)?;
+        let handle = publish(&BufObject::new(memory), false)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "buffer")? };
+        Ok(WB_OK)
     })
 }
 
@@ -56,8 +234,15 @@ pub unsafe extern "C" fn wb_buf_slice(buf: wb_buf, offset: usize, len: usize, ou
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_buf_view(buf: wb_buf, data: *mut *const c_void, len: *mut usize) -> wb_status {
     fence(|| {
-        let _ = (buf, data, len);
-        todo!()
+        args::non_null(data, "pointer")?;
+        args::non_null(len, "length")?;
+        let (pointer, bytes) = handle::get::<BufObject>(buf)?.view()?;
+        // SAFETY: checked above; writable by contract.
+        unsafe {
+            args::put(data, pointer.cast(), "pointer")?;
+            args::put(len, bytes, "length")?;
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -71,7 +256,21 @@ pub unsafe extern "C" fn wb_buf_view(buf: wb_buf, data: *mut *const c_void, len:
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_buf_revoke(buf: wb_buf, mode: u32) -> wb_status {
     fence(|| {
-        let _ = (buf, mode);
-        todo!()
+        let buf = handle::get::<BufObject>(buf)?;
+        let Memory::Lent(chunk, loan, _) = &buf.memory else {
+            return Err(Fail::new(WB_E_STATE, "only lent memory can be revoked"));
+        };
+        match mode {
+            WB_REVOKE_COPY => {
+                loan.revoked.store(true, Ordering::Release);
+                chunk.revoke_keeping_copy();
+            }
+            WB_REVOKE_RESET => {
+                loan.revoked.store(true, Ordering::Release);
+                chunk.revoke();
+            }
+            _ => return Err(Fail::invalid("unknown revoke mode")),
+        }
+        Ok(WB_OK)
     })
 }

@@ -1,8 +1,299 @@
 //! `wb_config_*`: settings with stable numeric keys, a text form, and callbacks per event group.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::error::{Fail, fence};
+use super::events::{Callback, Callbacks, GROUPS};
+use super::handle::{self, Object};
+use super::object::{Context, Known, Meta, publish};
+use super::status::*;
+use crate::base::codes;
+use crate::congestion::Algorithm;
+use crate::connection::ConnectionConfig;
+use crate::http3::Http3Config;
+use crate::runtime::{MAX_WORKERS, RuntimeConfig};
 use core::ffi::{c_char, c_void};
+use core::time::Duration;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Longest line of text and longest byte value.
+const MAX_VALUE: usize = 64 * 1024;
+/// Largest number of a QUIC variable-length integer (RFC 9000 section 16).
+const VARINT_MAX: u64 = (1 << 62) - 1;
+
+/// A configuration until and after its first use.
+pub(crate) struct ConfigObject {
+    meta: Meta,
+    kind: u32,
+    draft: Mutex<Draft>,
+}
+
+#[derive(Default)]
+struct Draft {
+    values: Values,
+    callbacks: Callbacks,
+    /// What the first use made of it.
+    frozen: Option<Arc<Settings>>,
+}
+
+/// Values that were set; what was not keeps the default of its room.
+#[derive(Clone, Default)]
+struct Values {
+    numbers: Vec<(u32, u64)>,
+    qlog_dir: Option<String>,
+}
+
+/// A configuration in use.
+pub(crate) struct Settings {
+    pub callbacks: Callbacks,
+    pub connection: Arc<ConnectionConfig>,
+    pub http3: Option<Arc<Http3Config>>,
+    pub runtime: RuntimeConfig,
+    pub retry: bool,
+    pub qlog_dir: Option<String>,
+}
+
+impl Object for ConfigObject {
+    const KIND: u32 = WB_KIND_CONFIG;
+}
+
+impl Known for ConfigObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+/// One key: number, text name, kind of configuration, smallest and largest value.
+struct Key {
+    number: u32,
+    name: &'static str,
+    kind: u32,
+    min: u64,
+    max: u64,
+}
+
+const fn key(number: u32, name: &'static str, kind: u32, min: u64, max: u64) -> Key {
+    Key { number, name, kind, min, max }
+}
+
+/// A day: longer timeouts are mistakes.
+const DAY_MS: u64 = 86_400_000;
+
+const KEYS: &[Key] = &[
+    key(WB_KEY_WORKERS, "runtime.workers", WB_CONFIG_RUNTIME, 0, MAX_WORKERS as u64),
+    key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_ENDPOINT, 0, 1),
+    key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_MAX_IDLE_MS, "transport.max_idle_ms", WB_CONFIG_CONN, 0, DAY_MS),
+    key(WB_KEY_HANDSHAKE_MS, "transport.handshake_ms", WB_CONFIG_CONN, 1, DAY_MS),
+    key(WB_KEY_KEEP_ALIVE_MS, "transport.keep_alive_ms", WB_CONFIG_CONN, 0, DAY_MS),
+    key(WB_KEY_STREAM_WINDOW, "transport.stream_window", WB_CONFIG_CONN, 1, VARINT_MAX),
+    key(WB_KEY_CONN_WINDOW, "transport.conn_window", WB_CONFIG_CONN, 1, VARINT_MAX),
+    // RFC 9000 section 4.6: more than 2^60 streams cannot be numbered.
+    key(WB_KEY_MAX_STREAMS_BIDI, "transport.max_streams_bidi", WB_CONFIG_CONN, 0, 1 << 60),
+    key(WB_KEY_MAX_STREAMS_UNI, "transport.max_streams_uni", WB_CONFIG_CONN, 0, 1 << 60),
+    key(WB_KEY_CONGESTION, "transport.congestion", WB_CONFIG_CONN, 0, 1),
+    // RFC 9000 sections 14 and 18.2.
+    key(WB_KEY_MAX_UDP_PAYLOAD, "transport.max_udp_payload", WB_CONFIG_CONN, 1200, 65527),
+    key(WB_KEY_DATAGRAM_SIZE, "transport.datagram_size", WB_CONFIG_CONN, 0, 65535),
+    // RFC 9000 section 18.2: max_ack_delay is below 2^14.
+    key(WB_KEY_MAX_ACK_DELAY_MS, "transport.max_ack_delay_ms", WB_CONFIG_CONN, 0, (1 << 14) - 1),
+    key(WB_KEY_VERSION, "transport.version", WB_CONFIG_CONN, 1, u32::MAX as u64),
+    key(WB_KEY_GREASE, "transport.grease", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_HTTP3, "http3.enable", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_MAX_FIELD_SECTION, "http3.max_field_section", WB_CONFIG_CONN, 256, 16 << 20),
+    key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_CONN, 0, 0),
+    // A server that binds before it listens decides here.
+    key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_ENDPOINT, 0, 0),
+];
+
+impl ConfigObject {
+    fn new(kind: u32) -> Self {
+        Self { meta: Meta::default(), kind, draft: Mutex::default() }
+    }
+
+    fn key(&self, number: u32) -> Result<&'static Key, Fail> {
+        KEYS.iter()
+            .find(|k| k.number == number && k.kind == self.kind)
+            .ok_or_else(|| Fail::new(WB_E_UNKNOWN_KEY, format!("this kind of configuration has no key {number}")))
+    }
+
+    fn change(&self, act: impl FnOnce(&mut Draft)) -> Result<(), Fail> {
+        let mut draft = self.draft.lock();
+        if draft.frozen.is_some() {
+            return Err(frozen());
+        }
+        act(&mut draft);
+        Ok(())
+    }
+
+    fn set_number(&self, number: u32, value: u64) -> Result<(), Fail> {
+        let key = self.key(number)?;
+        if number == WB_KEY_QLOG_DIR {
+            return Err(Fail::new(WB_E_INVALID, format!("{} takes bytes", key.name)));
+        }
+        if value < key.min || value > key.max {
+            let text = format!("{}: {value} is not in {} to {}", key.name, key.min, key.max);
+            return Err(Fail::new(WB_E_RANGE, text));
+        }
+        if number == WB_KEY_VERSION
+            && u32::try_from(value).is_ok_and(|v| v != codes::VERSION_1 && v != codes::VERSION_2)
+        {
+            return Err(Fail::new(WB_E_RANGE, format!("{}: unknown QUIC version {value:#x}", key.name)));
+        }
+        self.change(|draft| {
+            draft.values.numbers.retain(|(n, _)| *n != number);
+            draft.values.numbers.push((number, value));
+        })
+    }
+
+    fn set_bytes(&self, number: u32, value: &[u8]) -> Result<(), Fail> {
+        let key = self.key(number)?;
+        if value.len() > MAX_VALUE {
+            return Err(Fail::new(WB_E_RANGE, format!("{}: value is too long", key.name)));
+        }
+        let text = core::str::from_utf8(value).map_err(|_| Fail::new(WB_E_UTF8, format!("{}: not UTF-8", key.name)))?;
+        if number != WB_KEY_QLOG_DIR {
+            return self.set_text(key, text);
+        }
+        self.change(|draft| draft.values.qlog_dir = (!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn set_text(&self, key: &Key, text: &str) -> Result<(), Fail> {
+        if key.number == WB_KEY_QLOG_DIR {
+            return self.set_bytes(key.number, text.as_bytes());
+        }
+        let named = match (key.number, text) {
+            (WB_KEY_CONGESTION, "newreno") => Some(u64::from(WB_CC_NEWRENO)),
+            (WB_KEY_CONGESTION, "cubic") => Some(u64::from(WB_CC_CUBIC)),
+            (_, "true" | "yes" | "on") if key.max == 1 => Some(1),
+            (_, "false" | "no" | "off") if key.max == 1 => Some(0),
+            _ => None,
+        };
+        let parsed = match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).ok(),
+            None => text.parse().ok(),
+        };
+        let value = named
+            .or(parsed)
+            .ok_or_else(|| Fail::new(WB_E_INVALID, format!("{}: \"{text}\" is not a value", key.name)))?;
+        self.set_number(key.number, value)
+    }
+
+    fn parse(&self, line: &str) -> Result<(), Fail> {
+        let (name, value) = line.split_once('=').ok_or_else(|| Fail::invalid("a setting looks like name=value"))?;
+        let (name, value) = (name.trim(), value.trim());
+        let key = KEYS
+            .iter()
+            .find(|k| k.name == name && k.kind == self.kind)
+            .ok_or_else(|| Fail::new(WB_E_UNKNOWN_KEY, format!("this kind of configuration has no key \"{name}\"")))?;
+        self.set_text(key, value)
+    }
+
+    /// What the values mean; the same each time once frozen.
+    fn freeze(&self) -> Arc<Settings> {
+        let mut draft = self.draft.lock();
+        if let Some(frozen) = &draft.frozen {
+            return Arc::clone(frozen);
+        }
+        let callbacks = std::mem::take(&mut draft.callbacks);
+        let settings = Arc::new(draft.values.settings(callbacks));
+        draft.frozen = Some(Arc::clone(&settings));
+        settings
+    }
+
+    fn check(&self) -> Result<(), Fail> {
+        let values = self.draft.lock().values.clone();
+        let settings = values.settings(Callbacks::default());
+        let c = &settings.connection;
+        if c.flow.stream_window > c.flow.connection_window {
+            return Err(Fail::new(WB_E_RANGE, "transport.stream_window is larger than transport.conn_window"));
+        }
+        // RFC 9000 section 10.1.2: a PING that comes after the idle timeout keeps nothing alive.
+        if !c.keep_alive.is_zero() && !c.idle_timeout.is_zero() && c.keep_alive >= c.idle_timeout {
+            return Err(Fail::new(WB_E_RANGE, "transport.keep_alive_ms is not smaller than transport.max_idle_ms"));
+        }
+        if let Some(folder) = &settings.qlog_dir
+            && !std::path::Path::new(folder).is_dir()
+        {
+            return Err(Fail::new(WB_E_RANGE, format!("qlog.dir: {folder} is not a folder")));
+        }
+        Ok(())
+    }
+}
+
+fn frozen() -> Fail {
+    Fail::new(WB_E_FROZEN, "the configuration is in use")
+}
+
+/// The settings of a configuration handle of the wanted kind, or of none (0).
+pub(crate) fn settings(config: u64, kind: u32) -> Result<Arc<Settings>, Fail> {
+    match handle::get_optional::<ConfigObject>(config)? {
+        None => Ok(Arc::new(Values::default().settings(Callbacks::default()))),
+        Some(config) if config.kind == kind => Ok(config.freeze()),
+        Some(_) => Err(Fail::invalid("the configuration is of another kind")),
+    }
+}
+
+impl Values {
+    fn settings(&self, callbacks: Callbacks) -> Settings {
+        let mut c = ConnectionConfig { key_events: true, ..ConnectionConfig::default() };
+        let mut http3 = Http3Config::default();
+        let mut with_http3 = true;
+        let mut runtime = RuntimeConfig::default();
+        let mut retry = false;
+        for &(number, value) in &self.numbers {
+            let millis = Duration::from_millis(value);
+            match number {
+                WB_KEY_WORKERS => runtime.workers = usize::try_from(value).unwrap_or(0),
+                WB_KEY_RETRY => retry = value != 0,
+                WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
+                WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
+                WB_KEY_KEEP_ALIVE_MS => c.keep_alive = millis,
+                WB_KEY_STREAM_WINDOW => {
+                    c.flow.stream_window = value;
+                    c.flow.stream_window_max = c.flow.stream_window_max.max(value);
+                }
+                WB_KEY_CONN_WINDOW => {
+                    c.flow.connection_window = value;
+                    c.flow.connection_window_max = c.flow.connection_window_max.max(value);
+                }
+                WB_KEY_MAX_STREAMS_BIDI => c.max_streams_bidi = value,
+                WB_KEY_MAX_STREAMS_UNI => c.max_streams_uni = value,
+                WB_KEY_CONGESTION if value == u64::from(WB_CC_NEWRENO) => c.congestion = Algorithm::NewReno,
+                WB_KEY_CONGESTION => c.congestion = Algorithm::Cubic,
+                WB_KEY_MAX_UDP_PAYLOAD => {
+                    let size = u16::try_from(value).unwrap_or(u16::MAX);
+                    c.max_udp_payload = size;
+                    c.mtu_ceiling = size;
+                }
+                WB_KEY_DATAGRAM_SIZE => c.max_datagram_frame = value,
+                WB_KEY_MAX_ACK_DELAY_MS => c.max_ack_delay = millis,
+                WB_KEY_VERSION => {
+                    let first = u32::try_from(value).unwrap_or(codes::VERSION_1);
+                    c.versions.retain(|v| *v != first);
+                    c.versions.insert(0, first);
+                }
+                WB_KEY_GREASE => {
+                    c.grease_quic_bit = value != 0;
+                    http3.grease = value != 0;
+                }
+                WB_KEY_HTTP3 => with_http3 = value != 0,
+                WB_KEY_MAX_FIELD_SECTION => {
+                    http3.max_field_section_size = u32::try_from(value).unwrap_or(u32::MAX);
+                }
+                _ => {}
+            }
+        }
+        Settings {
+            callbacks,
+            connection: Arc::new(c),
+            http3: with_http3.then(|| Arc::new(http3)),
+            runtime,
+            retry,
+            qlog_dir: self.qlog_dir.clone(),
+        }
+    }
+}
 
 /// Makes a configuration with defaults. `kind` is `WB_CONFIG_RUNTIME`, `_ENDPOINT` or `_CONN`.
 ///
@@ -11,8 +302,14 @@ use core::ffi::{c_char, c_void};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_config_new(kind: u32, out: *mut wb_config) -> wb_status {
     fence(|| {
-        let _ = (kind, out);
-        todo!()
+        args::non_null(out, "configuration")?;
+        if !matches!(kind, WB_CONFIG_RUNTIME | WB_CONFIG_ENDPOINT | WB_CONFIG_CONN) {
+            return Err(Fail::invalid("unknown kind of configuration"));
+        }
+        let handle = publish(&Arc::new(ConfigObject::new(kind)), false)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "configuration")? };
+        Ok(WB_OK)
     })
 }
 
@@ -23,8 +320,8 @@ pub unsafe extern "C" fn wb_config_new(kind: u32, out: *mut wb_config) -> wb_sta
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_config_set_u64(config: wb_config, key: u32, value: u64) -> wb_status {
     fence(|| {
-        let _ = (config, key, value);
-        todo!()
+        handle::get::<ConfigObject>(config)?.set_number(key, value)?;
+        Ok(WB_OK)
     })
 }
 
@@ -40,8 +337,10 @@ pub unsafe extern "C" fn wb_config_set_bytes(
     len: usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (config, key, data, len);
-        todo!()
+        let config = handle::get::<ConfigObject>(config)?;
+        // SAFETY: readable by contract.
+        config.set_bytes(key, unsafe { args::bytes(data, len, "value")? })?;
+        Ok(WB_OK)
     })
 }
 
@@ -53,8 +352,10 @@ pub unsafe extern "C" fn wb_config_set_bytes(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_config_parse(config: wb_config, line: *const c_char, len: usize) -> wb_status {
     fence(|| {
-        let _ = (config, line, len);
-        todo!()
+        let config = handle::get::<ConfigObject>(config)?;
+        // SAFETY: readable by contract.
+        config.parse(unsafe { args::text(line, len, "setting")? })?;
+        Ok(WB_OK)
     })
 }
 
@@ -75,8 +376,22 @@ pub unsafe extern "C" fn wb_config_on(
     destroy: wb_destroy_fn,
 ) -> wb_status {
     fence(|| {
-        let _ = (config, group, function, ctx, destroy);
-        todo!()
+        let config = handle::get::<ConfigObject>(config)?;
+        let group = group as usize;
+        if group >= GROUPS {
+            return Err(Fail::invalid("unknown event group"));
+        }
+        let old = {
+            let mut draft = config.draft.lock();
+            if draft.frozen.is_some() {
+                return Err(frozen());
+            }
+            let callback = Callback::new(function, Context::new(ctx, destroy));
+            draft.callbacks.get_mut(group).and_then(|slot| std::mem::replace(slot, callback))
+        };
+        // Outside the lock: this may run the destructor of the callback that was there.
+        drop(old);
+        Ok(WB_OK)
     })
 }
 
@@ -86,7 +401,7 @@ pub unsafe extern "C" fn wb_config_on(
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_config_check(config: wb_config) -> wb_status {
     fence(|| {
-        let _ = config;
-        todo!()
+        handle::get::<ConfigObject>(config)?.check()?;
+        Ok(WB_OK)
     })
 }

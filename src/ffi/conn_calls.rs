@@ -1,9 +1,49 @@
 //! `wb_conn_*` and `wb_path_*`.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::address;
+use super::args;
+use super::buf::BufObject;
+use super::config;
+use super::conn::{ConnObject, PathObject};
+use super::endpoint::EndpointObject;
+use super::error::{Fail, fence};
+use super::handle;
+use super::object::publish;
+use super::runtime::runtime_fail;
+use super::status::*;
+use super::tls::TlsObject;
+use crate::collections::Chunk;
+use crate::streams::DatagramError;
 use core::ffi::{c_char, c_void};
 use libc::sockaddr;
+
+/// Largest application error code (RFC 9000 section 20.2): a 62-bit integer.
+pub(super) const MAX_CODE: u64 = (1 << 62) - 1;
+
+/// Longest reason that is sent: it has to fit into one small packet (RFC 9000 section 19.19).
+const MAX_REASON: usize = 512;
+
+/// Writes handles into the caller's array; gives back what found no room.
+///
+/// # Safety
+/// `out` is writable for `capacity` handles and `count` for one number.
+unsafe fn put_handles(
+    handles: &[u64],
+    out: *mut u64,
+    capacity: usize,
+    count: *mut usize,
+) -> Result<(wb_status, usize), Fail> {
+    // SAFETY: passed on.
+    let room = unsafe { args::slice_mut(out, capacity, "handles")? };
+    // SAFETY: passed on.
+    unsafe { args::put(count, handles.len(), "count")? };
+    let mut given = 0;
+    for (slot, handle) in room.iter_mut().zip(handles) {
+        *slot = *handle;
+        given += 1;
+    }
+    Ok((if given < handles.len() { WB_PARTIAL } else { WB_OK }, given))
+}
 
 /// Makes a client connection object, idle and silent until started, so that user data can be set without a race.
 /// `config` is of kind `WB_CONFIG_CONN`, or 0 for defaults.
@@ -18,8 +58,14 @@ pub unsafe extern "C" fn wb_conn_open(
     out: *mut wb_conn,
 ) -> wb_status {
     fence(|| {
-        let _ = (endpoint, config, tls, out);
-        todo!()
+        args::non_null(out, "connection")?;
+        let endpoint = handle::get::<EndpointObject>(endpoint)?.arc();
+        let tls = handle::get::<TlsObject>(tls)?.arc();
+        let settings = config::settings(config, WB_CONFIG_CONN)?;
+        let handle = publish(&ConnObject::outgoing(&endpoint, settings, tls)?, false)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "connection")? };
+        Ok(WB_OK)
     })
 }
 
@@ -32,8 +78,10 @@ pub unsafe extern "C" fn wb_conn_open(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_start(conn: wb_conn, host: *const c_char, host_len: usize, port: u16) -> wb_status {
     fence(|| {
-        let _ = (conn, host, host_len, port);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        // SAFETY: readable by contract.
+        conn.start(unsafe { args::text(host, host_len, "host")? }, port)?;
+        Ok(WB_OK)
     })
 }
 
@@ -50,8 +98,15 @@ pub unsafe extern "C" fn wb_conn_start_address(
     server_name_len: usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, address, address_len, server_name, server_name_len);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        // SAFETY: readable by contract.
+        let (address, name) =
+            unsafe { (address::read(address, address_len)?, args::text(server_name, server_name_len, "server name")?) };
+        if name.is_empty() {
+            return Err(Fail::invalid("the server name is missing"));
+        }
+        conn.start_at(address, name)?;
+        Ok(WB_OK)
     })
 }
 
@@ -68,8 +123,14 @@ pub unsafe extern "C" fn wb_conn_close(
     reason_len: usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, code, reason, reason_len);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        if code > MAX_CODE {
+            return Err(Fail::new(WB_E_RANGE, "an error code has 62 bits"));
+        }
+        // SAFETY: readable by contract.
+        let reason = unsafe { args::text(reason, reason_len, "reason")? }.as_bytes();
+        conn.close(code, reason.get(..MAX_REASON).unwrap_or(reason));
+        Ok(WB_OK)
     })
 }
 
@@ -79,8 +140,10 @@ pub unsafe extern "C" fn wb_conn_close(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_info(conn: wb_conn, out: *mut wb_conn_desc) -> wb_status {
     fence(|| {
-        let _ = (conn, out);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: struct_size bytes are writable by contract.
+        unsafe { args::fill(out, conn.describe())? };
+        Ok(WB_OK)
     })
 }
 
@@ -90,8 +153,10 @@ pub unsafe extern "C" fn wb_conn_info(conn: wb_conn, out: *mut wb_conn_desc) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_stats(conn: wb_conn, out: *mut wb_conn_counters) -> wb_status {
     fence(|| {
-        let _ = (conn, out);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: struct_size bytes are writable by contract.
+        unsafe { args::fill(out, conn.counters())? };
+        Ok(WB_OK)
     })
 }
 
@@ -102,8 +167,10 @@ pub unsafe extern "C" fn wb_conn_stats(conn: wb_conn, out: *mut wb_conn_counters
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_error(conn: wb_conn, out: *mut wb_error_info) -> wb_status {
     fence(|| {
-        let _ = (conn, out);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: struct_size bytes are writable by contract.
+        unsafe { args::fill(out, conn.error_info())? };
+        Ok(WB_OK)
     })
 }
 
@@ -120,9 +187,34 @@ pub unsafe extern "C" fn wb_conn_peer_chain(
     count: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, out, capacity, count);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        args::non_null(count, "count")?;
+        // SAFETY: writable by contract; checked before anything is made.
+        unsafe { args::slice_mut(out, capacity, "buffers")? };
+        let chain =
+            conn.wire()?.inspect(|s| (!s.connection.is_handshaking()).then(|| s.connection.peer_certificates()));
+        let chain = chain.ok_or_else(|| Fail::new(WB_E_STATE, "the handshake is not done"))?;
+        let mut handles = Vec::new();
+        for der in chain {
+            match BufObject::publish(Chunk::from_vec(der)) {
+                Ok(handle) => handles.push(handle),
+                Err(fail) => {
+                    release_all(&handles);
+                    return Err(fail);
+                }
+            }
+        }
+        // SAFETY: as above.
+        let (status, given) = unsafe { put_handles(&handles, out, capacity, count)? };
+        release_all(handles.get(given..).unwrap_or(&[]));
+        Ok(status)
     })
+}
+
+fn release_all(handles: &[u64]) {
+    for handle in handles {
+        let _ = handle::release::<BufObject>(*handle);
+    }
 }
 
 /// Starts a key update (RFC 9001 section 6). KEY_UPDATED follows.
@@ -132,8 +224,15 @@ pub unsafe extern "C" fn wb_conn_peer_chain(
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_conn_key_update(conn: wb_conn) -> wb_status {
     fence(|| {
-        let _ = conn;
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        conn.wire()?.with(|s, now| {
+            conn.check_state(s)?;
+            if s.connection.key_update(now) {
+                Ok(WB_OK)
+            } else {
+                Err(Fail::new(WB_E_STATE, "too early for a key update"))
+            }
+        })
     })
 }
 
@@ -145,8 +244,20 @@ pub extern "C" fn wb_conn_key_update(conn: wb_conn) -> wb_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_datagram_send(conn: wb_conn, data: *const c_void, len: usize, tag: u64) -> wb_status {
     fence(|| {
-        let _ = (conn, data, len, tag);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: readable by contract.
+        let bytes = unsafe { args::bytes(data, len, "datagram")? };
+        conn.wire()?.with(|s, _| {
+            conn.check_state(s)?;
+            s.connection.datagram_send(Chunk::copy_from(bytes), tag).map_err(|e| match e {
+                DatagramError::Unsupported => Fail::new(WB_E_UNSUPPORTED, "the peer takes no datagrams"),
+                DatagramError::TooLarge { max } => {
+                    Fail::new(WB_E_RANGE, format!("a datagram can have {max} bytes now, not {len}"))
+                }
+                DatagramError::Blocked => Fail::new(WB_E_WOULD_BLOCK, "too many datagrams wait already"),
+            })?;
+            Ok(WB_OK)
+        })
     })
 }
 
@@ -165,8 +276,25 @@ pub unsafe extern "C" fn wb_conn_export(
     out_len: usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, label, label_len, context, context_len, out, out_len);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: readable by contract.
+        let (label, context) =
+            unsafe { (args::text(label, label_len, "label")?, args::bytes(context, context_len, "context")?) };
+        // SAFETY: writable by contract.
+        let out = unsafe { args::slice_mut(out.cast::<u8>(), out_len, "output")? };
+        if out.is_empty() {
+            return Err(Fail::invalid("no output asked for"));
+        }
+        conn.wire()?.inspect(|s| {
+            if s.connection.is_handshaking() {
+                return Err(Fail::new(WB_E_STATE, "the handshake is not done"));
+            }
+            if s.connection.export(label.as_bytes(), context, out) {
+                Ok(WB_OK)
+            } else {
+                Err(Fail::new(WB_E_TLS, "the exporter refused"))
+            }
+        })
     })
 }
 
@@ -180,8 +308,13 @@ pub unsafe extern "C" fn wb_conn_export(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_migrate(conn: wb_conn, address: *const sockaddr, len: u32) -> wb_status {
     fence(|| {
-        let _ = (conn, address, len);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        // SAFETY: readable by contract.
+        let local = unsafe { address::read_optional(address, len)? };
+        let wire = conn.wire()?;
+        wire.inspect(|s| conn.check_state(s))?;
+        wire.migrate(local).map_err(|e| runtime_fail(&e))?;
+        Ok(WB_OK)
     })
 }
 
@@ -197,8 +330,17 @@ pub unsafe extern "C" fn wb_path_list(
     count: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, out, capacity, count);
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        args::non_null(count, "count")?;
+        // SAFETY: writable by contract; checked before references are taken.
+        unsafe { args::slice_mut(out, capacity, "paths")? };
+        let handles = conn.path_handles()?;
+        // SAFETY: as above.
+        let (status, given) = unsafe { put_handles(&handles, out, capacity, count)? };
+        for handle in handles.get(given..).unwrap_or(&[]) {
+            let _ = handle::release::<PathObject>(*handle);
+        }
+        Ok(status)
     })
 }
 
@@ -208,7 +350,9 @@ pub unsafe extern "C" fn wb_path_list(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_path_info(path: wb_path, out: *mut wb_path_desc) -> wb_status {
     fence(|| {
-        let _ = (path, out);
-        todo!()
+        let path = handle::get::<PathObject>(path)?;
+        // SAFETY: struct_size bytes are writable by contract.
+        unsafe { args::fill(out, path.describe())? };
+        Ok(WB_OK)
     })
 }

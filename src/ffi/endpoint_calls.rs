@@ -1,9 +1,19 @@
 //! `wb_endpoint_*`, addresses, and the two helpers that make small programs small.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::address;
+use super::args;
+use super::config;
+use super::conn::ConnObject;
+use super::endpoint::EndpointObject;
+use super::error::{Fail, fence};
+use super::handle;
+use super::object::publish;
+use super::runtime::RuntimeObject;
+use super::status::*;
+use super::tls::TlsObject;
 use core::ffi::c_char;
 use libc::sockaddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Makes an endpoint without sockets. `config` is of kind `WB_CONFIG_ENDPOINT`, or 0 for defaults.
 ///
@@ -12,8 +22,14 @@ use libc::sockaddr;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_endpoint_open(runtime: wb_runtime, config: wb_config, out: *mut wb_endpoint) -> wb_status {
     fence(|| {
-        let _ = (runtime, config, out);
-        todo!()
+        args::non_null(out, "endpoint")?;
+        let runtime = handle::get::<RuntimeObject>(runtime)?.arc();
+        let settings = config::settings(config, WB_CONFIG_ENDPOINT)?;
+        let endpoint = EndpointObject::new(&runtime, settings, false)?;
+        let handle = publish(&endpoint, false)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "endpoint")? };
+        Ok(WB_OK)
     })
 }
 
@@ -25,8 +41,11 @@ pub unsafe extern "C" fn wb_endpoint_open(runtime: wb_runtime, config: wb_config
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_endpoint_bind(endpoint: wb_endpoint, address: *const sockaddr, len: u32) -> wb_status {
     fence(|| {
-        let _ = (endpoint, address, len);
-        todo!()
+        let endpoint = handle::get::<EndpointObject>(endpoint)?.arc();
+        // SAFETY: readable by contract.
+        let address = unsafe { address::read(address, len)? };
+        endpoint.bind(address, None)?;
+        Ok(WB_OK)
     })
 }
 
@@ -38,8 +57,12 @@ pub unsafe extern "C" fn wb_endpoint_bind(endpoint: wb_endpoint, address: *const
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_endpoint_listen(endpoint: wb_endpoint, config: wb_config, tls: wb_tls) -> wb_status {
     fence(|| {
-        let _ = (endpoint, config, tls);
-        todo!()
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        match handle::get_optional::<TlsObject>(tls)? {
+            Some(tls) => endpoint.listen(config::settings(config, WB_CONFIG_CONN)?, tls.arc())?,
+            None => endpoint.stop_listening(),
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -50,8 +73,12 @@ pub extern "C" fn wb_endpoint_listen(endpoint: wb_endpoint, config: wb_config, t
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_endpoint_address(endpoint: wb_endpoint, out: *mut wb_addr) -> wb_status {
     fence(|| {
-        let _ = (endpoint, out);
-        todo!()
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        args::non_null(out, "address")?;
+        let address = address::public(endpoint.address()?);
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, address, "address")? };
+        Ok(WB_OK)
     })
 }
 
@@ -63,8 +90,10 @@ pub unsafe extern "C" fn wb_endpoint_address(endpoint: wb_endpoint, out: *mut wb
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_endpoint_rebind(endpoint: wb_endpoint, address: *const sockaddr, len: u32) -> wb_status {
     fence(|| {
-        let _ = (endpoint, address, len);
-        todo!()
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        // SAFETY: readable by contract.
+        endpoint.rebind(unsafe { address::read_optional(address, len)? })?;
+        Ok(WB_OK)
     })
 }
 
@@ -75,8 +104,12 @@ pub unsafe extern "C" fn wb_endpoint_rebind(endpoint: wb_endpoint, address: *con
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_endpoint_close(endpoint: wb_endpoint, mode: u32) -> wb_status {
     fence(|| {
-        let _ = (endpoint, mode);
-        todo!()
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        if !matches!(mode, WB_CLOSE_GRACEFUL | WB_CLOSE_NOW) {
+            return Err(Fail::invalid("unknown close mode"));
+        }
+        endpoint.arc().close();
+        Ok(WB_OK)
     })
 }
 
@@ -98,9 +131,37 @@ pub unsafe extern "C" fn wb_client_connect(
     out: *mut wb_conn,
 ) -> wb_status {
     fence(|| {
-        let _ = (runtime, config, tls, host, host_len, port, out);
-        todo!()
+        args::non_null(out, "connection")?;
+        let runtime = handle::get::<RuntimeObject>(runtime)?.arc();
+        let tls = handle::get::<TlsObject>(tls)?.arc();
+        let settings = config::settings(config, WB_CONFIG_CONN)?;
+        // SAFETY: readable by contract.
+        let host = unsafe { args::text(host, host_len, "host")? };
+        let none = config::settings(0, WB_CONFIG_ENDPOINT)?;
+        let endpoint = EndpointObject::new(&runtime, none, true)?;
+        let started = start_client(&endpoint, settings, tls, host, port);
+        let handle = started.inspect_err(|_| endpoint.close())?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "connection")? };
+        Ok(WB_OK)
     })
+}
+
+fn start_client(
+    endpoint: &std::sync::Arc<EndpointObject>,
+    settings: std::sync::Arc<config::Settings>,
+    tls: std::sync::Arc<TlsObject>,
+    host: &str,
+    port: u16,
+) -> Result<u64, Fail> {
+    let conn = ConnObject::outgoing(endpoint, settings, tls)?;
+    let handle = publish(&conn, false)?;
+    conn.start(host, port).inspect_err(|_| {
+        // No event may come of a call that failed.
+        conn.cancel_silently();
+        let _ = handle::release::<ConnObject>(handle);
+    })?;
+    Ok(handle)
 }
 
 /// Server helper: endpoint, bind and listen in one call. `address` is an IP address as text ("0.0.0.0", "::"),
@@ -119,8 +180,29 @@ pub unsafe extern "C" fn wb_server_listen(
     out: *mut wb_endpoint,
 ) -> wb_status {
     fence(|| {
-        let _ = (runtime, config, tls, address, address_len, port, out);
-        todo!()
+        args::non_null(out, "endpoint")?;
+        let runtime = handle::get::<RuntimeObject>(runtime)?.arc();
+        let tls = handle::get::<TlsObject>(tls)?.arc();
+        let settings = config::settings(config, WB_CONFIG_CONN)?;
+        // SAFETY: readable by contract.
+        let text = unsafe { args::text(address, address_len, "address")? };
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        let ip: IpAddr =
+            bare.parse().map_err(|_| Fail::new(WB_E_INVALID, format!("\"{text}\" is not an IP address")))?;
+        let none = config::settings(0, WB_CONFIG_ENDPOINT)?;
+        tls.server()?;
+        let endpoint = EndpointObject::new(&runtime, none, false)?;
+        let handle = publish(&endpoint, false)?;
+        let started = endpoint
+            .bind(SocketAddr::new(ip, port), settings.qlog_dir.as_ref())
+            .and_then(|()| endpoint.listen(settings, tls));
+        started.inspect_err(|_| {
+            endpoint.cancel_silently();
+            let _ = handle::release::<EndpointObject>(handle);
+        })?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "endpoint")? };
+        Ok(WB_OK)
     })
 }
 
@@ -137,7 +219,22 @@ pub unsafe extern "C" fn wb_addr_text(
     len: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (address, out, capacity, len);
-        todo!()
+        let address = args::non_null(address.cast_mut(), "address")?;
+        // SAFETY: not null, aligned, readable by contract.
+        let text = match address::from_public(unsafe { &*address }) {
+            Some(address) => address.to_string(),
+            None => return Err(Fail::invalid("the address is of no family")),
+        };
+        // SAFETY: writable by contract.
+        let out = unsafe { args::slice_mut(out, capacity, "text")? };
+        if out.len() <= text.len() {
+            return Err(Fail::new(WB_E_RANGE, "no room for the address"));
+        }
+        let n = super::error::copy_text(out, &text);
+        if !len.is_null() {
+            // SAFETY: writable by contract.
+            unsafe { args::put(len, n as usize, "length")? };
+        }
+        Ok(WB_OK)
     })
 }

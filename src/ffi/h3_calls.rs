@@ -1,8 +1,41 @@
 //! `wb_h3_*`: requests, responses and fields; bodies use the stream calls.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::conn::ConnObject;
+use super::error::{Fail, fence};
+use super::handle;
+use super::object::Known;
+use super::status::*;
+use super::stream::{StreamObject, h3_fail};
+use crate::http3::Field;
 use core::ffi::c_char;
+
+/// Fields of one section at most: more is a mistake, or an attack by way of the application.
+const MAX_FIELDS: usize = 1024;
+
+/// The caller's fields.
+///
+/// # Safety
+/// The array, its names and its values are readable during the call.
+unsafe fn fields_of<'a>(fields: *const wb_field, count: usize) -> Result<Vec<Field<'a>>, Fail> {
+    if count > MAX_FIELDS {
+        return Err(Fail::new(WB_E_RANGE, format!("{count} fields are too many")));
+    }
+    // SAFETY: passed on.
+    let given = unsafe { args::slice(fields, count, "fields")? };
+    let mut out = Vec::with_capacity(given.len());
+    for field in given {
+        // SAFETY: passed on.
+        let (name, value) = unsafe {
+            (
+                args::bytes(field.name.cast(), field.name_len, "field name")?,
+                args::bytes(field.value.cast(), field.value_len, "field value")?,
+            )
+        };
+        out.push(Field::new(name, value));
+    }
+    Ok(out)
+}
 
 /// Client: sends a request: pseudo-fields (":method", ":scheme", ":authority", ":path") first, then fields with lower-case
 /// names. `WB_FIN`: no body follows; else send it with the stream calls. After CONNECTED, or with early data before.
@@ -20,8 +53,17 @@ pub unsafe extern "C" fn wb_h3_request(
     out: *mut wb_stream,
 ) -> wb_status {
     fence(|| {
-        let _ = (conn, fields, count, flags, out);
-        todo!()
+        args::non_null(out, "stream")?;
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        if flags & !WB_FIN != 0 {
+            return Err(Fail::invalid("unknown flags"));
+        }
+        // SAFETY: readable by contract.
+        let fields = unsafe { fields_of(fields, count)? };
+        let stream = StreamObject::request(&conn, &fields, flags & WB_FIN != 0)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, stream.meta().handle(), "stream")? };
+        Ok(WB_OK)
     })
 }
 
@@ -38,8 +80,14 @@ pub unsafe extern "C" fn wb_h3_headers(
     flags: u32,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, fields, count, flags);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        if flags & !(WB_FIN | WB_H3_TRAILERS) != 0 {
+            return Err(Fail::invalid("unknown flags"));
+        }
+        // SAFETY: readable by contract.
+        let fields = unsafe { fields_of(fields, count)? };
+        stream.headers(&fields, flags & WB_H3_TRAILERS != 0, flags & WB_FIN != 0)?;
+        Ok(WB_OK)
     })
 }
 
@@ -57,8 +105,19 @@ pub unsafe extern "C" fn wb_h3_fields(
     count: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, section, out, capacity, count);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        args::non_null(count, "count")?;
+        // SAFETY: writable by contract.
+        let room = unsafe { args::slice_mut(out, capacity, "fields")? };
+        let total = stream.section(section, |block| {
+            for (slot, field) in room.iter_mut().zip(block.fields()) {
+                *slot = field;
+            }
+            block.len()
+        })?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(count, total, "count")? };
+        Ok(if total > capacity { WB_PARTIAL } else { WB_OK })
     })
 }
 
@@ -76,8 +135,19 @@ pub unsafe extern "C" fn wb_h3_field(
     value_len: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, section, name, name_len, value, value_len);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        args::non_null(value, "value")?;
+        args::non_null(value_len, "length")?;
+        // SAFETY: readable by contract.
+        let name = unsafe { args::text(name, name_len, "field name")? };
+        let found = stream.section(section, |block| block.find(name.as_bytes()))?;
+        let (pointer, len) = found.map_or((core::ptr::null(), 0), |f| (f.value, f.value_len));
+        // SAFETY: checked above; writable by contract.
+        unsafe {
+            args::put(value, pointer, "value")?;
+            args::put(value_len, len, "length")?;
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -88,7 +158,13 @@ pub unsafe extern "C" fn wb_h3_field(
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_h3_goaway(conn: wb_conn) -> wb_status {
     fence(|| {
-        let _ = conn;
-        todo!()
+        let conn = handle::get::<ConnObject>(conn)?;
+        conn.wire()?.with(|s, _| {
+            conn.check_state(s)?;
+            let http3 =
+                s.http3.as_mut().ok_or_else(|| Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"))?;
+            http3.goaway(&mut s.connection, false).map_err(|e| h3_fail(&e, &conn))?;
+            Ok(WB_OK)
+        })
     })
 }

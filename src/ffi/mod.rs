@@ -5,17 +5,29 @@
 #![allow(non_camel_case_types, reason = "these names are C names")]
 #![allow(clippy::missing_safety_doc, reason = "the contract of an export is its comment in the header, written for C")]
 pub mod abi;
+mod address;
 mod args;
 pub mod buf;
+mod close_reason;
 pub mod config;
+mod conn;
 pub mod conn_calls;
+mod endpoint;
 pub mod endpoint_calls;
 pub mod error;
+mod events;
 pub mod h3_calls;
+mod handle;
 pub mod handle_calls;
 pub mod library;
+mod object;
 pub mod queue;
+mod runtime;
 pub mod runtime_calls;
+mod sink;
 pub mod status;
+mod stream;
 pub mod stream_calls;
 pub mod tls;
+mod translate;
+mod wake_fd;

@@ -1,7 +1,204 @@
 //! `wb_queue_*`: events in batches for an application with its own loop.
+//!
+//! Bounded: readable and writable notices of a stream merge, datagrams beyond `MAX_DATAGRAMS` are dropped, all other
+//! kinds are bounded by the objects that exist. Invariant: the descriptor is readable whenever the queue is not empty
+//! or a wake is due (raised and lowered under the queue's lock, except by `wake`, which raises only).
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::conn::ConnObject;
+use super::endpoint::EndpointObject;
+use super::error::{Fail, fence};
+use super::events::{Merge, Record, in_user_code};
+use super::handle::{self, Object};
+use super::object::{Known, Meta, publish};
+use super::runtime::RuntimeObject;
+use super::status::*;
+use super::wake_fd::WakeFd;
+use crate::runtime::clock;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Events of one batch at most.
+const MAX_BATCH: usize = 1024;
+/// Datagram events that wait at most: datagrams may get lost, memory may not (RFC 9221 section 5.4).
+const MAX_DATAGRAMS: usize = 4096;
+
+/// A queue.
+pub(crate) struct QueueObject {
+    meta: Meta,
+    state: Mutex<State>,
+    fd: WakeFd,
+    /// `wb_queue_wake` was called; a flag because signal handlers cannot lock.
+    wake: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<Record>,
+    datagrams: usize,
+    /// The descriptor was raised for `records`.
+    raised: bool,
+    /// The application has released the queue: nobody will take events any more.
+    closed: bool,
+    batches: HashMap<u64, Batch>,
+    next_token: u64,
+}
+
+/// Events out with the application.
+struct Batch {
+    events: Box<[wb_event]>,
+    records: Vec<Record>,
+}
+
+// SAFETY: the events point into the records beside them, which do not move (boxed) while the batch is out.
+unsafe impl Send for Batch {}
+
+impl Object for QueueObject {
+    const KIND: u32 = WB_KIND_QUEUE;
+
+    fn abandoned(self: &Arc<Self>) {
+        let records = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.records)
+        };
+        // What waited keeps objects alive that keep routes alive that keep this queue: cut here.
+        for record in records {
+            record.end();
+        }
+    }
+}
+
+impl Known for QueueObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+impl QueueObject {
+    fn new() -> std::io::Result<Self> {
+        let fd = WakeFd::new()?;
+        Ok(Self { meta: Meta::default(), state: Mutex::default(), fd, wake: AtomicBool::new(false) })
+    }
+
+    /// Puts an event in, or drops it when an equal notice waits already.
+    pub fn push(&self, record: Record) {
+        if let Some(stream) = &record.stream
+            && !stream.notices.enter(record.merge)
+        {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            record.end();
+            return;
+        }
+        if record.event.kind == WB_EV_DATAGRAM {
+            if state.datagrams >= MAX_DATAGRAMS {
+                return;
+            }
+            state.datagrams += 1;
+        }
+        state.records.push_back(record);
+        if !state.raised {
+            state.raised = true;
+            self.fd.raise();
+        }
+    }
+
+    /// Takes what is there, with a token; `None` when nothing is.
+    fn take(&self, max: usize) -> Option<(u64, *const wb_event, usize)> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let n = state.records.len().min(max);
+        let mut records: Vec<Record> = state.records.drain(..n).collect();
+        if state.records.is_empty() {
+            state.raised = false;
+            self.fd.lower();
+        }
+        // After `lower`: a wake that comes in between raises the descriptor again.
+        if records.len() < max && self.wake.swap(false, Ordering::AcqRel) {
+            records.push(Record::new(WB_EV_WAKE));
+        }
+        if records.is_empty() {
+            return None;
+        }
+        for record in &records {
+            if record.event.kind == WB_EV_DATAGRAM {
+                state.datagrams = state.datagrams.saturating_sub(1);
+            }
+            if let Some(stream) = &record.stream {
+                stream.notices.leave(record.merge);
+            }
+        }
+        let events: Box<[wb_event]> = records.iter().map(Record::view).collect();
+        let (pointer, count) = (events.as_ptr(), events.len());
+        state.next_token += 1;
+        let token = state.next_token;
+        state.batches.insert(token, Batch { events, records });
+        Some((token, pointer, count))
+    }
+
+    fn give_back(&self, token: u64, events: *const core::ffi::c_void) -> Result<(), Fail> {
+        let batch = {
+            let mut state = self.state.lock();
+            match state.batches.get(&token) {
+                Some(b) if core::ptr::eq(b.events.as_ptr().cast(), events) => state.batches.remove(&token),
+                _ => None,
+            }
+        };
+        let batch = batch.ok_or_else(|| Fail::invalid("not a batch of this queue, or returned already"))?;
+        // No lock: destructors of the application may run here.
+        for record in batch.records {
+            record.end();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for QueueObject {
+    fn drop(&mut self) {
+        // What was never taken, or never returned, still ends its objects.
+        let state = self.state.get_mut();
+        let records = std::mem::take(&mut state.records);
+        let batches = std::mem::take(&mut state.batches);
+        for record in records.into_iter().chain(batches.into_values().flat_map(|b| b.records)) {
+            record.end();
+        }
+    }
+}
+
+/// Merged notices of one stream: which kinds wait in a queue now.
+#[derive(Default)]
+pub(crate) struct Notices {
+    readable: AtomicBool,
+    writable: AtomicBool,
+}
+
+impl Notices {
+    fn flag(&self, merge: Merge) -> Option<&AtomicBool> {
+        match merge {
+            Merge::No => None,
+            Merge::Readable => Some(&self.readable),
+            Merge::Writable => Some(&self.writable),
+        }
+    }
+
+    /// False when such a notice waits already.
+    fn enter(&self, merge: Merge) -> bool {
+        self.flag(merge).is_none_or(|f| !f.swap(true, Ordering::AcqRel))
+    }
+
+    fn leave(&self, merge: Merge) {
+        if let Some(flag) = self.flag(merge) {
+            flag.store(false, Ordering::Release);
+        }
+    }
+}
 
 /// Makes a queue and attaches it to a runtime: events of the runtime and everything below it for which no callback
 /// is registered come here. Its length is bounded because notices of one object merge.
@@ -10,8 +207,14 @@ use super::status::wb_status;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_queue_open(runtime: wb_runtime, out: *mut wb_queue) -> wb_status {
     fence(|| {
-        let _ = (runtime, out);
-        todo!()
+        args::non_null(out, "queue")?;
+        let runtime = handle::get::<RuntimeObject>(runtime)?;
+        let queue = Arc::new(QueueObject::new().map_err(|e| Fail::os("cannot make the queue's descriptor", &e))?);
+        let handle = publish(&queue, false)?;
+        runtime.route.attach(Some(queue));
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "queue")? };
+        Ok(WB_OK)
     })
 }
 
@@ -23,8 +226,14 @@ pub unsafe extern "C" fn wb_queue_open(runtime: wb_runtime, out: *mut wb_queue) 
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_queue_attach(queue: wb_queue, object: wb_handle) -> wb_status {
     fence(|| {
-        let _ = (queue, object);
-        todo!()
+        let queue = handle::get_optional::<QueueObject>(queue)?.map(|q| q.arc());
+        match handle::claimed_kind(object) {
+            WB_KIND_ENDPOINT => handle::get::<EndpointObject>(object)?.route.attach(queue),
+            WB_KIND_CONN => handle::get::<ConnObject>(object)?.route.attach(queue),
+            // Anything else is a runtime or gets the right complaint.
+            _ => handle::get::<RuntimeObject>(object)?.route.attach(queue),
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -36,8 +245,10 @@ pub extern "C" fn wb_queue_attach(queue: wb_queue, object: wb_handle) -> wb_stat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_queue_fd(queue: wb_queue, fd: *mut isize) -> wb_status {
     fence(|| {
-        let _ = (queue, fd);
-        todo!()
+        let queue = handle::get::<QueueObject>(queue)?;
+        // SAFETY: writable by contract.
+        unsafe { args::put(fd, queue.fd.raw() as isize, "descriptor")? };
+        Ok(WB_OK)
     })
 }
 
@@ -56,8 +267,43 @@ pub unsafe extern "C" fn wb_queue_take(
     timeout_ns: i64,
 ) -> wb_status {
     fence(|| {
-        let _ = (queue, batch, max, timeout_ns);
-        todo!()
+        let queue = handle::get::<QueueObject>(queue)?;
+        // SAFETY: struct_size is readable by contract.
+        unsafe { args::check_whole(batch)? };
+        if max == 0 {
+            return Err(Fail::invalid("max is 0"));
+        }
+        let deadline = match timeout_ns {
+            0 => None,
+            _ if in_user_code() => {
+                return Err(Fail::new(WB_E_WOULD_DEADLOCK, "a callback cannot wait for events"));
+            }
+            t => {
+                Some(u64::try_from(t).map_or(crate::base::Timestamp::NEVER, |t| clock::now() + Duration::from_nanos(t)))
+            }
+        };
+        loop {
+            if let Some((token, events, count)) = queue.take(max.min(MAX_BATCH)) {
+                let filled = wb_batch {
+                    struct_size: size_of::<wb_batch>() as u32,
+                    stride: size_of::<wb_event>() as u32,
+                    count,
+                    events: events.cast(),
+                    token,
+                };
+                // SAFETY: checked above; struct_size bytes are writable by contract.
+                unsafe { args::fill(batch, filled)? };
+                return Ok(WB_OK);
+            }
+            let Some(deadline) = deadline else {
+                return Err(Fail::new(WB_E_WOULD_BLOCK, "no events"));
+            };
+            let now = clock::now();
+            if now >= deadline {
+                return Err(Fail::new(WB_E_TIMEOUT, "no event came in time"));
+            }
+            queue.fd.wait((deadline != crate::base::Timestamp::NEVER).then(|| deadline.since(now)));
+        }
     })
 }
 
@@ -68,8 +314,18 @@ pub unsafe extern "C" fn wb_queue_take(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_queue_return(queue: wb_queue, batch: *mut wb_batch) -> wb_status {
     fence(|| {
-        let _ = (queue, batch);
-        todo!()
+        let queue = handle::get::<QueueObject>(queue)?;
+        let batch = args::non_null(batch, "batch")?;
+        // SAFETY: a whole batch by contract (the header's struct is the smallest there is).
+        let (token, events) = unsafe { ((*batch).token, (*batch).events) };
+        queue.give_back(token, events)?;
+        // SAFETY: as above; an empty batch cannot be mistaken for a full one.
+        unsafe {
+            (*batch).count = 0;
+            (*batch).events = core::ptr::null();
+            (*batch).token = 0;
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -78,8 +334,11 @@ pub unsafe extern "C" fn wb_queue_return(queue: wb_queue, batch: *mut wb_batch) 
 /// Ownership: unchanged. Threads: any, also signal handlers. Blocks: never. Errors: handle errors. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_queue_wake(queue: wb_queue) -> wb_status {
+    // No fence body that allocates on success: signal handlers call this.
     fence(|| {
-        let _ = queue;
-        todo!()
+        let queue = handle::get::<QueueObject>(queue)?;
+        queue.wake.store(true, Ordering::Release);
+        queue.fd.raise();
+        Ok(WB_OK)
     })
 }

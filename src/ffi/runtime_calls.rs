@@ -1,7 +1,19 @@
 //! `wb_runtime_*`.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::config;
+use super::error::{Fail, fence};
+use super::events::in_user_code;
+use super::handle;
+use super::object::publish;
+use super::runtime::RuntimeObject;
+use super::status::*;
+use core::time::Duration;
+
+/// A time limit of the header: negative is "without".
+fn limit(timeout_ns: i64) -> Option<Duration> {
+    u64::try_from(timeout_ns).ok().map(Duration::from_nanos)
+}
 
 /// Starts a runtime: its worker threads own sockets, timers and connections. `config` is of kind
 /// `WB_CONFIG_RUNTIME`, or 0 for defaults; it is frozen by this call.
@@ -11,8 +23,13 @@ use super::status::wb_status;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_runtime_open(config: wb_config, out: *mut wb_runtime) -> wb_status {
     fence(|| {
-        let _ = (config, out);
-        todo!()
+        args::non_null(out, "runtime")?;
+        let settings = config::settings(config, WB_CONFIG_RUNTIME)?;
+        let runtime = RuntimeObject::open(&settings)?;
+        let handle = publish(&runtime, false).inspect_err(|_| runtime.close())?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "runtime")? };
+        Ok(WB_OK)
     })
 }
 
@@ -22,8 +39,12 @@ pub unsafe extern "C" fn wb_runtime_open(config: wb_config, out: *mut wb_runtime
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_runtime_close(runtime: wb_runtime, mode: u32) -> wb_status {
     fence(|| {
-        let _ = (runtime, mode);
-        todo!()
+        let runtime = handle::get::<RuntimeObject>(runtime)?;
+        if !matches!(mode, WB_CLOSE_GRACEFUL | WB_CLOSE_NOW) {
+            return Err(Fail::invalid("unknown close mode"));
+        }
+        runtime.arc().close();
+        Ok(WB_OK)
     })
 }
 
@@ -34,8 +55,12 @@ pub extern "C" fn wb_runtime_close(runtime: wb_runtime, mode: u32) -> wb_status 
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_runtime_wait(runtime: wb_runtime, timeout_ns: i64) -> wb_status {
     fence(|| {
-        let _ = (runtime, timeout_ns);
-        todo!()
+        let runtime = handle::get::<RuntimeObject>(runtime)?;
+        if runtime.wait(limit(timeout_ns))? {
+            Ok(WB_OK)
+        } else {
+            Err(Fail::new(WB_E_TIMEOUT, "the runtime has not ended yet"))
+        }
     })
 }
 
@@ -47,7 +72,16 @@ pub extern "C" fn wb_runtime_wait(runtime: wb_runtime, timeout_ns: i64) -> wb_st
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_runtime_mute(runtime: wb_runtime, timeout_ns: i64) -> wb_status {
     fence(|| {
-        let _ = (runtime, timeout_ns);
-        todo!()
+        let runtime = handle::get::<RuntimeObject>(runtime)?;
+        let gate = runtime.route.gate();
+        gate.mute();
+        if in_user_code() {
+            return Err(Fail::new(WB_E_WOULD_DEADLOCK, "muted, but a callback cannot wait for itself"));
+        }
+        if gate.wait_quiet(limit(timeout_ns)) {
+            Ok(WB_OK)
+        } else {
+            Err(Fail::new(WB_E_TIMEOUT, "muted, but a callback has not returned yet"))
+        }
     })
 }

@@ -1,8 +1,47 @@
 //! `wb_stream_*`. On an HTTP/3 connection the same calls carry the bodies of requests and responses.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::buf::BufObject;
+use super::conn::ConnObject;
+use super::conn_calls::MAX_CODE;
+use super::error::{Fail, Outcome, fence};
+use super::handle;
+use super::object::Known;
+use super::status::*;
+use super::stream::{Moved, StreamObject, dir_of};
 use core::ffi::c_void;
+
+/// Buffers of one receive call at most.
+const MAX_BUFFERS: usize = 1024;
+
+/// Reports what a send came to.
+///
+/// # Safety
+/// `accepted` is null or writable.
+unsafe fn report(moved: &Moved, offered: usize, fin: bool, accepted: *mut usize) -> Outcome {
+    if !accepted.is_null() {
+        // SAFETY: writable by contract.
+        unsafe { args::put(accepted, moved.bytes, "accepted")? };
+    }
+    Ok(if moved.bytes < offered || fin && !moved.fin { WB_PARTIAL } else { WB_OK })
+}
+
+fn check_send(offered: usize, flags: u32, accepted: *mut usize) -> Result<bool, Fail> {
+    if flags & !WB_FIN != 0 {
+        return Err(Fail::invalid("unknown send flags"));
+    }
+    if offered > 0 {
+        args::non_null(accepted, "accepted")?;
+    }
+    Ok(flags & WB_FIN != 0)
+}
+
+fn check_code(code: u64) -> Result<(), Fail> {
+    if code > MAX_CODE {
+        return Err(Fail::new(WB_E_RANGE, "an error code has 62 bits"));
+    }
+    Ok(())
+}
 
 /// Opens a raw stream: `WB_STREAM_BIDI` or `WB_STREAM_UNI`. On an HTTP/3 connection use `wb_h3_request`.
 ///
@@ -12,8 +51,12 @@ use core::ffi::c_void;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_stream_open(conn: wb_conn, kind: u32, out: *mut wb_stream) -> wb_status {
     fence(|| {
-        let _ = (conn, kind, out);
-        todo!()
+        args::non_null(out, "stream")?;
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        let stream = StreamObject::open(&conn, dir_of(kind)?)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, stream.meta().handle(), "stream")? };
+        Ok(WB_OK)
     })
 }
 
@@ -34,8 +77,18 @@ pub unsafe extern "C" fn wb_stream_send(
     accepted: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, buffers, count, flags, accepted);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        // SAFETY: readable by contract.
+        let handles = unsafe { args::slice(buffers, count, "buffers")? };
+        let mut chunks = Vec::with_capacity(handles.len());
+        for handle in handles {
+            chunks.push(handle::get::<BufObject>(*handle)?.chunk());
+        }
+        let offered = chunks.iter().map(crate::collections::Chunk::len).sum();
+        let fin = check_send(offered, flags, accepted)?;
+        let moved = stream.send(chunks, fin)?;
+        // SAFETY: checked; writable by contract.
+        unsafe { report(&moved, offered, fin, accepted) }
     })
 }
 
@@ -51,8 +104,13 @@ pub unsafe extern "C" fn wb_stream_send_copy(
     accepted: *mut usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, data, len, flags, accepted);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        // SAFETY: readable by contract.
+        let bytes = unsafe { args::bytes(data, len, "data")? };
+        let fin = check_send(bytes.len(), flags, accepted)?;
+        let moved = stream.send_copy(bytes, fin)?;
+        // SAFETY: checked; writable by contract.
+        unsafe { report(&moved, bytes.len(), fin, accepted) }
     })
 }
 
@@ -71,8 +129,36 @@ pub unsafe extern "C" fn wb_stream_recv(
     fin: *mut u8,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, out, capacity, count, fin);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        args::non_null(count, "count")?;
+        args::non_null(fin, "fin")?;
+        if capacity == 0 {
+            return Err(Fail::invalid("no room for buffers"));
+        }
+        // SAFETY: writable by contract.
+        let room = unsafe { args::slice_mut(out, capacity.min(MAX_BUFFERS), "buffers")? };
+        let (chunks, end) = stream.recv(room.len())?;
+        let mut given = 0usize;
+        for (slot, chunk) in room.iter_mut().zip(chunks) {
+            match BufObject::publish(chunk) {
+                Ok(handle) => *slot = handle,
+                Err(fail) => {
+                    // Bytes would be missing in the middle: the stream is given up rather than silently torn.
+                    for handle in room.iter().take(given) {
+                        let _ = handle::release::<BufObject>(*handle);
+                    }
+                    let _ = stream.stop(0);
+                    return Err(fail);
+                }
+            }
+            given += 1;
+        }
+        // SAFETY: checked above; writable by contract.
+        unsafe {
+            args::put(count, given, "count")?;
+            args::put(fin, u8::from(end), "fin")?;
+        }
+        Ok(WB_OK)
     })
 }
 
@@ -89,20 +175,36 @@ pub unsafe extern "C" fn wb_stream_recv_copy(
     fin: *mut u8,
 ) -> wb_status {
     fence(|| {
-        let _ = (stream, out, capacity, got, fin);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        args::non_null(got, "got")?;
+        args::non_null(fin, "fin")?;
+        if capacity == 0 {
+            return Err(Fail::invalid("no room for data"));
+        }
+        // SAFETY: writable by contract.
+        let room = unsafe { args::slice_mut(out.cast::<u8>(), capacity, "data")? };
+        let moved = stream.recv_copy(room)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe {
+            args::put(got, moved.bytes, "got")?;
+            args::put(fin, u8::from(moved.fin), "fin")?;
+        }
+        Ok(WB_OK)
     })
 }
 
-/// Gives up sending: the peer gets the code, unsent data are dropped and lent memory is released.
+/// Gives up sending: the peer gets the code, unsent data are dropped and lent memory is released. An HTTP/3 stream ends
+/// in both directions; there 0 stands for H3_REQUEST_CANCELLED.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.
 /// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream). Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_reset(stream: wb_stream, code: u64) -> wb_status {
     fence(|| {
-        let _ = (stream, code);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        check_code(code)?;
+        stream.reset(code)?;
+        Ok(WB_OK)
     })
 }
 
@@ -113,8 +215,10 @@ pub extern "C" fn wb_stream_reset(stream: wb_stream, code: u64) -> wb_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_stop(stream: wb_stream, code: u64) -> wb_status {
     fence(|| {
-        let _ = (stream, code);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        check_code(code)?;
+        stream.stop(code)?;
+        Ok(WB_OK)
     })
 }
 
@@ -125,8 +229,11 @@ pub extern "C" fn wb_stream_stop(stream: wb_stream, code: u64) -> wb_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_priority(stream: wb_stream, urgency: u32, incremental: u8) -> wb_status {
     fence(|| {
-        let _ = (stream, urgency, incremental);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        let urgency = u8::try_from(urgency).ok().filter(|u| *u <= 7);
+        let urgency = urgency.ok_or_else(|| Fail::new(WB_E_RANGE, "urgency is 0 to 7"))?;
+        stream.set_priority(urgency, incremental != 0)?;
+        Ok(WB_OK)
     })
 }
 
@@ -136,7 +243,9 @@ pub extern "C" fn wb_stream_priority(stream: wb_stream, urgency: u32, incrementa
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_stream_info(stream: wb_stream, out: *mut wb_stream_desc) -> wb_status {
     fence(|| {
-        let _ = (stream, out);
-        todo!()
+        let stream = handle::get::<StreamObject>(stream)?;
+        // SAFETY: struct_size bytes are writable by contract.
+        unsafe { args::fill(out, stream.describe())? };
+        Ok(WB_OK)
     })
 }

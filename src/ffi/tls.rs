@@ -1,8 +1,228 @@
 //! `wb_tls_*`: identities, trust, ALPN and key log, without a type of any TLS library.
+//!
+//! A TLS object is frozen by its first connection or listener: one rustls configuration, because only connections of one
+//! configuration can resume each other's sessions. Key log lines arise under a connection's lock; they wait here until a
+//! worker delivers that connection's events with no lock held.
 use super::abi::*;
-use super::error::fence;
-use super::status::wb_status;
+use super::args;
+use super::error::{Fail, Outcome, fence};
+use super::events::user_code;
+use super::handle::{self, Object};
+use super::object::{Context, Known, Meta, publish};
+use super::status::*;
+use crate::crypto::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
 use core::ffi::{c_char, c_void};
+use parking_lot::Mutex;
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A TLS object.
+pub(crate) struct TlsObject {
+    meta: Meta,
+    role: u32,
+    draft: Mutex<Draft>,
+}
+
+struct Draft {
+    identities: Vec<(Vec<u8>, Vec<u8>)>,
+    roots: Vec<Vec<u8>>,
+    system_roots: bool,
+    verify: Option<u32>,
+    alpn: Vec<Vec<u8>>,
+    early_data: bool,
+    key_log: Option<Arc<KeyLog>>,
+    client: Option<Arc<ClientTls>>,
+    server: Option<Arc<ServerTls>>,
+}
+
+/// Lines of the key log on their way from the handshake to the application.
+pub(crate) struct KeyLog {
+    waiting: Mutex<Vec<String>>,
+    any: AtomicBool,
+    sink: KeySink,
+}
+
+enum KeySink {
+    Function { function: unsafe extern "C" fn(*mut c_void, *const c_char, usize), context: Context },
+    File(File),
+}
+
+impl KeyLog {
+    fn new(sink: KeySink) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), any: AtomicBool::new(false), sink })
+    }
+
+    fn add(&self, line: &str) {
+        self.waiting.lock().push(line.to_owned());
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Hands out what waits. No lock may be held.
+    pub fn flush(&self) {
+        if !self.any.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let lines = std::mem::take(&mut *self.waiting.lock());
+        match &self.sink {
+            KeySink::Function { function, context } => {
+                for line in &lines {
+                    // SAFETY: registered by the application for this context; the line lives until the call returns.
+                    user_code(|| unsafe { function(context.pointer(), line.as_ptr().cast(), line.len()) });
+                }
+            }
+            KeySink::File(file) => {
+                let mut text = lines.join("\n");
+                if !text.is_empty() {
+                    text.push('\n');
+                    // One write per batch, so that lines of several programs do not mix. A full disk must not end
+                    // connections.
+                    let mut file: &File = file;
+                    let _ = file.write_all(text.as_bytes());
+                }
+            }
+        }
+    }
+}
+
+impl Object for TlsObject {
+    const KIND: u32 = WB_KIND_TLS;
+}
+
+impl Known for TlsObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+fn tls_fail(error: &TlsSetupError) -> Fail {
+    Fail::new(WB_E_TLS, error.0.clone())
+}
+
+impl TlsObject {
+    fn new(role: u32) -> Self {
+        let draft = Draft {
+            identities: Vec::new(),
+            roots: Vec::new(),
+            system_roots: false,
+            verify: None,
+            alpn: vec![b"h3".to_vec()],
+            early_data: false,
+            key_log: None,
+            client: None,
+            server: None,
+        };
+        Self { meta: Meta::default(), role, draft: Mutex::new(draft) }
+    }
+
+    fn change(&self, act: impl FnOnce(&mut Draft)) -> Outcome {
+        let mut draft = self.draft.lock();
+        if draft.client.is_some() || draft.server.is_some() {
+            return Err(Fail::new(WB_E_FROZEN, "the TLS object is in use"));
+        }
+        act(&mut draft);
+        Ok(WB_OK)
+    }
+
+    fn add_identity(&self, chain: &[u8], key: &[u8]) -> Outcome {
+        if chain.is_empty() || key.is_empty() {
+            return Err(Fail::invalid("certificate or key is empty"));
+        }
+        // Tried now, so that the caller hears which pair is no good.
+        ServerTlsBuilder::new().identity_pem(chain, key).build().map_err(|e| tls_fail(&e))?;
+        self.change(|d| d.identities.push((chain.to_vec(), key.to_vec())))
+    }
+
+    fn add_roots(&self, pem: &[u8]) -> Outcome {
+        if pem.is_empty() {
+            return self.change(|d| d.system_roots = true);
+        }
+        ClientTlsBuilder::new().roots_pem(pem).build().map_err(|e| tls_fail(&e))?;
+        self.change(|d| d.roots.push(pem.to_vec()))
+    }
+
+    fn set_verify(&self, mode: u32) -> Outcome {
+        match (self.role, mode) {
+            (WB_ROLE_CLIENT, WB_VERIFY_OPTIONAL) => {
+                Err(Fail::new(WB_E_UNSUPPORTED, "a client verifies its peer, or does not"))
+            }
+            (_, WB_VERIFY_NONE | WB_VERIFY_OPTIONAL | WB_VERIFY_REQUIRED) => self.change(|d| d.verify = Some(mode)),
+            _ => Err(Fail::invalid("unknown verify mode")),
+        }
+    }
+
+    /// The key log to flush around this object's connections.
+    pub fn key_log(&self) -> Option<Arc<KeyLog>> {
+        self.draft.lock().key_log.clone()
+    }
+
+    /// Freezes the object for connecting.
+    pub fn client(&self) -> Result<Arc<ClientTls>, Fail> {
+        if self.role != WB_ROLE_CLIENT {
+            return Err(Fail::invalid("this TLS object is for servers"));
+        }
+        let mut draft = self.draft.lock();
+        if let Some(client) = &draft.client {
+            return Ok(Arc::clone(client));
+        }
+        let mut builder = ClientTlsBuilder::new().alpn(draft.alpn.clone()).early_data(draft.early_data);
+        for pem in &draft.roots {
+            builder = builder.roots_pem(pem);
+        }
+        if draft.system_roots || draft.roots.is_empty() {
+            builder = builder.system_roots();
+        }
+        if draft.verify == Some(WB_VERIFY_NONE) {
+            builder = builder.no_verify();
+        }
+        for (chain, key) in &draft.identities {
+            builder = builder.identity_pem(chain, key);
+        }
+        if let Some(log) = draft.key_log.clone() {
+            builder = builder.key_log(Arc::new(move |line: &str| log.add(line)));
+        }
+        let client = builder.build().map_err(|e| tls_fail(&e))?;
+        draft.client = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Freezes the object for listening.
+    pub fn server(&self) -> Result<Arc<ServerTls>, Fail> {
+        if self.role != WB_ROLE_SERVER {
+            return Err(Fail::invalid("this TLS object is for clients"));
+        }
+        let mut draft = self.draft.lock();
+        if let Some(server) = &draft.server {
+            return Ok(Arc::clone(server));
+        }
+        if draft.identities.is_empty() {
+            return Err(Fail::new(WB_E_TLS, "a server needs a certificate and its key"));
+        }
+        let mut builder = ServerTlsBuilder::new().alpn(draft.alpn.clone()).early_data(draft.early_data);
+        for (chain, key) in &draft.identities {
+            builder = builder.identity_pem(chain, key);
+        }
+        if let Some(mode @ (WB_VERIFY_OPTIONAL | WB_VERIFY_REQUIRED)) = draft.verify {
+            if draft.roots.is_empty() {
+                return Err(Fail::new(WB_E_TLS, "client certificates need trusted roots to be verified with"));
+            }
+            for pem in &draft.roots {
+                builder = builder.client_roots_pem(pem, mode == WB_VERIFY_REQUIRED);
+            }
+        }
+        if let Some(log) = draft.key_log.clone() {
+            builder = builder.key_log(Arc::new(move |line: &str| log.add(line)));
+        }
+        let server = builder.build().map_err(|e| tls_fail(&e))?;
+        draft.server = Some(Arc::clone(&server));
+        Ok(server)
+    }
+}
+
+fn read_file(name: &str) -> Result<Vec<u8>, Fail> {
+    std::fs::read(name).map_err(|e| Fail::os(&format!("cannot read {name}"), &e))
+}
 
 /// Makes a TLS object for `WB_ROLE_CLIENT` or `WB_ROLE_SERVER`. Defaults: ALPN "h3"; a client verifies its peer
 /// (with the system's roots when none are added), a server asks for no certificate. One object serves many
@@ -12,8 +232,14 @@ use core::ffi::{c_char, c_void};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_new(role: u32, out: *mut wb_tls) -> wb_status {
     fence(|| {
-        let _ = (role, out);
-        todo!()
+        args::non_null(out, "TLS object")?;
+        if !matches!(role, WB_ROLE_CLIENT | WB_ROLE_SERVER) {
+            return Err(Fail::invalid("unknown role"));
+        }
+        let handle = publish(&Arc::new(TlsObject::new(role)), false)?;
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(out, handle, "TLS object")? };
+        Ok(WB_OK)
     })
 }
 
@@ -32,8 +258,11 @@ pub unsafe extern "C" fn wb_tls_identity_pem(
     key_len: usize,
 ) -> wb_status {
     fence(|| {
-        let _ = (tls, chain, chain_len, key, key_len);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        // SAFETY: readable by contract.
+        let (chain, key) =
+            unsafe { (args::bytes(chain, chain_len, "certificates")?, args::bytes(key, key_len, "key")?) };
+        tls.add_identity(chain, key)
     })
 }
 
@@ -45,8 +274,15 @@ pub unsafe extern "C" fn wb_tls_identity_pem(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_identity_files(tls: wb_tls, chain: *const c_char, key: *const c_char) -> wb_status {
     fence(|| {
-        let _ = (tls, chain, key);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        // SAFETY: terminated by contract.
+        let (chain, key) =
+            unsafe { (args::text(chain, usize::MAX, "certificate file")?, args::text(key, usize::MAX, "key file")?) };
+        let (chain_pem, key_pem) = (read_file(chain)?, read_file(key)?);
+        tls.add_identity(&chain_pem, &key_pem).map_err(|mut fail| {
+            fail.text = format!("{chain}, {key}: {}", fail.text).into();
+            fail
+        })
     })
 }
 
@@ -57,8 +293,9 @@ pub unsafe extern "C" fn wb_tls_identity_files(tls: wb_tls, chain: *const c_char
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_trust_add(tls: wb_tls, pem: *const c_void, len: usize) -> wb_status {
     fence(|| {
-        let _ = (tls, pem, len);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        // SAFETY: readable by contract.
+        tls.add_roots(unsafe { args::bytes(pem, len, "roots")? })
     })
 }
 
@@ -69,8 +306,17 @@ pub unsafe extern "C" fn wb_tls_trust_add(tls: wb_tls, pem: *const c_void, len: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_trust_file(tls: wb_tls, file: *const c_char) -> wb_status {
     fence(|| {
-        let _ = (tls, file);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        // SAFETY: terminated by contract.
+        let file = unsafe { args::text(file, usize::MAX, "file name")? };
+        let pem = read_file(file)?;
+        if pem.is_empty() {
+            return Err(Fail::new(WB_E_TLS, format!("{file} is empty")));
+        }
+        tls.add_roots(&pem).map_err(|mut fail| {
+            fail.text = format!("{file}: {}", fail.text).into();
+            fail
+        })
     })
 }
 
@@ -80,10 +326,7 @@ pub unsafe extern "C" fn wb_tls_trust_file(tls: wb_tls, file: *const c_char) -> 
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_UNSUPPORTED`, `WB_E_FROZEN`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_tls_verify_mode(tls: wb_tls, mode: u32) -> wb_status {
-    fence(|| {
-        let _ = (tls, mode);
-        todo!()
-    })
+    fence(|| handle::get::<TlsObject>(tls)?.set_verify(mode))
 }
 
 /// Sets the application protocols in order of preference, replacing the default.
@@ -93,8 +336,22 @@ pub extern "C" fn wb_tls_verify_mode(tls: wb_tls, mode: u32) -> wb_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_alpn(tls: wb_tls, names: *const wb_text, count: usize) -> wb_status {
     fence(|| {
-        let _ = (tls, names, count);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        if count == 0 {
+            return Err(Fail::invalid("QUIC needs an application protocol (RFC 9001 section 8.1)"));
+        }
+        let mut alpn = Vec::new();
+        // SAFETY: readable by contract, as are the names.
+        for name in unsafe { args::slice(names, count, "names")? } {
+            // SAFETY: as above.
+            let bytes = unsafe { args::text(name.data, name.len, "name")? }.as_bytes();
+            // RFC 7301 section 3.1.
+            if bytes.is_empty() || bytes.len() > 255 {
+                return Err(Fail::new(WB_E_RANGE, "a protocol name has 1 to 255 bytes"));
+            }
+            alpn.push(bytes.to_vec());
+        }
+        tls.change(|d| d.alpn = alpn)
     })
 }
 
@@ -104,10 +361,7 @@ pub unsafe extern "C" fn wb_tls_alpn(tls: wb_tls, names: *const wb_text, count: 
 /// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_FROZEN`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_tls_early_data(tls: wb_tls, allow: u8) -> wb_status {
-    fence(|| {
-        let _ = (tls, allow);
-        todo!()
-    })
+    fence(|| handle::get::<TlsObject>(tls)?.change(|d| d.early_data = allow != 0))
 }
 
 /// Hands every TLS secret as a line in the NSS key log format to a function, on library threads. For debugging
@@ -123,8 +377,19 @@ pub unsafe extern "C" fn wb_tls_keylog(
     destroy: wb_destroy_fn,
 ) -> wb_status {
     fence(|| {
-        let _ = (tls, function, ctx, destroy);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        let function = function.ok_or_else(|| Fail::invalid("the function is null"))?;
+        let old = {
+            let mut draft = tls.draft.lock();
+            if draft.client.is_some() || draft.server.is_some() {
+                return Err(Fail::new(WB_E_FROZEN, "the TLS object is in use"));
+            }
+            let context = Context::new(ctx, destroy);
+            draft.key_log.replace(KeyLog::new(KeySink::Function { function, context }))
+        };
+        // Outside the lock: this may run a destructor.
+        drop(old);
+        Ok(WB_OK)
     })
 }
 
@@ -136,7 +401,17 @@ pub unsafe extern "C" fn wb_tls_keylog(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_tls_keylog_file(tls: wb_tls, file: *const c_char) -> wb_status {
     fence(|| {
-        let _ = (tls, file);
-        todo!()
+        let tls = handle::get::<TlsObject>(tls)?;
+        // SAFETY: terminated by contract.
+        let name = unsafe { args::text(file, usize::MAX, "file name")? };
+        let mut options = File::options();
+        options.append(true).create(true);
+        // The secrets are for the user alone.
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(name).map_err(|e| Fail::os(&format!("cannot open {name}"), &e))?;
+        let mut old = None;
+        let outcome = tls.change(|d| old = d.key_log.replace(KeyLog::new(KeySink::File(file))));
+        drop(old);
+        outcome
     })
 }

@@ -141,9 +141,9 @@ impl ConnState {
         };
         http3.on_event(&mut self.connection, &event, now);
         match event {
-            Event::Stream(e) if !matches!(e, StreamEvent::Available { .. }) => {}
-            // What HTTP/3 makes of the end comes before the end.
-            Event::Closed(_) => {
+            Event::Stream(e) if !matches!(e, StreamEvent::Available { .. } | StreamEvent::Closed { .. }) => {}
+            // What HTTP/3 makes of the end, of a stream or of all, comes before the end.
+            Event::Closed(_) | Event::Stream(StreamEvent::Closed { .. }) => {
                 self.harvest_http3(out);
                 out.events.push(ConnEvent::Quic(event));
             }

@@ -1,0 +1,668 @@
+//! The objects behind `wb_conn` and `wb_path`: from idle through connecting to the one CONN_CLOSED.
+//!
+//! A client may try several addresses; each try is a connection of the runtime, the application sees one. Locks here are
+//! taken before a connection's lock, never inside it, and never while the application's code runs.
+use super::abi::*;
+use super::address;
+use super::close_reason::{Circumstances, fail_of};
+use super::config::Settings;
+use super::endpoint::{EndpointObject, Listener};
+use super::error::Fail;
+use super::events::{Record, Route};
+use super::handle::{self, Object};
+use super::object::{Ends, Known, Meta, publish};
+use super::runtime::{RuntimeObject, runtime_fail};
+use super::sink::{drop_tag, tag_of};
+use super::status::*;
+use super::stream::StreamObject;
+use super::tls::{KeyLog, TlsObject};
+use crate::base::{FourTuple, Side, StreamId, Timestamp, codes};
+use crate::connection::CloseReason;
+use crate::runtime::{Conn, ConnState, ConnectConfig, clock};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+/// Addresses of one host that are tried at most.
+const MAX_TARGETS: usize = 8;
+
+/// A connection.
+pub(crate) struct ConnObject {
+    meta: Meta,
+    pub route: Arc<Route>,
+    endpoint: Arc<EndpointObject>,
+    settings: Arc<Settings>,
+    tls: Arc<TlsObject>,
+    key_log: Option<Arc<KeyLog>>,
+    side: Side,
+    phase: Mutex<Phase>,
+    pub streams: Mutex<FxHashMap<StreamId, Arc<StreamObject>>>,
+    paths: Mutex<FxHashMap<u8, Arc<PathObject>>>,
+    end: Mutex<Option<Fail>>,
+    /// The application holds no reference any more: it hears of the end only.
+    abandoned: AtomicBool,
+    /// System error of the last report that the peer cannot be reached.
+    unreachable: AtomicI32,
+    started: AtomicU64,
+    /// Nanoseconds from start to CONNECTED, 0 before.
+    handshake: AtomicU64,
+    /// Cipher suite of the newest keys.
+    cipher: AtomicU32,
+}
+
+/// How far a connection has come.
+enum Phase {
+    Idle,
+    Resolving,
+    /// `targets` are the addresses left to try.
+    Running {
+        conn: Arc<Conn>,
+        targets: VecDeque<SocketAddr>,
+        server_name: String,
+    },
+    /// Ended before a worker knew it.
+    Over,
+}
+
+impl Object for ConnObject {
+    const KIND: u32 = WB_KIND_CONN;
+
+    fn abandoned(self: &Arc<Self>) {
+        self.abandoned.store(true, Ordering::Release);
+        self.close(0, b"");
+    }
+}
+
+impl Known for ConnObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+fn already_started() -> Fail {
+    Fail::new(WB_E_STATE, "the connection was started already")
+}
+
+impl ConnObject {
+    fn new(
+        endpoint: &Arc<EndpointObject>,
+        settings: Arc<Settings>,
+        tls: Arc<TlsObject>,
+        side: Side,
+        phase: Phase,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            meta: Meta::default(),
+            route: Route::below(&endpoint.route, Some(&settings.callbacks)),
+            endpoint: Arc::clone(endpoint),
+            settings,
+            key_log: tls.key_log(),
+            tls,
+            side,
+            phase: Mutex::new(phase),
+            streams: Mutex::default(),
+            paths: Mutex::default(),
+            end: Mutex::default(),
+            abandoned: AtomicBool::new(false),
+            unreachable: AtomicI32::new(0),
+            started: AtomicU64::new(clock::now().as_nanos()),
+            handshake: AtomicU64::new(0),
+            cipher: AtomicU32::new(0),
+        })
+    }
+
+    /// A client connection that waits for its start.
+    pub fn outgoing(
+        endpoint: &Arc<EndpointObject>,
+        settings: Arc<Settings>,
+        tls: Arc<TlsObject>,
+    ) -> Result<Arc<Self>, Fail> {
+        endpoint.check_open()?;
+        tls.client()?;
+        let conn = Self::new(endpoint, settings, tls, Side::Client, Phase::Idle);
+        endpoint.runtime.adopt_embryo(&conn);
+        Ok(conn)
+    }
+
+    /// A connection that a client opened.
+    pub fn incoming(endpoint: &Arc<EndpointObject>, listener: &Listener, conn: &Arc<Conn>) -> Arc<Self> {
+        let phase = Phase::Running { conn: Arc::clone(conn), targets: VecDeque::new(), server_name: String::new() };
+        Self::new(endpoint, Arc::clone(&listener.settings), Arc::clone(&listener.tls), Side::Server, phase)
+    }
+
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    fn runtime(&self) -> &Arc<RuntimeObject> {
+        &self.endpoint.runtime
+    }
+
+    pub fn flush_key_log(&self) {
+        if let Some(log) = &self.key_log {
+            log.flush();
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ starting
+
+    /// Starts connecting to a host name or address; names are resolved on a helper thread.
+    pub fn start(self: &Arc<Self>, host: &str, port: u16) -> Result<(), Fail> {
+        if host.is_empty() || port == 0 {
+            return Err(Fail::invalid("host or port is missing"));
+        }
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return self.start_at(SocketAddr::new(ip, port), bare);
+        }
+        self.take_idle(Phase::Resolving)?;
+        let this = Arc::clone(self);
+        let host = host.to_owned();
+        self.runtime().helper("wb-resolve", move || this.resolve(&host, port)).inspect_err(|_| {
+            *self.phase.lock() = Phase::Idle;
+        })
+    }
+
+    /// Starts connecting to one address.
+    pub fn start_at(self: &Arc<Self>, address: SocketAddr, server_name: &str) -> Result<(), Fail> {
+        self.take_idle(Phase::Resolving)?;
+        let mut phase = self.phase.lock();
+        let result = self.launch(VecDeque::from([address]), server_name.to_owned(), &mut phase);
+        if result.is_err() && matches!(*phase, Phase::Resolving) {
+            *phase = Phase::Idle;
+        }
+        result
+    }
+
+    fn take_idle(&self, next: Phase) -> Result<(), Fail> {
+        let mut phase = self.phase.lock();
+        match *phase {
+            Phase::Idle => {
+                self.started.store(clock::now().as_nanos(), Ordering::Release);
+                *phase = next;
+                Ok(())
+            }
+            Phase::Resolving | Phase::Running { .. } => Err(already_started()),
+            Phase::Over => Err(self.gone()),
+        }
+    }
+
+    fn resolve(self: &Arc<Self>, host: &str, port: u16) {
+        let targets: VecDeque<SocketAddr> = match (host, port).to_socket_addrs() {
+            Ok(found) => found.take(MAX_TARGETS).collect(),
+            Err(error) => {
+                let mut fail = Fail::new(WB_E_RESOLVE, format!("cannot resolve {host}: {error}"));
+                fail.origin = WB_ORIGIN_SYSTEM;
+                fail.os_error = error.raw_os_error().unwrap_or(0);
+                return self.finish(fail);
+            }
+        };
+        if targets.is_empty() {
+            return self.finish(Fail::new(WB_E_RESOLVE, format!("{host} has no address")));
+        }
+        let result = {
+            let mut phase = self.phase.lock();
+            if !matches!(*phase, Phase::Resolving) {
+                return;
+            }
+            self.launch(targets, host.to_owned(), &mut phase)
+        };
+        if let Err(fail) = result {
+            self.finish(fail);
+        }
+    }
+
+    /// Tries the next address. The phase stays locked, so that a worker's first events wait until it is set.
+    fn launch(
+        self: &Arc<Self>,
+        mut targets: VecDeque<SocketAddr>,
+        server_name: String,
+        phase: &mut Phase,
+    ) -> Result<(), Fail> {
+        let client = self.tls.client()?;
+        let handle = self.endpoint.for_client(&self.settings)?;
+        let mut last = Fail::new(WB_E_UNREACHABLE, "no address left to try");
+        while let Some(remote) = targets.pop_front() {
+            let tag = tag_of(self);
+            let wanted = ConnectConfig {
+                remote,
+                server_name: server_name.clone(),
+                connection: Arc::clone(&self.settings.connection),
+                tls: Arc::clone(&client),
+                http3: self.settings.http3.clone(),
+                token: Vec::new(),
+                tag,
+                local: None,
+            };
+            self.unreachable.store(0, Ordering::Release);
+            match handle.connect(wanted) {
+                Ok(conn) => {
+                    *phase = Phase::Running { conn, targets, server_name };
+                    return Ok(());
+                }
+                Err(error) => {
+                    // SAFETY: the runtime refused, so nobody else knows the tag.
+                    unsafe { drop_tag(tag) };
+                    last = runtime_fail(&error);
+                    last.text = format!("cannot connect to {remote}: {}", last.text).into();
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// A try has failed before anything of it was of use: true when another one runs now.
+    fn try_next(self: &Arc<Self>, reason: &CloseReason) -> bool {
+        let worth = matches!(reason, CloseReason::HandshakeTimeout | CloseReason::NoPath)
+            || matches!(reason, CloseReason::Transport(_)) && self.unreachable.load(Ordering::Acquire) != 0;
+        if !worth || self.handshake.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        let mut phase = self.phase.lock();
+        let Phase::Running { targets, server_name, .. } = &mut *phase else { return false };
+        if targets.is_empty() {
+            return false;
+        }
+        let (targets, name) = (std::mem::take(targets), std::mem::take(server_name));
+        self.launch(targets, name, &mut phase).is_ok()
+    }
+
+    // ------------------------------------------------------------------------------------------ using
+
+    /// The runtime's connection.
+    pub fn wire(&self) -> Result<Arc<Conn>, Fail> {
+        match &*self.phase.lock() {
+            Phase::Running { conn, .. } => Ok(Arc::clone(conn)),
+            Phase::Idle | Phase::Resolving => Err(Fail::new(WB_E_STATE, "the connection is not connected yet")),
+            Phase::Over => Err(self.gone()),
+        }
+    }
+
+    /// The runtime's connection, if there is one.
+    fn any_wire(&self) -> Option<Arc<Conn>> {
+        match &*self.phase.lock() {
+            Phase::Running { conn, .. } => Some(Arc::clone(conn)),
+            _ => None,
+        }
+    }
+
+    /// This is the try that counts.
+    pub fn is_current(&self, conn: &Arc<Conn>) -> bool {
+        matches!(&*self.phase.lock(), Phase::Running { conn: c, .. } if Arc::ptr_eq(c, conn))
+    }
+
+    /// What calls answer after the end.
+    pub fn gone(&self) -> Fail {
+        let end = self.end.lock().clone();
+        let Some(mut fail) = end else { return Fail::new(WB_E_CLOSED_LOCAL, "the connection is closing") };
+        fail.status = if fail.origin == WB_ORIGIN_PEER { WB_E_CLOSED_PEER } else { WB_E_CLOSED_LOCAL };
+        fail
+    }
+
+    /// Fails when the connection can no longer be used.
+    pub fn check_state(&self, state: &ConnState) -> Result<(), Fail> {
+        if state.connection.is_closed() { Err(self.gone()) } else { Ok(()) }
+    }
+
+    /// Ends the connection from our side. Idempotent.
+    pub fn close(self: &Arc<Self>, code: u64, reason: &[u8]) {
+        let conn = {
+            let mut phase = self.phase.lock();
+            match &*phase {
+                Phase::Running { conn, .. } => Some(Arc::clone(conn)),
+                Phase::Over => return,
+                Phase::Idle | Phase::Resolving => {
+                    *phase = Phase::Over;
+                    None
+                }
+            }
+        };
+        match conn {
+            Some(conn) => {
+                let http3 = conn.inspect(|s| s.http3.is_some());
+                conn.close(if http3 && code == 0 { codes::h3::NO_ERROR } else { code }, reason);
+            }
+            None => {
+                // No worker knows it, and callbacks do not run inside calls: a helper reports the end.
+                let this = Arc::clone(self);
+                let mut fail = Fail::new(WB_E_CLOSED_LOCAL, "closed before it was connected");
+                fail.wire_code = code;
+                let _ = self.runtime().helper("wb-event", move || this.finish(fail));
+            }
+        }
+    }
+
+    /// The call that made it failed: it ends without an event.
+    pub fn cancel_silently(&self) {
+        *self.phase.lock() = Phase::Over;
+        self.end.lock().get_or_insert_with(|| Fail::new(WB_E_CANCELLED, "never started"));
+    }
+
+    pub fn error_info(&self) -> wb_error_info {
+        let end = self.end.lock().clone();
+        end.unwrap_or_else(|| {
+            let mut none = Fail::new(WB_OK, "");
+            none.origin = WB_ORIGIN_NONE;
+            none
+        })
+        .info()
+    }
+
+    // ------------------------------------------------------------------------------------------ events
+
+    /// An event of this connection, to be filled in.
+    pub fn record(self: &Arc<Self>, kind: u16) -> Record {
+        let mut record = Record::new(kind);
+        record.event.conn = self.meta.handle();
+        record.event.source = self.meta.handle();
+        record.conn = Some(Arc::clone(self));
+        record
+    }
+
+    /// Delivers an event, unless the application has lost interest.
+    pub fn emit(&self, record: Record) {
+        if record.ends.is_none() && self.abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        self.route.emit(record);
+    }
+
+    pub fn announce_incoming(self: &Arc<Self>) {
+        let endpoint = self.endpoint.meta().handle();
+        self.emit(self.record(WB_EV_CONN_INCOMING).numbers(0, endpoint));
+    }
+
+    pub fn note_connected(&self) {
+        let since = clock::now().since(Timestamp(self.started.load(Ordering::Acquire)));
+        self.handshake.store(crate::base::time::nanos(since).max(1), Ordering::Release);
+    }
+
+    pub fn note_cipher(&self, wire_id: u16) {
+        self.cipher.store(u32::from(wire_id), Ordering::Release);
+    }
+
+    pub fn note_unreachable(&self, os_error: i32) {
+        self.unreachable.store(os_error, Ordering::Release);
+    }
+
+    /// The transport has ended; true when the object has ended with it, false when another address is tried.
+    pub fn on_closed(self: &Arc<Self>, conn: &Arc<Conn>, reason: &CloseReason) -> bool {
+        if self.try_next(reason) {
+            return false;
+        }
+        let (http3_failure, http3) = conn.inspect(|s| {
+            let failure = s.http3.as_ref().and_then(crate::http3::Http3::failure);
+            (failure.map(|f| (f.code, f.reason)), s.http3.is_some())
+        });
+        let around = Circumstances {
+            remote: conn.remote_addr(),
+            established: self.handshake.load(Ordering::Acquire) != 0,
+            unreachable: self.unreachable.load(Ordering::Acquire),
+            http3_failure,
+            http3,
+        };
+        self.finish(fail_of(reason, &around));
+        true
+    }
+
+    /// The runtime's connection has gone for good.
+    pub fn on_drained(self: &Arc<Self>, conn: &Arc<Conn>) {
+        if self.is_current(conn) {
+            self.finish(Fail::new(WB_E_INTERNAL, "the connection ended without a reason"));
+        }
+    }
+
+    /// Reports the end of the streams, then that of the connection. Once.
+    pub fn finish(self: &Arc<Self>, fail: Fail) {
+        {
+            let mut end = self.end.lock();
+            if end.is_some() {
+                return;
+            }
+            *end = Some(fail.clone());
+        }
+        {
+            let mut phase = self.phase.lock();
+            if matches!(*phase, Phase::Idle | Phase::Resolving) {
+                *phase = Phase::Over;
+            }
+        }
+        let streams: Vec<_> = std::mem::take(&mut *self.streams.lock()).into_values().collect();
+        for stream in streams {
+            stream.finish();
+        }
+        let paths: Vec<_> = std::mem::take(&mut *self.paths.lock()).into_values().collect();
+        for path in paths {
+            path.ended();
+        }
+        let record = self
+            .record(WB_EV_CONN_CLOSED)
+            .numbers(fail.wire_code, u64::from(fail.status.cast_unsigned()))
+            .bytes(fail.text.as_bytes())
+            .ends(Arc::clone(self) as _);
+        self.emit(record);
+        self.endpoint.close_if_hidden();
+    }
+
+    // ------------------------------------------------------------------------------------------ paths
+
+    /// The object of a path; `fresh`: its number may have been used before for another one.
+    pub fn path(self: &Arc<Self>, number: u8, fresh: bool) -> Option<Arc<PathObject>> {
+        let old = {
+            let mut paths = self.paths.lock();
+            match paths.get(&number) {
+                Some(path) if !fresh => return Some(Arc::clone(path)),
+                _ => paths.remove(&number),
+            }
+        };
+        if let Some(old) = old {
+            old.ended();
+        }
+        let path = Arc::new(PathObject {
+            meta: Meta::default(),
+            conn: Arc::clone(self),
+            number,
+            last: Mutex::new(PathObject::unknown(number)),
+        });
+        publish(&path, true).ok()?;
+        self.paths.lock().insert(number, Arc::clone(&path));
+        Some(path)
+    }
+
+    /// The path is gone; its handle ends with the event that `Ends` is given to.
+    pub fn forget_path(&self, number: u8) -> Option<Arc<PathObject>> {
+        self.paths.lock().remove(&number)
+    }
+
+    /// Handles of all paths, one reference each for the caller.
+    pub fn path_handles(self: &Arc<Self>) -> Result<Vec<u64>, Fail> {
+        let conn = self.wire()?;
+        let numbers: Vec<u8> = conn.inspect(|s| s.connection.paths().iter().map(|p| p.path).collect());
+        let mut out = Vec::new();
+        for number in numbers {
+            if let Some(path) = self.path(number, false) {
+                handle::retain::<PathObject>(path.meta.handle())?;
+                out.push(path.meta.handle());
+            }
+        }
+        Ok(out)
+    }
+
+    // ------------------------------------------------------------------------------------------ looking
+
+    pub fn describe(&self) -> wb_conn_desc {
+        let (state, conn) = match &*self.phase.lock() {
+            Phase::Idle => (WB_CONN_IDLE, None),
+            Phase::Resolving => (WB_CONN_HANDSHAKE, None),
+            Phase::Running { conn, .. } => (WB_CONN_HANDSHAKE, Some(Arc::clone(conn))),
+            Phase::Over => (WB_CONN_CLOSED, None),
+        };
+        let mut desc = wb_conn_desc {
+            struct_size: size_of::<wb_conn_desc>() as u32,
+            state,
+            side: if self.side.is_client() { WB_SIDE_CLIENT } else { WB_SIDE_SERVER },
+            version: 0,
+            cipher: self.cipher.load(Ordering::Acquire),
+            resumed: 0,
+            early_data: 0,
+            http3: 0,
+            retried: 0,
+            reserved: 0,
+            max_datagram: 0,
+            local: wb_addr::default(),
+            remote: wb_addr::default(),
+            alpn_len: 0,
+            server_name_len: 0,
+            alpn: [0; 32],
+            server_name: [0; 256],
+        };
+        let Some(conn) = conn else { return desc };
+        let local = conn.local_addr();
+        conn.inspect(|s| fill_desc(&mut desc, s, local));
+        desc
+    }
+
+    pub fn counters(&self) -> wb_conn_counters {
+        let mut out =
+            wb_conn_counters { struct_size: size_of::<wb_conn_counters>() as u32, ..wb_conn_counters::default() };
+        let Some(conn) = self.any_wire() else { return out };
+        let s = conn.inspect(|s| s.connection.stats());
+        out.bytes_sent = s.bytes_sent;
+        out.bytes_received = s.bytes_received;
+        out.packets_sent = s.packets_sent;
+        out.packets_received = s.packets_received;
+        out.packets_lost = s.packets_lost;
+        out.datagrams_sent = s.datagrams_sent;
+        out.datagrams_received = s.datagrams_received;
+        out.handshake_ns = self.handshake.load(Ordering::Acquire);
+        out.rtt_ns = crate::base::time::nanos(s.rtt_smoothed);
+        out.rtt_min_ns = crate::base::time::nanos(s.rtt_min);
+        out.rtt_latest_ns = crate::base::time::nanos(s.rtt_latest);
+        out.congestion_window = s.congestion_window;
+        out.bytes_in_flight = s.bytes_in_flight;
+        out.mtu = s.mtu;
+        out.migrations = s.migrations;
+        out.key_updates = s.key_updates;
+        out
+    }
+}
+
+fn fill_desc(desc: &mut wb_conn_desc, state: &ConnState, local: Option<SocketAddr>) {
+    use crate::connection::EarlyData;
+    let c = &state.connection;
+    if c.is_closed() {
+        desc.state = WB_CONN_CLOSED;
+    } else if c.is_established() {
+        desc.state = WB_CONN_ESTABLISHED;
+    }
+    desc.version = c.version();
+    desc.resumed = u32::from(c.resumed());
+    desc.early_data = match c.early_data() {
+        EarlyData::None => 0,
+        EarlyData::Accepted => 1,
+        EarlyData::Rejected => 2,
+        EarlyData::Pending => 3,
+    };
+    desc.http3 = u32::from(state.http3.is_some());
+    desc.retried = u32::from(c.stats().retries > 0);
+    desc.max_datagram = c.datagram_max_len().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    let path = c.path();
+    desc.local = path.local.or(local).map(address::public).unwrap_or_default();
+    desc.remote = address::public(path.remote);
+    if let Some(Ok(alpn)) = c.alpn().map(core::str::from_utf8) {
+        desc.alpn_len = super::error::copy_text(&mut desc.alpn, alpn);
+    }
+    if let Some(name) = c.server_name() {
+        desc.server_name_len = super::error::copy_text(&mut desc.server_name, name);
+    }
+}
+
+/// "local -> remote" of a path, for people.
+pub(crate) fn path_text(tuple: &FourTuple, socket: Option<SocketAddr>) -> Vec<u8> {
+    match tuple.local.or(socket) {
+        Some(local) => format!("{local} -> {}", tuple.remote).into_bytes(),
+        None => format!("-> {}", tuple.remote).into_bytes(),
+    }
+}
+
+/// A path of a connection.
+pub(crate) struct PathObject {
+    meta: Meta,
+    conn: Arc<ConnObject>,
+    number: u8,
+    /// Last picture: a path that is gone keeps it.
+    last: Mutex<wb_path_desc>,
+}
+
+impl Object for PathObject {
+    const KIND: u32 = WB_KIND_PATH;
+}
+
+impl Known for PathObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+impl PathObject {
+    fn unknown(number: u8) -> wb_path_desc {
+        wb_path_desc {
+            struct_size: size_of::<wb_path_desc>() as u32,
+            state: WB_PATH_NEW,
+            number: u32::from(number),
+            active: 0,
+            local: wb_addr::default(),
+            remote: wb_addr::default(),
+            rtt_ns: 0,
+            rtt_min_ns: 0,
+            congestion_window: 0,
+            bytes_in_flight: 0,
+            mtu: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    /// Remembers what an event said.
+    pub fn note(&self, state: u32, tuple: &FourTuple, local: Option<SocketAddr>) {
+        let mut last = self.last.lock();
+        last.state = state;
+        last.local = tuple.local.or(local).map(address::public).unwrap_or_default();
+        last.remote = address::public(tuple.remote);
+    }
+
+    pub fn describe(&self) -> wb_path_desc {
+        let mut last = self.last.lock();
+        let Some(conn) = self.conn.any_wire() else { return *last };
+        // A path that failed may have left its number to another one.
+        if last.state == WB_PATH_FAILED || self.meta.is_closed() {
+            last.active = 0;
+            return *last;
+        }
+        let local = conn.local_addr();
+        conn.inspect(|s| {
+            let Some(now) = s.connection.paths().into_iter().find(|p| p.path == self.number) else { return };
+            last.state = if now.validated { WB_PATH_VALID } else { WB_PATH_VALIDATING };
+            last.active = u32::from(now.active);
+            let bound = if now.active { local } else { None };
+            if let Some(local) = now.tuple.local.or(bound) {
+                last.local = address::public(local);
+            }
+            last.remote = address::public(now.tuple.remote);
+            last.rtt_ns = crate::base::time::nanos(now.rtt);
+            last.mtu = u64::from(now.mtu);
+            last.bytes_sent = now.bytes_sent;
+            last.bytes_received = now.bytes_received;
+            if now.active {
+                let stats = s.connection.stats();
+                last.rtt_min_ns = crate::base::time::nanos(stats.rtt_min);
+                last.congestion_window = stats.congestion_window;
+                last.bytes_in_flight = stats.bytes_in_flight;
+            }
+        });
+        *last
+    }
+}

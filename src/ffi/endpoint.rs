@@ -1,0 +1,251 @@
+//! The object behind `wb_endpoint`: sockets and the connections on them.
+//!
+//! The runtime's endpoint is made by the first verb that needs it, because a bound one is spread over all workers and
+//! an unbound one (a client) has a connected socket per connection, which hears of unreachable peers.
+use super::abi::{WB_EV_ENDPOINT_CLOSED, WB_EV_SOCKET_ERROR, WB_KIND_ENDPOINT};
+use super::config::Settings;
+use super::error::Fail;
+use super::events::{Record, Route};
+use super::handle::Object;
+use super::object::{Known, Meta};
+use super::runtime::{RuntimeObject, runtime_fail};
+use super::sink::EndpointSink;
+use super::status::{WB_E_CLOSED_LOCAL, WB_E_STATE};
+use super::tls::TlsObject;
+use crate::base::codes;
+use crate::endpoint::RetryPolicy;
+use crate::runtime::{EndpointHandle, EndpointOptions, ListenConfig};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An endpoint.
+pub(crate) struct EndpointObject {
+    meta: Meta,
+    pub route: Arc<Route>,
+    pub runtime: Arc<RuntimeObject>,
+    settings: Arc<Settings>,
+    /// Made for one connection by `wb_client_connect`: it has no handle and no events.
+    hidden: bool,
+    state: Mutex<State>,
+    finished: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    handle: Option<EndpointHandle>,
+    bound: Vec<SocketAddr>,
+    closed: bool,
+    listener: Option<Arc<Listener>>,
+    retry: bool,
+}
+
+/// How incoming connections become objects.
+pub(crate) struct Listener {
+    pub settings: Arc<Settings>,
+    pub tls: Arc<TlsObject>,
+}
+
+impl Object for EndpointObject {
+    const KIND: u32 = WB_KIND_ENDPOINT;
+
+    fn abandoned(self: &Arc<Self>) {
+        self.close();
+    }
+}
+
+impl Known for EndpointObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+fn closed() -> Fail {
+    Fail::new(WB_E_STATE, "the endpoint is closed")
+}
+
+impl EndpointObject {
+    pub fn new(runtime: &Arc<RuntimeObject>, settings: Arc<Settings>, hidden: bool) -> Result<Arc<Self>, Fail> {
+        runtime.check_open()?;
+        let endpoint = Arc::new(Self {
+            meta: Meta::default(),
+            route: Route::below(&runtime.route, Some(&settings.callbacks)),
+            runtime: Arc::clone(runtime),
+            settings,
+            hidden,
+            state: Mutex::default(),
+            finished: AtomicBool::new(false),
+        });
+        runtime.adopt_endpoint(&endpoint);
+        Ok(endpoint)
+    }
+
+    /// The runtime's endpoint, made when needed. `qlog` is the wish of the connection settings at hand.
+    fn ensure(self: &Arc<Self>, spread: bool, qlog: Option<&String>) -> Result<EndpointHandle, Fail> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(closed());
+        }
+        if let Some(handle) = &state.handle {
+            return Ok(handle.clone());
+        }
+        let mut options = EndpointOptions {
+            spread,
+            connected_sockets: !spread,
+            fail_unreachable: !spread,
+            ..EndpointOptions::default()
+        };
+        if self.settings.retry {
+            options.endpoint.retry = RetryPolicy::Always;
+        }
+        // qlog waits for the runtime.
+        let _ = qlog.or(self.settings.qlog_dir.as_ref());
+        let sink = Arc::new(EndpointSink::new(Arc::clone(self)));
+        let handle = self.runtime.runtime.endpoint(options, sink).map_err(|e| runtime_fail(&e))?;
+        state.handle = Some(handle.clone());
+        Ok(handle)
+    }
+
+    /// The runtime's endpoint for connecting.
+    pub fn for_client(self: &Arc<Self>, settings: &Settings) -> Result<EndpointHandle, Fail> {
+        self.ensure(false, settings.qlog_dir.as_ref())
+    }
+
+    pub fn bind(self: &Arc<Self>, address: SocketAddr, qlog: Option<&String>) -> Result<(), Fail> {
+        let handle = self.ensure(true, qlog)?;
+        // "::" means every address of both families, whatever the system's default for such sockets.
+        let dual = address.ip().is_unspecified() && address.is_ipv6();
+        let bound = if dual { handle.bind_dual_stack(address.port()) } else { handle.bind(address) };
+        let bound = bound.map_err(|e| runtime_fail(&e))?;
+        self.state.lock().bound.push(bound);
+        Ok(())
+    }
+
+    pub fn listen(&self, settings: Arc<Settings>, tls: Arc<TlsObject>) -> Result<(), Fail> {
+        let server = tls.server()?;
+        let Some(handle) = self.state.lock().handle.clone() else {
+            return Err(Fail::new(WB_E_STATE, "cannot listen: the endpoint is not bound"));
+        };
+        let config =
+            ListenConfig { connection: Arc::clone(&settings.connection), tls: server, http3: settings.http3.clone() };
+        let retry = settings.retry;
+        let before = {
+            let mut state = self.state.lock();
+            state.retry = retry;
+            state.listener.replace(Arc::new(Listener { settings, tls }))
+        };
+        // The old listener may own the last reference to a callback's context: dropped outside the lock.
+        drop(before);
+        handle.listen(config).map_err(|e| runtime_fail(&e))
+    }
+
+    pub fn stop_listening(&self) {
+        if let Some(handle) = self.state.lock().handle.clone() {
+            handle.stop_listening();
+        }
+    }
+
+    pub fn listener(&self) -> Option<Arc<Listener>> {
+        self.state.lock().listener.clone()
+    }
+
+    /// The listening configuration asks every client to prove its address.
+    pub fn wants_retry(&self) -> bool {
+        self.state.lock().retry
+    }
+
+    pub fn address(&self) -> Result<SocketAddr, Fail> {
+        let state = self.state.lock();
+        let live = state.handle.as_ref().and_then(|h| h.local_addrs().first().copied());
+        live.or_else(|| state.bound.first().copied()).ok_or_else(|| Fail::new(WB_E_STATE, "the endpoint is not bound"))
+    }
+
+    pub fn rebind(&self, address: Option<SocketAddr>) -> Result<(), Fail> {
+        let Some(handle) = self.state.lock().handle.clone() else {
+            return Err(Fail::new(WB_E_STATE, "the endpoint has no socket yet"));
+        };
+        handle.rebind(address).map_err(|e| runtime_fail(&e))?;
+        Ok(())
+    }
+
+    /// Closes connections and sockets; ENDPOINT_CLOSED comes when they are gone. Idempotent.
+    pub fn close(self: &Arc<Self>) {
+        let handle = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return;
+            }
+            state.closed = true;
+            state.handle.clone()
+        };
+        match handle {
+            // Mostly HTTP/3: its word for "no error" (RFC 9114 section 8.1). Raw applications choose by closing
+            // connections themselves.
+            Some(handle) => handle.close(codes::h3::NO_ERROR, b""),
+            None => {
+                // No worker knows it: nobody else would report the end.
+                let this = Arc::clone(self);
+                let _ = self.runtime.helper("wb-event", move || this.finish());
+            }
+        }
+    }
+
+    /// The call that made it failed: it ends without an event.
+    pub fn cancel_silently(self: &Arc<Self>) {
+        self.finished.store(true, Ordering::Release);
+        let handle = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.handle.take()
+        };
+        // Dropping the last handle closes the runtime's endpoint.
+        drop(handle);
+    }
+
+    /// Reports the end, once.
+    pub fn finish(self: &Arc<Self>) {
+        if self.finished.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (handle, listener) = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            (state.handle.take(), state.listener.take())
+        };
+        // Outside the lock: their ends may be long.
+        drop((handle, listener));
+        let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);
+        record.event.source = self.meta.handle();
+        if self.hidden {
+            record.end();
+        } else {
+            self.route.emit(record);
+        }
+    }
+
+    /// A socket failed.
+    pub fn socket_error(&self, local: SocketAddr, os_error: i32) {
+        let what = std::io::Error::from_raw_os_error(os_error);
+        let mut record = Record::new(WB_EV_SOCKET_ERROR)
+            .numbers(u64::try_from(os_error).unwrap_or(0), 0)
+            .bytes(format!("{local}: {what}").into_bytes());
+        record.event.source = self.meta.handle();
+        self.route.emit(record);
+    }
+
+    /// Ends with its only connection.
+    pub fn close_if_hidden(self: &Arc<Self>) {
+        if self.hidden {
+            self.close();
+        }
+    }
+
+    pub fn check_open(&self) -> Result<(), Fail> {
+        self.runtime.check_open()?;
+        if self.state.lock().closed {
+            return Err(Fail::new(WB_E_CLOSED_LOCAL, "the endpoint is closed"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! The way of an event from a worker to the application: callback of its group, else nearest queue, else nowhere.
+//!
+//! Invariants: no lock is held while the application's code runs; a record that ends an object runs that end exactly
+//! once, whether it was delivered, muted or dropped.
+use super::abi::{WB_GROUP_ALL, WB_GROUP_H3, wb_event, wb_event_fn};
+use super::conn::ConnObject;
+use super::object::{Context, Ends};
+use super::queue::QueueObject;
+use super::stream::StreamObject;
+use core::cell::Cell;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Groups and ALL.
+pub(crate) const GROUPS: usize = WB_GROUP_H3 as usize + 1;
+
+thread_local! {
+    /// Depth of application code called by the library on this thread.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs code of the application: waiting calls made from it are refused.
+pub(crate) fn user_code<R>(call: impl FnOnce() -> R) -> R {
+    let _ = INSIDE.try_with(|d| d.set(d.get().saturating_add(1)));
+    let result = call();
+    let _ = INSIDE.try_with(|d| d.set(d.get().saturating_sub(1)));
+    result
+}
+
+/// This thread runs application code that the library called.
+pub(crate) fn in_user_code() -> bool {
+    INSIDE.try_with(|d| d.get() > 0).unwrap_or(false)
+}
+
+/// A registered callback; its context ends with the last object that uses it.
+pub(crate) struct Callback {
+    function: unsafe extern "C" fn(*mut core::ffi::c_void, *const wb_event),
+    context: Context,
+}
+
+impl Callback {
+    /// `None` when the function is null; then the context is left to the caller.
+    pub fn new(function: wb_event_fn, context: Context) -> Option<Arc<Self>> {
+        match function {
+            Some(function) => Some(Arc::new(Self { function, context })),
+            None => {
+                context.forget();
+                None
+            }
+        }
+    }
+}
+
+pub(crate) type Callbacks = [Option<Arc<Callback>>; GROUPS];
+
+/// Counts running callbacks of a runtime, and shuts them out (`wb_runtime_mute`).
+#[derive(Default)]
+pub(crate) struct Gate {
+    muted: AtomicBool,
+    running: Mutex<usize>,
+    quiet: Condvar,
+}
+
+impl Gate {
+    fn enter(&self) -> bool {
+        let mut running = self.running.lock();
+        if self.muted.load(Ordering::Acquire) {
+            return false;
+        }
+        *running += 1;
+        true
+    }
+
+    fn leave(&self) {
+        let mut running = self.running.lock();
+        *running = running.saturating_sub(1);
+        if *running == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// No callback starts after this.
+    pub fn mute(&self) {
+        let _running = self.running.lock();
+        self.muted.store(true, Ordering::Release);
+    }
+
+    /// Waits until no callback runs; `None` waits without limit. False when the time has passed.
+    pub fn wait_quiet(&self, timeout: Option<Duration>) -> bool {
+        let mut running = self.running.lock();
+        while *running > 0 {
+            match timeout {
+                None => self.quiet.wait(&mut running),
+                Some(t) => {
+                    if self.quiet.wait_for(&mut running, t).timed_out() {
+                        return *running == 0;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Where the events of an object go. Callbacks are inherited when it is made, queues when an event happens.
+pub(crate) struct Route {
+    parent: Option<Arc<Route>>,
+    callbacks: Callbacks,
+    queue: RwLock<Option<Arc<QueueObject>>>,
+    gate: Arc<Gate>,
+}
+
+impl Route {
+    /// The route of a runtime.
+    pub fn root(callbacks: &Callbacks) -> Arc<Self> {
+        let gate = Arc::new(Gate::default());
+        Arc::new(Self { parent: None, callbacks: spread(callbacks), queue: RwLock::new(None), gate })
+    }
+
+    /// The route of an object below.
+    pub fn below(parent: &Arc<Self>, callbacks: Option<&Callbacks>) -> Arc<Self> {
+        let mut own = callbacks.map(spread).unwrap_or_default();
+        for (mine, inherited) in own.iter_mut().zip(&parent.callbacks) {
+            if mine.is_none() {
+                mine.clone_from(inherited);
+            }
+        }
+        let gate = Arc::clone(&parent.gate);
+        Arc::new(Self { parent: Some(Arc::clone(parent)), callbacks: own, queue: RwLock::new(None), gate })
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Attaches or detaches a queue here.
+    pub fn attach(&self, queue: Option<Arc<QueueObject>>) {
+        let old = std::mem::replace(&mut *self.queue.write(), queue);
+        // A queue's end may run the application's code: not under our lock.
+        drop(old);
+    }
+
+    fn queue(&self) -> Option<Arc<QueueObject>> {
+        let mut here = Some(self);
+        while let Some(route) = here {
+            if let Some(queue) = route.queue.read().as_ref() {
+                return Some(Arc::clone(queue));
+            }
+            here = route.parent.as_deref();
+        }
+        None
+    }
+
+    /// Delivers one event.
+    pub fn emit(&self, record: Record) {
+        let group = usize::from(record.event.kind >> 8);
+        if let Some(Some(callback)) = self.callbacks.get(group) {
+            if self.gate.enter() {
+                let event = record.view();
+                // SAFETY: the application registered the function for events with this context; `event` and what
+                // it points to live until the call returns.
+                user_code(|| unsafe { (callback.function)(callback.context.pointer(), &raw const event) });
+                self.gate.leave();
+            }
+            record.end();
+            return;
+        }
+        match self.queue() {
+            Some(queue) => queue.push(record),
+            None => record.end(),
+        }
+    }
+}
+
+/// Fills the groups without a callback of their own from ALL.
+fn spread(callbacks: &Callbacks) -> Callbacks {
+    let mut out = callbacks.clone();
+    let all = out.get(WB_GROUP_ALL as usize).cloned().flatten();
+    for slot in out.iter_mut().skip(1) {
+        if slot.is_none() {
+            slot.clone_from(&all);
+        }
+    }
+    out
+}
+
+/// Notices of a stream of which one at a time is in a queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Merge {
+    No,
+    Readable,
+    Writable,
+}
+
+/// An event on its way, with what it keeps alive.
+pub(crate) struct Record {
+    pub event: wb_event,
+    pub data: Option<Box<[u8]>>,
+    pub conn: Option<Arc<ConnObject>>,
+    pub stream: Option<Arc<StreamObject>>,
+    pub merge: Merge,
+    pub ends: Option<Arc<dyn Ends>>,
+}
+
+// SAFETY: the raw pointers of `event` are null while a record travels; they are filled in by `view`.
+unsafe impl Send for Record {}
+
+impl Record {
+    /// An event without objects.
+    pub fn new(kind: u16) -> Self {
+        let event = wb_event {
+            struct_size: size_of::<wb_event>() as u32,
+            kind,
+            flags: 0,
+            conn: 0,
+            stream: 0,
+            path: 0,
+            source: 0,
+            a: 0,
+            b: 0,
+            time_ns: i64::try_from(crate::runtime::clock::now().as_nanos()).unwrap_or(i64::MAX),
+            user_conn: core::ptr::null_mut(),
+            user_stream: core::ptr::null_mut(),
+            data: core::ptr::null(),
+            data_len: 0,
+        };
+        Self { event, data: None, conn: None, stream: None, merge: Merge::No, ends: None }
+    }
+
+    pub fn numbers(mut self, a: u64, b: u64) -> Self {
+        self.event.a = a;
+        self.event.b = b;
+        self
+    }
+
+    pub fn bytes(mut self, data: impl Into<Box<[u8]>>) -> Self {
+        self.data = Some(data.into());
+        self
+    }
+
+    pub fn ends(mut self, object: Arc<dyn Ends>) -> Self {
+        self.ends = Some(object);
+        self
+    }
+
+    /// The event as the application sees it; valid while the record is neither moved into oblivion nor ended.
+    pub fn view(&self) -> wb_event {
+        let mut event = self.event;
+        if let Some(conn) = &self.conn {
+            event.user_conn = super::object::Known::meta(conn.as_ref()).user();
+        }
+        if let Some(stream) = &self.stream {
+            event.user_stream = super::object::Known::meta(stream.as_ref()).user();
+        }
+        if let Some(data) = &self.data {
+            event.data = data.as_ptr();
+            event.data_len = data.len();
+        }
+        event
+    }
+
+    /// After delivery, or instead of it.
+    pub fn end(self) {
+        if let Some(object) = &self.ends {
+            object.ended();
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Checked 64-bit handles: kind, slot, generation (c-api 4.2). The only way from a number of C to an object.
+//!
+//! A slot's word holds generation, application references and pins. A call pins the slot with one compare-and-swap,
+//! which fails unless the generation fits and references remain; the object cannot go while it is pinned. Whoever
+//! brings references and pins to zero takes the object out, moves the generation on and frees the slot.
+//! Invariants: a generation is never given out twice in a slot (a slot that would wrap is retired); objects are
+//! dropped outside every lock; a table of before a fork is never touched by the child.
+use super::abi::{
+    WB_KIND_BUF, WB_KIND_CONFIG, WB_KIND_CONN, WB_KIND_ENDPOINT, WB_KIND_PATH, WB_KIND_QUEUE, WB_KIND_RUNTIME,
+    WB_KIND_STREAM, WB_KIND_TLS,
+};
+use super::error::Fail;
+use super::status::{WB_E_FORKED, WB_E_HANDLE, WB_E_KIND, WB_E_LIMIT, WB_E_STALE};
+use core::alloc::Layout;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Something that C can hold a handle of.
+pub(crate) trait Object: Send + Sync + Sized + 'static {
+    const KIND: u32;
+    /// The application gave up its last reference; the handle is stale already. Called with no lock held.
+    fn abandoned(self: &Arc<Self>) {}
+}
+
+/// One table per kind; index 0 is not used.
+pub(crate) const KINDS: usize = 10;
+const _: () = assert!((WB_KIND_QUEUE as usize) < KINDS && KINDS <= 16);
+
+const PAGE: usize = 1 << 12;
+const PAGES: usize = 1 << 12;
+/// Freed slots wait until so many others are free, so that stale handles stay in long-dead slots.
+const MIN_FREE: usize = 64;
+
+// Word: generation 32 | references 14 | pins 18.
+const PIN: u64 = 1;
+const PIN_MASK: u64 = (1 << 18) - 1;
+const REF: u64 = 1 << 18;
+const REF_MASK: u64 = ((1 << 14) - 1) << 18;
+const GENERATION_SHIFT: u32 = 32;
+
+struct Slot {
+    word: AtomicU64,
+    object: AtomicPtr<()>,
+    /// Generation that the slot was born with; 0 before its first use.
+    born: AtomicU32,
+}
+
+struct Table {
+    pages: Box<[AtomicPtr<Slot>]>,
+    free: Mutex<Free>,
+}
+
+struct Free {
+    /// Slots that were used before, oldest first.
+    list: VecDeque<u32>,
+    /// First slot never used.
+    next: u32,
+}
+
+struct Tables {
+    kinds: [Table; KINDS],
+    /// Secret of this process that makes generations hard to guess.
+    seed: RandomState,
+}
+
+static TABLES: AtomicPtr<Tables> = AtomicPtr::new(core::ptr::null_mut());
+/// How often this process is the child of a fork that the library saw.
+static EPOCH: AtomicU32 = AtomicU32::new(0);
+
+/// Runs in the child of a fork, where only one thread is left: what the parent had is abandoned, not freed, because
+/// its locks may be held by threads that do not exist here.
+extern "C" fn in_child() {
+    EPOCH.fetch_add(1, Ordering::SeqCst);
+    TABLES.store(core::ptr::null_mut(), Ordering::SeqCst);
+}
+
+/// Forks between the start of the library and now.
+pub(crate) fn epoch() -> u32 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+fn tables() -> &'static Tables {
+    let pointer = TABLES.load(Ordering::Acquire);
+    if let Some(tables) = NonNull::new(pointer) {
+        // SAFETY: published below, never freed.
+        return unsafe { tables.as_ref() };
+    }
+    make_tables()
+}
+
+#[cold]
+fn make_tables() -> &'static Tables {
+    static HANDLER: OnceLock<()> = OnceLock::new();
+    HANDLER.get_or_init(|| {
+        // SAFETY: the handler only stores to atomics; the library cannot be unloaded (nodelete).
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    let table = |_| Table {
+        pages: (0..PAGES).map(|_| AtomicPtr::default()).collect(),
+        free: Mutex::new(Free { list: VecDeque::new(), next: 0 }),
+    };
+    let fresh = Box::into_raw(Box::new(Tables { kinds: core::array::from_fn(table), seed: RandomState::new() }));
+    match TABLES.compare_exchange(core::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: just published, never freed.
+        Ok(_) => unsafe { &*fresh },
+        Err(winner) => {
+            // SAFETY: `fresh` was never shared; `winner` is published and never freed.
+            unsafe {
+                drop(Box::from_raw(fresh));
+                &*winner
+            }
+        }
+    }
+}
+
+/// Layout of a handle: kind 4 bits, fork epoch 4 bits, slot 24 bits, generation 32 bits.
+const fn compose(kind: u32, epoch: u32, slot: u32, generation: u32) -> u64 {
+    ((kind as u64) << 60) | (((epoch & 0xf) as u64) << 56) | ((slot as u64) << 32) | generation as u64
+}
+
+/// Kind that a handle claims; not checked further.
+pub(crate) const fn claimed_kind(handle: u64) -> u32 {
+    (handle >> 60) as u32
+}
+
+const fn slot_of(handle: u64) -> u32 {
+    ((handle >> 32) & 0x00ff_ffff) as u32
+}
+
+impl Table {
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        let page = self.pages.get(index as usize / PAGE)?.load(Ordering::Acquire);
+        let page = NonNull::new(page)?;
+        // SAFETY: a published page has PAGE slots and is never freed; the remainder is below PAGE.
+        Some(unsafe { page.add(index as usize % PAGE).as_ref() })
+    }
+
+    /// A slot that nobody uses, reused only when enough others rest.
+    fn reserve(&self) -> Option<u32> {
+        let mut free = self.free.lock();
+        if free.list.len() <= MIN_FREE && (free.next as usize) < PAGE * PAGES {
+            let index = free.next;
+            let page = self.pages.get(index as usize / PAGE)?;
+            if page.load(Ordering::Acquire).is_null() {
+                let layout = Layout::array::<Slot>(PAGE).ok()?;
+                // SAFETY: the layout is not empty; all-zero slots are valid (atomics only).
+                let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+                if memory.is_null() {
+                    return None;
+                }
+                page.store(memory.cast(), Ordering::Release);
+            }
+            free.next += 1;
+            return Some(index);
+        }
+        free.list.pop_front()
+    }
+}
+
+/// Puts an object in the table of its kind with one reference.
+pub(crate) fn insert<T: Object>(object: Arc<T>) -> Result<u64, Fail> {
+    let tables = tables();
+    let table = tables.kinds.get(T::KIND as usize).ok_or_else(too_many)?;
+    let index = table.reserve().ok_or_else(too_many)?;
+    let slot = table.slot(index).ok_or_else(too_many)?;
+    // The word of a free slot keeps the generation that was last given out.
+    let mut generation = next_generation((slot.word.load(Ordering::Acquire) >> GENERATION_SHIFT) as u32);
+    if slot.born.load(Ordering::Acquire) == 0 {
+        let mut hasher = tables.seed.build_hasher();
+        hasher.write_u32(T::KIND);
+        hasher.write_u32(index);
+        generation = (hasher.finish() as u32).max(1);
+        slot.born.store(generation, Ordering::Release);
+    }
+    slot.object.store(Arc::into_raw(object).cast_mut().cast(), Ordering::Release);
+    slot.word.store((u64::from(generation) << GENERATION_SHIFT) | REF, Ordering::Release);
+    Ok(compose(T::KIND, epoch(), index, generation))
+}
+
+const fn next_generation(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => 1,
+        n => n,
+    }
+}
+
+fn too_many() -> Fail {
+    Fail::new(WB_E_LIMIT, "too many live handles of this kind")
+}
+
+/// Finds the slot of a handle and says why it is no good if it is not.
+fn locate(handle: u64, kind: u32) -> Result<(&'static Slot, &'static Table), Fail> {
+    if handle == 0 {
+        return Err(Fail::new(WB_E_HANDLE, "the handle is zero"));
+    }
+    let claimed = claimed_kind(handle);
+    let born_in = ((handle >> 56) & 0xf) as u32;
+    let here = epoch();
+    if claimed == 0 || claimed as usize >= KINDS {
+        return Err(not_ours());
+    }
+    if born_in != here & 0xf {
+        return Err(if born_in < here || here > 0xf {
+            Fail::new(WB_E_FORKED, "the handle was made before this process was forked")
+        } else {
+            not_ours()
+        });
+    }
+    let table = tables().kinds.get(claimed as usize).ok_or_else(not_ours)?;
+    let slot = table.slot(slot_of(handle)).ok_or_else(not_ours)?;
+    if claimed != kind {
+        // A live or once live handle of another kind is a mix-up, anything else is made up.
+        return Err(match state(slot, handle as u32) {
+            Found::Never => not_ours(),
+            Found::Live | Found::Gone => {
+                Fail::new(WB_E_KIND, format!("the handle is a {}, wanted is a {}", kind_name(claimed), kind_name(kind)))
+            }
+        });
+    }
+    Ok((slot, table))
+}
+
+fn not_ours() -> Fail {
+    Fail::new(WB_E_HANDLE, "the handle was never given out by this library")
+}
+
+fn stale(kind: u32) -> Fail {
+    Fail::new(WB_E_STALE, format!("the {} of this handle is gone", kind_name(kind)))
+}
+
+pub(crate) fn kind_name(kind: u32) -> &'static str {
+    match kind {
+        WB_KIND_RUNTIME => "runtime",
+        WB_KIND_CONFIG => "configuration",
+        WB_KIND_TLS => "TLS object",
+        WB_KIND_ENDPOINT => "endpoint",
+        WB_KIND_CONN => "connection",
+        WB_KIND_PATH => "path",
+        WB_KIND_STREAM => "stream",
+        WB_KIND_BUF => "buffer",
+        WB_KIND_QUEUE => "queue",
+        _ => "nothing",
+    }
+}
+
+enum Found {
+    Live,
+    Gone,
+    Never,
+}
+
+fn state(slot: &Slot, generation: u32) -> Found {
+    let born = slot.born.load(Ordering::Acquire);
+    let word = slot.word.load(Ordering::Acquire);
+    let current = (word >> GENERATION_SHIFT) as u32;
+    if born == 0 {
+        return Found::Never;
+    }
+    if generation == current {
+        return if word & REF_MASK == 0 { Found::Gone } else { Found::Live };
+    }
+    if generation.wrapping_sub(born) < current.wrapping_sub(born) { Found::Gone } else { Found::Never }
+}
+
+/// An object held by a pin: it and its slot stay until this is dropped.
+pub(crate) struct Held<T: Object> {
+    slot: &'static Slot,
+    table: &'static Table,
+    index: u32,
+    object: NonNull<T>,
+    _object: PhantomData<T>,
+}
+
+impl<T: Object> Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the slot's Arc lives while the pin is held.
+        unsafe { self.object.as_ref() }
+    }
+}
+
+impl<T: Object> Held<T> {
+    /// A reference of its own.
+    pub fn arc(&self) -> Arc<T> {
+        // SAFETY: the pointer came from Arc::into_raw and the slot's count is held by the pin.
+        unsafe {
+            Arc::increment_strong_count(self.object.as_ptr());
+            Arc::from_raw(self.object.as_ptr())
+        }
+    }
+}
+
+impl<T: Object> Drop for Held<T> {
+    fn drop(&mut self) {
+        let before = self.slot.word.fetch_sub(PIN, Ordering::AcqRel);
+        if before & (REF_MASK | PIN_MASK) != PIN {
+            return;
+        }
+        // Last pin and no references: nobody else can get in any more.
+        let object = self.slot.object.swap(core::ptr::null_mut(), Ordering::AcqRel);
+        let next = next_generation((before >> GENERATION_SHIFT) as u32);
+        // A slot whose generations are used up is never used again.
+        if next != self.slot.born.load(Ordering::Acquire) {
+            self.table.free.lock().list.push_back(self.index);
+        }
+        // SAFETY: taken out of the slot exactly once; it came from Arc::into_raw of the same type.
+        drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
+    }
+}
+
+/// Looks a handle up and pins its object.
+pub(crate) fn get<T: Object>(handle: u64) -> Result<Held<T>, Fail> {
+    let (slot, table) = locate(handle, T::KIND)?;
+    let generation = handle as u32;
+    let mut word = slot.word.load(Ordering::Acquire);
+    loop {
+        if (word >> GENERATION_SHIFT) as u32 != generation || word & REF_MASK == 0 {
+            return Err(match state(slot, generation) {
+                Found::Never => not_ours(),
+                Found::Live | Found::Gone => stale(T::KIND),
+            });
+        }
+        if word & PIN_MASK == PIN_MASK {
+            return Err(Fail::new(WB_E_LIMIT, "too many calls on one object at a time"));
+        }
+        match slot.word.compare_exchange_weak(word, word + PIN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => break,
+            Err(now) => word = now,
+        }
+    }
+    let object = NonNull::new(slot.object.load(Ordering::Acquire).cast::<T>()).ok_or_else(|| stale(T::KIND));
+    match object {
+        Ok(object) => Ok(Held { slot, table, index: slot_of(handle), object, _object: PhantomData }),
+        Err(fail) => {
+            // Cannot happen: a slot with references has an object. Give the pin back all the same.
+            slot.word.fetch_sub(PIN, Ordering::AcqRel);
+            Err(fail)
+        }
+    }
+}
+
+/// As `get`, but 0 is "none".
+pub(crate) fn get_optional<T: Object>(handle: u64) -> Result<Option<Held<T>>, Fail> {
+    if handle == 0 { Ok(None) } else { get(handle).map(Some) }
+}
+
+/// One more reference.
+pub(crate) fn retain<T: Object>(handle: u64) -> Result<(), Fail> {
+    let held = get::<T>(handle)?;
+    let mut word = held.slot.word.load(Ordering::Acquire);
+    loop {
+        if word & REF_MASK == 0 {
+            return Err(stale(T::KIND));
+        }
+        if word & REF_MASK == REF_MASK {
+            return Err(Fail::new(WB_E_LIMIT, "too many references to one handle"));
+        }
+        match held.slot.word.compare_exchange_weak(word, word + REF, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(()),
+            Err(now) => word = now,
+        }
+    }
+}
+
+/// One reference less; with the last one the handle goes stale and the object is abandoned.
+pub(crate) fn release<T: Object>(handle: u64) -> Result<(), Fail> {
+    let held = get::<T>(handle)?;
+    let mut word = held.slot.word.load(Ordering::Acquire);
+    loop {
+        if word & REF_MASK == 0 {
+            return Err(stale(T::KIND));
+        }
+        match held.slot.word.compare_exchange_weak(word, word - REF, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => break,
+            Err(now) => word = now,
+        }
+    }
+    if word & REF_MASK == REF {
+        held.arc().abandoned();
+    }
+    Ok(())
+}
+
+/// References that the application (and, for objects from events, the library) holds.
+pub(crate) fn references<T: Object>(held: &Held<T>) -> u32 {
+    ((held.slot.word.load(Ordering::Acquire) & REF_MASK) / REF) as u32
+}

@@ -1,0 +1,235 @@
+//! The object behind `wb_runtime`, and the few threads that the C ABI needs beside the workers.
+//!
+//! Nothing that a caller asks for may block it, so names are resolved, and runtimes ended, on short-lived threads.
+//! Invariant: RUNTIME_CLOSED is the last event: the closer waits for workers and helpers first.
+use super::abi::{WB_EV_RUNTIME_CLOSED, WB_KIND_RUNTIME};
+use super::config::Settings;
+use super::conn::ConnObject;
+use super::endpoint::EndpointObject;
+use super::error::Fail;
+use super::events::{Record, Route};
+use super::handle::Object;
+use super::object::{Known, Meta};
+use super::status::{WB_E_STATE, WB_E_WOULD_DEADLOCK};
+use crate::runtime::{Runtime, RuntimeError};
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Longest that the closer waits for the workers before it reports the end all the same. They need a fraction of this;
+/// the bound is for a callback of the application that never returns.
+const JOIN_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A runtime.
+pub(crate) struct RuntimeObject {
+    meta: Meta,
+    pub route: Arc<Route>,
+    pub runtime: Runtime,
+    closing: AtomicBool,
+    /// Objects that must end before the runtime does.
+    children: Mutex<Children>,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Children {
+    endpoints: Vec<Weak<EndpointObject>>,
+    /// Connections that no worker knows yet.
+    embryos: Vec<Weak<ConnObject>>,
+}
+
+#[derive(Default)]
+struct Progress {
+    helpers: usize,
+    ended: bool,
+}
+
+impl Object for RuntimeObject {
+    const KIND: u32 = WB_KIND_RUNTIME;
+
+    fn abandoned(self: &Arc<Self>) {
+        self.close();
+    }
+}
+
+impl Known for RuntimeObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+/// A failed verb of the runtime as the application sees it.
+pub(crate) fn runtime_fail(error: &RuntimeError) -> Fail {
+    use super::status as s;
+    use crate::connection::MigrateError;
+    let status = match error {
+        RuntimeError::AddressInUse(_) => s::WB_E_BUSY,
+        RuntimeError::PermissionDenied(_) | RuntimeError::AddressNotAvailable(_) | RuntimeError::Io { .. } => {
+            s::WB_E_OS
+        }
+        RuntimeError::Tls(_) => s::WB_E_TLS,
+        RuntimeError::Migrate(MigrateError::Forbidden) => s::WB_E_UNSUPPORTED,
+        RuntimeError::Migrate(MigrateError::NoConnectionId | MigrateError::TooManyPaths) => s::WB_E_LIMIT,
+        RuntimeError::Migrate(_) | RuntimeError::Closed | RuntimeError::State(_) => s::WB_E_STATE,
+        RuntimeError::Timeout => s::WB_E_TIMEOUT,
+        RuntimeError::WouldDeadlock => s::WB_E_WOULD_DEADLOCK,
+        RuntimeError::Refused(_) => s::WB_E_INVALID,
+    };
+    let mut fail = Fail::new(status, error.to_string());
+    fail.os_error = error.os_error();
+    if fail.os_error != 0 {
+        fail.origin = super::abi::WB_ORIGIN_SYSTEM;
+    }
+    fail
+}
+
+impl RuntimeObject {
+    pub fn open(settings: &Settings) -> Result<Arc<Self>, Fail> {
+        let runtime = Runtime::open(settings.runtime.clone()).map_err(|e| runtime_fail(&e))?;
+        Ok(Arc::new(Self {
+            meta: Meta::default(),
+            route: Route::root(&settings.callbacks),
+            runtime,
+            closing: AtomicBool::new(false),
+            children: Mutex::default(),
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+        }))
+    }
+
+    pub fn check_open(&self) -> Result<(), Fail> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Fail::new(WB_E_STATE, "the runtime is closed"));
+        }
+        Ok(())
+    }
+
+    /// The endpoint must end before the runtime does.
+    pub fn adopt_endpoint(&self, endpoint: &Arc<EndpointObject>) {
+        let mut children = self.children.lock();
+        children.endpoints.retain(|e| e.strong_count() > 0);
+        children.endpoints.push(Arc::downgrade(endpoint));
+    }
+
+    /// The connection, not started yet, must end before the runtime does.
+    pub fn adopt_embryo(&self, conn: &Arc<ConnObject>) {
+        let mut children = self.children.lock();
+        children.embryos.retain(|c| c.strong_count() > 0);
+        children.embryos.push(Arc::downgrade(conn));
+    }
+
+    /// Begins the end. Idempotent, never waits.
+    pub fn close(self: &Arc<Self>) {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let this = Arc::clone(self);
+        let closer = move || this.run_down();
+        if spawn("wb-closer", closer).is_err() {
+            // No thread to be had: the workers end all the same, only nobody reports it.
+            self.runtime.close();
+            self.set_ended();
+        }
+    }
+
+    fn run_down(self: &Arc<Self>) {
+        let endpoints: Vec<_> = self.children.lock().endpoints.drain(..).collect();
+        for endpoint in endpoints.iter().filter_map(Weak::upgrade) {
+            endpoint.close();
+        }
+        self.runtime.close();
+        let _ = self.runtime.join(JOIN_LIMIT);
+        let embryos: Vec<_> = self.children.lock().embryos.drain(..).collect();
+        for conn in embryos.iter().filter_map(Weak::upgrade) {
+            conn.finish(Fail::new(super::status::WB_E_CLOSED_LOCAL, "the runtime was closed"));
+        }
+        for endpoint in endpoints.iter().filter_map(Weak::upgrade) {
+            endpoint.finish();
+        }
+        {
+            let mut progress = self.progress.lock();
+            while progress.helpers > 0 {
+                self.changed.wait(&mut progress);
+            }
+        }
+        let mut record = Record::new(WB_EV_RUNTIME_CLOSED).ends(Arc::clone(self) as _);
+        record.event.source = self.meta.handle();
+        self.route.emit(record);
+        self.set_ended();
+    }
+
+    fn set_ended(&self) {
+        self.progress.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the end; false when the time has passed.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Fail> {
+        if super::events::in_user_code() || Runtime::on_worker_thread() {
+            return Err(Fail::new(WB_E_WOULD_DEADLOCK, "a library thread cannot wait for the runtime's end"));
+        }
+        let mut progress = self.progress.lock();
+        let until = timeout.map(|t| crate::runtime::clock::now() + t);
+        while !progress.ended {
+            match until {
+                None => self.changed.wait(&mut progress),
+                Some(until) => {
+                    let left = until.since(crate::runtime::clock::now());
+                    if left.is_zero() {
+                        return Ok(false);
+                    }
+                    self.changed.wait_for(&mut progress, left);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs something that may block, or that must not run on the caller's thread, on a thread of its own.
+    pub fn helper(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail> {
+        self.progress.lock().helpers += 1;
+        let this = Arc::clone(self);
+        let result = spawn(name, move || {
+            let done = HelperDone(this);
+            work();
+            drop(done);
+        });
+        result.map_err(|e| {
+            // The closure was dropped unrun, and with it nothing that counts.
+            self.helper_done();
+            Fail::os("cannot start a helper thread", &e)
+        })
+    }
+
+    fn helper_done(&self) {
+        let mut progress = self.progress.lock();
+        progress.helpers = progress.helpers.saturating_sub(1);
+        self.changed.notify_all();
+    }
+}
+
+/// Counts a helper off even when it panics.
+struct HelperDone(Arc<RuntimeObject>);
+
+impl Drop for HelperDone {
+    fn drop(&mut self) {
+        self.0.helper_done();
+    }
+}
+
+/// A named thread that leaves all signals to the application's threads.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    // SAFETY: both sets are live locals; a zeroed set is a valid argument to `sigfillset`, and `before` is filled by
+    // the call that reads it back.
+    unsafe {
+        let mut all: libc::sigset_t = core::mem::zeroed();
+        let mut before: libc::sigset_t = core::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let result = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut());
+        result.map(drop)
+    }
+}

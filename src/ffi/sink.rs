@@ -1,0 +1,95 @@
+//! From the runtime's events to those of the C ABI. Runs on workers, with no lock held.
+//!
+//! A connection's tag is a counted pointer to its `ConnObject`: made before the runtime can deliver anything, given back
+//! with `Drained`, the last event, which comes exactly once. Events of one connection come serially.
+use super::conn::ConnObject;
+use super::endpoint::EndpointObject;
+use super::object::publish;
+use crate::base::codes;
+use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink};
+use std::sync::Arc;
+
+/// Where the runtime's endpoint reports.
+pub(crate) struct EndpointSink {
+    /// A cycle on purpose (object, runtime's endpoint, sink), cut by `EndpointObject::finish`.
+    endpoint: Arc<EndpointObject>,
+}
+
+impl EndpointSink {
+    pub fn new(endpoint: Arc<EndpointObject>) -> Self {
+        Self { endpoint }
+    }
+}
+
+/// The reference that a connection's tag stands for.
+pub(crate) fn tag_of(object: &Arc<ConnObject>) -> u64 {
+    Arc::into_raw(Arc::clone(object)) as usize as u64
+}
+
+/// Gives the tag's reference back.
+///
+/// # Safety
+/// `tag` came from `tag_of` and is used no more.
+pub(crate) unsafe fn drop_tag(tag: u64) {
+    // SAFETY: the reference was made by Arc::into_raw and is given back once by contract.
+    drop(unsafe { Arc::from_raw(tag as usize as *const ConnObject) });
+}
+
+fn object_of(conn: &Conn) -> Option<Arc<ConnObject>> {
+    let pointer = conn.tag() as usize as *const ConnObject;
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: a non-zero tag holds a reference, which only `Drained` gives back, and events come serially.
+    unsafe {
+        Arc::increment_strong_count(pointer);
+        Some(Arc::from_raw(pointer))
+    }
+}
+
+impl Sink for EndpointSink {
+    fn incoming(&self, _endpoint: u64, info: &IncomingInfo) -> IncomingDecision {
+        if self.endpoint.wants_retry() && !info.address_validated {
+            return IncomingDecision::Retry;
+        }
+        IncomingDecision::Accept
+    }
+
+    fn accepted(&self, conn: &Arc<Conn>) {
+        let Some(listener) = self.endpoint.listener() else {
+            conn.close(codes::h3::NO_ERROR, b"");
+            return;
+        };
+        let object = ConnObject::incoming(&self.endpoint, &listener, conn);
+        if publish(&object, true).is_err() {
+            // No handle to be had: the application cannot know of it.
+            conn.close(codes::h3::EXCESSIVE_LOAD, b"too many handles");
+            return;
+        }
+        conn.set_tag(tag_of(&object));
+        object.announce_incoming();
+    }
+
+    fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {
+        let Some(object) = object_of(conn) else { return };
+        object.flush_key_log();
+        for event in events.drain(..) {
+            if matches!(event, ConnEvent::Drained) {
+                let tag = conn.tag();
+                conn.set_tag(0);
+                object.on_drained(conn);
+                // SAFETY: the last event of the connection; the tag was just forgotten.
+                unsafe { drop_tag(tag) };
+            } else {
+                object.on_event(conn, event);
+            }
+        }
+    }
+
+    fn endpoint(&self, _endpoint: u64, notice: EndpointNotice) {
+        match notice {
+            EndpointNotice::SocketError { local, os_error } => self.endpoint.socket_error(local, os_error),
+            EndpointNotice::Closed => self.endpoint.finish(),
+        }
+    }
+}

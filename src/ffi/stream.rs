@@ -1,0 +1,649 @@
+//! The object behind `wb_stream`: a raw stream, or a request with its body on an HTTP/3 connection.
+//!
+//! Each verb locks the connection once. Application memory may be given back by what a verb drops, so a `ReleaseScope`
+//! spans the lock. Invariant: STREAM_CLOSED is emitted once, after every other event of the stream.
+use super::abi::*;
+use super::conn::ConnObject;
+use super::error::Fail;
+use super::events::{Merge, Record};
+use super::handle::Object;
+use super::object::{Known, Meta, publish};
+use super::queue::Notices;
+use super::status::*;
+use crate::base::{Dir, Side, StreamId, codes};
+use crate::collections::{Chunk, ReleaseScope};
+use crate::http3::{Field, FieldList, H3Error, SectionKind};
+use crate::runtime::{Conn, ConnState};
+use crate::streams::{ReadError, WriteError};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Interim responses whose fields are kept; HTTP/3 itself refuses more than it allows.
+const MAX_INFO: usize = 32;
+
+/// A stream.
+pub(crate) struct StreamObject {
+    meta: Meta,
+    pub conn: Arc<ConnObject>,
+    wire: Arc<Conn>,
+    pub id: StreamId,
+    pub http3: bool,
+    pub notices: Notices,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// Our side has ended: end accepted, reset, or stopped by the peer.
+    send_ended: AtomicBool,
+    /// The peer's side has ended: read to the end, reset, or stopped by us.
+    recv_ended: AtomicBool,
+    /// Code of the peer's reset, plus 1; 0 for none.
+    reset_by_peer: AtomicU64,
+    /// Code of the peer's stop, plus 1; 0 for none.
+    stopped_by_peer: AtomicU64,
+    headers: OnceLock<Block>,
+    trailers: OnceLock<Block>,
+    /// Boxed, because the application holds pointers into earlier ones while later ones come.
+    info: Mutex<Vec<Arc<Block>>>,
+}
+
+/// Received fields with terminated names and values.
+pub(crate) struct Block {
+    bytes: Box<[u8]>,
+    /// Name and value as offset and length.
+    lines: Box<[[usize; 4]]>,
+}
+
+impl Block {
+    fn new(fields: &FieldList) -> Self {
+        let mut bytes = Vec::new();
+        let mut lines = Vec::with_capacity(fields.len());
+        for field in fields.iter() {
+            let mut put = |text: &[u8]| {
+                let at = bytes.len();
+                bytes.extend_from_slice(text);
+                bytes.push(0);
+                (at, text.len())
+            };
+            let (name, value) = (put(field.name), put(field.value));
+            lines.push([name.0, name.1, value.0, value.1]);
+        }
+        Self { bytes: bytes.into(), lines: lines.into() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The fields as C sees them; the pointers live as long as this block.
+    pub fn fields(&self) -> impl Iterator<Item = wb_field> + '_ {
+        self.lines.iter().map(|[name, name_len, value, value_len]| wb_field {
+            name: self.bytes.as_ptr().wrapping_add(*name).cast(),
+            name_len: *name_len,
+            value: self.bytes.as_ptr().wrapping_add(*value).cast(),
+            value_len: *value_len,
+        })
+    }
+
+    fn name_of(&self, line: &[usize; 4]) -> &[u8] {
+        line[0].checked_add(line[1]).and_then(|end| self.bytes.get(line[0]..end)).unwrap_or(&[])
+    }
+
+    /// The first field of a name.
+    pub fn find(&self, name: &[u8]) -> Option<wb_field> {
+        let index = self.lines.iter().position(|line| self.name_of(line) == name)?;
+        self.fields().nth(index)
+    }
+
+    /// Number in the ":status" field, 0 without one.
+    fn status(&self) -> u64 {
+        let Some(field) = self.find(b":status") else { return 0 };
+        let at = (field.value as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        let text = at.checked_add(field.value_len).and_then(|end| self.bytes.get(at..end)).unwrap_or(&[]);
+        core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Object for StreamObject {
+    const KIND: u32 = WB_KIND_STREAM;
+
+    fn abandoned(self: &Arc<Self>) {
+        if self.meta.is_closed() {
+            return;
+        }
+        let code = if self.http3 { codes::h3::REQUEST_CANCELLED } else { 0 };
+        let _ = self.reset(code);
+        let _ = self.stop(code);
+    }
+}
+
+impl Known for StreamObject {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+/// What a look at the stream's state says.
+fn with_code(status: wb_status, text: &'static str, code: u64) -> Fail {
+    let mut fail = Fail::new(status, text);
+    fail.wire_code = code;
+    fail.origin = WB_ORIGIN_PEER;
+    fail.application = 1;
+    fail
+}
+
+/// What a send or receive came to.
+pub(crate) struct Moved {
+    pub bytes: usize,
+    pub fin: bool,
+}
+
+impl StreamObject {
+    /// Makes the object of a stream. The caller puts it into the connection's table.
+    pub fn new(
+        conn: &Arc<ConnObject>,
+        wire: &Arc<Conn>,
+        id: StreamId,
+        http3: bool,
+        borrowed: bool,
+    ) -> Result<Arc<Self>, Fail> {
+        let ours = id.initiator() == conn.side();
+        let uni = id.dir() == Dir::Uni;
+        let stream = Arc::new(Self {
+            meta: Meta::default(),
+            conn: Arc::clone(conn),
+            wire: Arc::clone(wire),
+            id,
+            http3,
+            notices: Notices::default(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            send_ended: AtomicBool::new(uni && !ours),
+            recv_ended: AtomicBool::new(uni && ours),
+            reset_by_peer: AtomicU64::new(0),
+            stopped_by_peer: AtomicU64::new(0),
+            headers: OnceLock::new(),
+            trailers: OnceLock::new(),
+            info: Mutex::default(),
+        });
+        publish(&stream, borrowed)?;
+        Ok(stream)
+    }
+
+    /// Opens a raw stream.
+    pub fn open(conn: &Arc<ConnObject>, dir: Dir) -> Result<Arc<Self>, Fail> {
+        let wire = conn.wire()?;
+        // Locked before the connection: events of the new stream wait until it is in the table.
+        let mut streams = conn.streams.lock();
+        let id = wire.with(|state, _| {
+            conn.check_state(state)?;
+            if state.http3.is_some() {
+                return Err(Fail::new(WB_E_STATE, "streams of an HTTP/3 connection are opened by requests"));
+            }
+            state
+                .connection
+                .open(dir)
+                .map_err(|_| Fail::new(WB_E_WOULD_BLOCK, "the peer allows no more streams of this kind now"))
+        })?;
+        let made = Self::new(conn, &wire, id, false, false);
+        if let Ok(stream) = &made {
+            streams.insert(id, Arc::clone(stream));
+        } else {
+            wire.with(|state, _| {
+                let _ = state.connection.reset(id, 0);
+                let _ = state.connection.stop(id, 0);
+            });
+        }
+        made
+    }
+
+    /// Sends a request and makes its stream.
+    pub fn request(conn: &Arc<ConnObject>, fields: &[Field<'_>], fin: bool) -> Result<Arc<Self>, Fail> {
+        let wire = conn.wire()?;
+        let mut streams = conn.streams.lock();
+        let id = wire.with(|state, _| {
+            conn.check_state(state)?;
+            let Some(http3) = state.http3.as_mut() else {
+                return Err(Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"));
+            };
+            http3.request(&mut state.connection, fields, fin).map_err(|e| h3_fail(&e, conn))
+        })?;
+        let made = Self::new(conn, &wire, id, true, false);
+        if let Ok(stream) = &made {
+            stream.send_ended.store(fin, Ordering::Release);
+            streams.insert(id, Arc::clone(stream));
+        } else {
+            wire.with(|state, _| {
+                if let Some(http3) = state.http3.as_mut() {
+                    let _ = http3.reset(&mut state.connection, id, codes::h3::REQUEST_CANCELLED);
+                }
+            });
+        }
+        made
+    }
+
+    /// Sends a response, an interim one, or trailers.
+    pub fn headers(&self, fields: &[Field<'_>], trailers: bool, fin: bool) -> Result<(), Fail> {
+        if !self.http3 {
+            return Err(Fail::new(WB_E_STATE, "not a stream of HTTP/3"));
+        }
+        self.wire.with(|state, _| {
+            self.conn.check_state(state)?;
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            if trailers {
+                http3.trailers(&mut state.connection, self.id, fields)
+            } else {
+                http3.respond(&mut state.connection, self.id, fields, fin)
+            }
+            .map_err(|e| self.from_h3(&e, true))
+        })?;
+        if trailers || fin {
+            self.send_ended.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------------------------ sending
+
+    /// Sends chunks in order; takes references to what it accepts.
+    pub fn send(&self, chunks: Vec<Chunk>, fin: bool) -> Result<Moved, Fail> {
+        if chunks.iter().any(Chunk::is_revoked) {
+            return Err(Fail::new(WB_E_REVOKED, "the memory of a buffer was revoked"));
+        }
+        self.send_with(fin, |state| {
+            let mut accepted = 0usize;
+            for mut chunk in chunks {
+                while !chunk.is_empty() {
+                    match self.put_chunk(state, chunk.clone()) {
+                        Ok(n) => {
+                            chunk.advance(n);
+                            accepted = accepted.saturating_add(n);
+                        }
+                        Err(fail) => return (accepted, Some(fail)),
+                    }
+                }
+            }
+            (accepted, None)
+        })
+    }
+
+    /// Sends bytes by copying them.
+    pub fn send_copy(&self, bytes: &[u8], fin: bool) -> Result<Moved, Fail> {
+        self.send_with(fin, |state| {
+            let mut accepted = 0usize;
+            while let Some(rest) = bytes.get(accepted..).filter(|r| !r.is_empty()) {
+                match self.put_bytes(state, rest) {
+                    Ok(n) => accepted = accepted.saturating_add(n),
+                    Err(fail) => return (accepted, Some(fail)),
+                }
+            }
+            (accepted, None)
+        })
+    }
+
+    fn send_with(&self, fin: bool, put: impl FnOnce(&mut ConnState) -> (usize, Option<Fail>)) -> Result<Moved, Fail> {
+        let scope = ReleaseScope::new();
+        let result = self.wire.with_hint(|state, _| {
+            if let Err(fail) = self.conn.check_state(state) {
+                return (Err(fail), false);
+            }
+            let (bytes, fail) = put(state);
+            match fail {
+                Some(fail) if bytes == 0 => (Err(fail), false),
+                // Some was taken: what stopped the rest is told by the next call.
+                Some(_) => (Ok(Moved { bytes, fin: false }), true),
+                None if !fin => (Ok(Moved { bytes, fin: false }), bytes > 0),
+                None => match self.put_end(state) {
+                    Ok(()) => (Ok(Moved { bytes, fin: true }), true),
+                    Err(_) if bytes > 0 => (Ok(Moved { bytes, fin: false }), true),
+                    Err(fail) => (Err(fail), false),
+                },
+            }
+        });
+        drop(scope);
+        let moved = result?;
+        self.sent.fetch_add(moved.bytes as u64, Ordering::Relaxed);
+        if moved.fin {
+            self.send_ended.store(true, Ordering::Release);
+        }
+        Ok(moved)
+    }
+
+    fn put_chunk(&self, state: &mut ConnState, chunk: Chunk) -> Result<usize, Fail> {
+        let result = if self.http3 {
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            http3.send_body_chunk(&mut state.connection, self.id, chunk, false).map_err(|e| self.from_h3(&e, true))
+        } else {
+            state.connection.write_chunk(self.id, chunk).map_err(|e| self.from_write(e))
+        };
+        self.refuse_nothing(result)
+    }
+
+    fn put_bytes(&self, state: &mut ConnState, bytes: &[u8]) -> Result<usize, Fail> {
+        let result = if self.http3 {
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.from_h3(&e, true))
+        } else {
+            state.connection.write(self.id, bytes).map_err(|e| self.from_write(e))
+        };
+        self.refuse_nothing(result)
+    }
+
+    /// No progress without an error would make the caller's loop endless.
+    fn refuse_nothing(&self, result: Result<usize, Fail>) -> Result<usize, Fail> {
+        match result {
+            Ok(0) => Err(Fail::new(WB_E_WOULD_BLOCK, "no room to send")),
+            other => other,
+        }
+    }
+
+    fn put_end(&self, state: &mut ConnState) -> Result<(), Fail> {
+        if self.http3 {
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            return http3
+                .send_body(&mut state.connection, self.id, &[], true)
+                .map(drop)
+                .map_err(|e| self.from_h3(&e, true));
+        }
+        state.connection.finish(self.id).map_err(|e| self.from_write(e))
+    }
+
+    // ------------------------------------------------------------------------------------------ receiving
+
+    /// Receives up to `max` chunks.
+    pub fn recv(&self, max: usize) -> Result<(Vec<Chunk>, bool), Fail> {
+        self.check_unread()?;
+        let mut chunks = Vec::new();
+        let fin = self.recv_with(|state| {
+            while chunks.len() < max {
+                let (chunk, fin) = if self.http3 {
+                    let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+                    http3
+                        .recv_body_chunk(&mut state.connection, self.id, usize::MAX)
+                        .map_err(|e| self.from_h3(&e, false))
+                } else {
+                    state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.from_read(e))
+                }
+                .or_else(|fail| if chunks.is_empty() { Err(fail) } else { Ok((Chunk::empty(), false)) })?;
+                let end = chunk.is_empty();
+                if !end {
+                    chunks.push(chunk);
+                }
+                if fin || end {
+                    return Ok(fin);
+                }
+            }
+            Ok(false)
+        })?;
+        let bytes: usize = chunks.iter().map(Chunk::len).sum();
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok((chunks, fin))
+    }
+
+    /// Receives into memory.
+    pub fn recv_copy(&self, out: &mut [u8]) -> Result<Moved, Fail> {
+        self.check_unread()?;
+        let mut filled = 0usize;
+        let fin = self.recv_with(|state| {
+            while let Some(room) = out.get_mut(filled..).filter(|r| !r.is_empty()) {
+                let (n, fin) = if self.http3 {
+                    let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+                    http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.from_h3(&e, false))
+                } else {
+                    state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.from_read(e))
+                }
+                .or_else(|fail| if filled == 0 { Err(fail) } else { Ok((0, false)) })?;
+                filled = filled.saturating_add(n);
+                if fin || n == 0 {
+                    return Ok(fin);
+                }
+            }
+            Ok(false)
+        })?;
+        self.received.fetch_add(filled as u64, Ordering::Relaxed);
+        Ok(Moved { bytes: filled, fin })
+    }
+
+    fn check_unread(&self) -> Result<(), Fail> {
+        match self.reset_by_peer.load(Ordering::Acquire) {
+            0 => {}
+            code => return Err(with_code(WB_E_RESET, "the peer reset the stream", code.saturating_sub(1))),
+        }
+        if self.recv_ended.load(Ordering::Acquire) {
+            return Err(Fail::new(WB_E_FINISHED, "the stream was read to its end"));
+        }
+        Ok(())
+    }
+
+    fn recv_with(&self, take: impl FnOnce(&mut ConnState) -> Result<bool, Fail>) -> Result<bool, Fail> {
+        let fin = self.wire.with_hint(|state, _| {
+            if let Err(fail) = self.conn.check_state(state) {
+                return (Err(fail), false);
+            }
+            let result = take(state);
+            // Reading may have made room that the peer must hear of.
+            (result, state.connection.wants_transmit())
+        })?;
+        if fin {
+            self.recv_ended.store(true, Ordering::Release);
+        }
+        Ok(fin)
+    }
+
+    // ------------------------------------------------------------------------------------------ ending
+
+    /// Gives up sending; with HTTP/3 the whole request (RFC 9114 section 4.1.1).
+    pub fn reset(&self, code: u64) -> Result<(), Fail> {
+        let nothing = || Fail::new(WB_E_STATE, "nothing to send on this stream");
+        if self.send_ended.load(Ordering::Acquire) && !self.http3 && self.is_receive_only() {
+            return Err(nothing());
+        }
+        let scope = ReleaseScope::new();
+        let result = self.wire.with(|state, _| {
+            self.conn.check_state(state)?;
+            if !self.http3 {
+                return state.connection.reset(self.id, code).map_err(|_| nothing());
+            }
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
+            http3.reset(&mut state.connection, self.id, code).map_err(|e| self.from_h3(&e, true))
+        });
+        drop(scope);
+        result?;
+        self.send_ended.store(true, Ordering::Release);
+        if self.http3 {
+            self.recv_ended.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Asks the peer to stop.
+    pub fn stop(&self, code: u64) -> Result<(), Fail> {
+        let nothing = || Fail::new(WB_E_STATE, "nothing to receive on this stream");
+        self.wire.with(|state, _| {
+            self.conn.check_state(state)?;
+            if !self.http3 {
+                return state.connection.stop(self.id, code).map_err(|_| nothing());
+            }
+            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+            let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
+            http3.stop(&mut state.connection, self.id, code).map_err(|e| self.from_h3(&e, false))
+        })?;
+        self.recv_ended.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub fn set_priority(&self, urgency: u8, incremental: bool) -> Result<(), Fail> {
+        self.wire.with(|state, _| {
+            self.conn.check_state(state)?;
+            match state.http3.as_mut().filter(|_| self.http3) {
+                Some(http3) => http3
+                    .set_priority(&mut state.connection, self.id, urgency, incremental)
+                    .map_err(|e| self.from_h3(&e, true)),
+                None => {
+                    state.connection.set_priority(self.id, urgency, incremental);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn is_receive_only(&self) -> bool {
+        self.id.dir() == Dir::Uni && self.id.initiator() != self.conn.side()
+    }
+
+    // ------------------------------------------------------------------------------------------ events
+
+    /// An event of this stream, to be filled in.
+    pub fn record(self: &Arc<Self>, kind: u16) -> Record {
+        let mut record = self.conn.record(kind);
+        record.event.stream = self.meta.handle();
+        record.stream = Some(Arc::clone(self));
+        record.merge = match kind {
+            WB_EV_STREAM_READABLE => Merge::Readable,
+            WB_EV_STREAM_WRITABLE => Merge::Writable,
+            _ => Merge::No,
+        };
+        record
+    }
+
+    /// Emits STREAM_CLOSED, the last event.
+    pub fn finish(self: &Arc<Self>) {
+        let record = self.record(WB_EV_STREAM_CLOSED).ends(Arc::clone(self) as _);
+        self.conn.emit(record);
+    }
+
+    pub fn note_reset(&self, code: u64) {
+        self.reset_by_peer.store(code.saturating_add(1), Ordering::Release);
+        self.recv_ended.store(true, Ordering::Release);
+    }
+
+    pub fn note_stopped(&self, code: u64) {
+        self.stopped_by_peer.store(code.saturating_add(1), Ordering::Release);
+        self.send_ended.store(true, Ordering::Release);
+    }
+
+    /// Keeps a received section; gives the status code in it, or 0.
+    pub fn note_fields(&self, kind: SectionKind, fields: &FieldList, end: bool) -> u64 {
+        let block = Block::new(fields);
+        let status = block.status();
+        match kind {
+            SectionKind::Request | SectionKind::Response => drop(self.headers.set(block)),
+            SectionKind::Trailers => drop(self.trailers.set(block)),
+            SectionKind::Informational => {
+                let mut info = self.info.lock();
+                if info.len() < MAX_INFO {
+                    info.push(Arc::new(block));
+                }
+            }
+        }
+        if end {
+            self.recv_ended.store(true, Ordering::Release);
+        }
+        status
+    }
+
+    /// Lets a caller look at a received section.
+    pub fn section<R>(&self, section: u32, look: impl FnOnce(&Block) -> R) -> Result<R, Fail> {
+        if !self.http3 {
+            return Err(Fail::new(WB_E_STATE, "not a stream of HTTP/3"));
+        }
+        let missing = || Fail::new(WB_E_WOULD_BLOCK, "this section was not received yet");
+        match section {
+            WB_SECTION_HEADERS => self.headers.get().map(look).ok_or_else(missing),
+            WB_SECTION_TRAILERS => self.trailers.get().map(look).ok_or_else(missing),
+            WB_SECTION_INFO => {
+                let last = self.info.lock().last().cloned();
+                last.map(|block| look(&block)).ok_or_else(missing)
+            }
+            _ => Err(Fail::invalid("unknown section")),
+        }
+    }
+
+    pub fn describe(&self) -> wb_stream_desc {
+        wb_stream_desc {
+            struct_size: size_of::<wb_stream_desc>() as u32,
+            uni: u32::from(self.id.dir() == Dir::Uni),
+            incoming: u32::from(self.id.initiator() != self.conn.side()),
+            send_ended: u32::from(self.send_ended.load(Ordering::Acquire)),
+            recv_ended: u32::from(self.recv_ended.load(Ordering::Acquire)),
+            http3: u32::from(self.http3),
+            id: self.id.0,
+            bytes_sent: self.sent.load(Ordering::Relaxed),
+            bytes_received: self.received.load(Ordering::Relaxed),
+            conn: self.conn.meta().handle(),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ failures
+
+    fn from_write(&self, error: WriteError) -> Fail {
+        match error {
+            WriteError::Blocked => Fail::new(WB_E_WOULD_BLOCK, "no room to send now"),
+            WriteError::Stopped(code) => with_code(WB_E_STOPPED, "the peer reads no more of this stream", code),
+            WriteError::Closed | WriteError::Unknown => self.send_over(),
+        }
+    }
+
+    fn send_over(&self) -> Fail {
+        match self.stopped_by_peer.load(Ordering::Acquire) {
+            0 if self.is_receive_only() => Fail::new(WB_E_STATE, "the stream only receives"),
+            0 => Fail::new(WB_E_FINISHED, "our side of the stream has ended"),
+            code => with_code(WB_E_STOPPED, "the peer reads no more of this stream", code.saturating_sub(1)),
+        }
+    }
+
+    fn from_read(&self, error: ReadError) -> Fail {
+        match error {
+            ReadError::Blocked => Fail::new(WB_E_WOULD_BLOCK, "nothing to read now"),
+            ReadError::Reset(code) => with_code(WB_E_RESET, "the peer reset the stream", code),
+            ReadError::Finished | ReadError::Unknown => Fail::new(WB_E_FINISHED, "the stream was read to its end"),
+        }
+    }
+
+    fn from_h3(&self, error: &H3Error, sending: bool) -> Fail {
+        match error {
+            H3Error::UnknownStream | H3Error::WrongState if sending && self.send_ended.load(Ordering::Acquire) => {
+                self.send_over()
+            }
+            H3Error::UnknownStream if !sending => Fail::new(WB_E_FINISHED, "the message was read to its end"),
+            other => h3_fail(other, &self.conn),
+        }
+    }
+}
+
+/// A failed verb of HTTP/3.
+pub(crate) fn h3_fail(error: &H3Error, conn: &ConnObject) -> Fail {
+    match error {
+        H3Error::Blocked => Fail::new(WB_E_WOULD_BLOCK, "not now; an event tells when"),
+        H3Error::TooManyRequests => Fail::new(WB_E_WOULD_BLOCK, "the peer allows no more requests now"),
+        H3Error::GoingAway => Fail::new(WB_E_STATE, "the connection is going away: no new requests"),
+        H3Error::Closed => conn.gone(),
+        H3Error::UnknownStream => Fail::new(WB_E_STATE, "the stream has ended"),
+        H3Error::WrongState => Fail::new(WB_E_STATE, "not at this point of the exchange"),
+        H3Error::Malformed(why) => Fail::new(WB_E_H3, *why),
+        H3Error::FieldsTooLarge => Fail::new(WB_E_H3, "the fields are larger than the peer takes"),
+        H3Error::BodyLength => Fail::new(WB_E_H3, "the body does not fit the content-length that was sent"),
+        H3Error::Reset(code) => with_code(WB_E_RESET, "the peer reset the stream", *code),
+        H3Error::Stopped(code) => with_code(WB_E_STOPPED, "the peer reads no more of this stream", *code),
+        H3Error::Revoked => Fail::new(WB_E_REVOKED, "the memory of a buffer was revoked"),
+    }
+}
+
+/// A stream kind of the header.
+pub(crate) fn dir_of(kind: u32) -> Result<Dir, Fail> {
+    match kind {
+        WB_STREAM_BIDI => Ok(Dir::Bi),
+        WB_STREAM_UNI => Ok(Dir::Uni),
+        _ => Err(Fail::invalid("unknown stream kind")),
+    }
+}
+
+/// The number of a direction in events.
+pub(crate) fn number_of(dir: Dir) -> u64 {
+    u64::from(if dir == Dir::Uni { WB_STREAM_UNI } else { WB_STREAM_BIDI })
+}
+
+/// Which side opens streams that a client cannot: used to tell requests apart.
+pub(crate) fn is_request(id: StreamId) -> bool {
+    id.dir() == Dir::Bi && id.initiator() == Side::Client
+}

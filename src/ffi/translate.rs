@@ -1,0 +1,247 @@
+//! From events of connection and HTTP/3 to events of the C ABI, one by one, in order, on a worker with no lock held.
+use super::abi::*;
+use super::conn::{ConnObject, path_text};
+use super::events::Record;
+use super::object::{Ends, Known};
+use super::stream::{StreamObject, is_request, number_of};
+use crate::base::{FourTuple, Level, StreamId};
+use crate::connection::Event;
+use crate::http3::{H3Event, SectionKind};
+use crate::runtime::{Conn, ConnEvent};
+use crate::streams::{DatagramState, StreamEvent};
+use std::sync::Arc;
+
+fn level_number(level: Level) -> u64 {
+    u64::from(match level {
+        Level::Initial => WB_LEVEL_INITIAL,
+        Level::ZeroRtt => WB_LEVEL_EARLY,
+        Level::Handshake => WB_LEVEL_HANDSHAKE,
+        Level::OneRtt => WB_LEVEL_ONE_RTT,
+    })
+}
+
+impl ConnObject {
+    /// Takes one event of the runtime.
+    pub fn on_event(self: &Arc<Self>, conn: &Arc<Conn>, event: ConnEvent) {
+        match event {
+            ConnEvent::Unreachable { os_error } => self.note_unreachable(os_error),
+            // A connection that was given up for another address has nothing more to say.
+            _ if !self.is_current(conn) => {}
+            ConnEvent::Quic(event) => self.on_quic(conn, event),
+            ConnEvent::Http3(event) => self.on_http3(conn, event),
+            ConnEvent::Poisoned => {
+                self.finish(super::error::Fail::new(
+                    super::status::WB_E_PANIC,
+                    "the library failed inside; please report",
+                ));
+            }
+            // The caller deals with it, because it gives the tag back.
+            ConnEvent::Drained => {}
+        }
+    }
+
+    fn on_quic(self: &Arc<Self>, conn: &Arc<Conn>, event: Event) {
+        match event {
+            Event::HandshakeData | Event::Secret { .. } | Event::Drained => {}
+            Event::KeysInstalled { level, cipher } => {
+                self.note_cipher(cipher.wire_id());
+                let record = self.record(WB_EV_KEYS_INSTALLED);
+                self.emit(record.numbers(level_number(level), u64::from(cipher.wire_id())));
+            }
+            Event::KeyUpdated { by_peer, phase } => {
+                self.emit(self.record(WB_EV_KEY_UPDATED).numbers(phase, u64::from(by_peer)));
+            }
+            Event::Connected { zero_rtt_accepted, resumed } => self.on_connected(conn, zero_rtt_accepted, resumed),
+            Event::HandshakeConfirmed => self.emit(self.record(WB_EV_CONFIRMED)),
+            Event::Stream(event) => self.on_stream(conn, event),
+            Event::DatagramReceived => self.on_datagrams(conn),
+            Event::DatagramState { tag, state } => {
+                let fate = match state {
+                    DatagramState::Acknowledged => WB_DATAGRAM_ACKED,
+                    DatagramState::Lost => WB_DATAGRAM_LOST,
+                    DatagramState::Dropped => WB_DATAGRAM_DROPPED,
+                };
+                self.emit(self.record(WB_EV_DATAGRAM_STATE).numbers(tag, u64::from(fate)));
+            }
+            Event::PathNew { path, tuple } => {
+                self.on_path(conn, WB_EV_PATH_NEW, path, &tuple, WB_PATH_VALIDATING);
+            }
+            Event::PathValidated { path, tuple } => {
+                self.on_path(conn, WB_EV_PATH_VALIDATED, path, &tuple, WB_PATH_VALID);
+            }
+            Event::PathFailed { path, tuple } => {
+                self.on_path(conn, WB_EV_PATH_FAILED, path, &tuple, WB_PATH_FAILED);
+            }
+            Event::Migrated { path, tuple, by_peer, rebinding } => {
+                let record = self.path_record(conn, WB_EV_PATH_MIGRATED, path, &tuple, None);
+                self.emit(record.numbers(u64::from(by_peer), u64::from(rebinding)));
+            }
+            Event::NewToken(token) => self.emit(self.record(WB_EV_NEW_TOKEN).bytes(token)),
+            Event::Closed(reason) => {
+                self.on_closed(conn, &reason);
+            }
+        }
+    }
+
+    fn on_connected(self: &Arc<Self>, conn: &Arc<Conn>, zero_rtt_accepted: Option<bool>, resumed: bool) {
+        self.note_connected();
+        match zero_rtt_accepted {
+            Some(true) => self.emit(self.record(WB_EV_ZERO_RTT_ACCEPTED)),
+            Some(false) => self.emit(self.record(WB_EV_ZERO_RTT_REJECTED)),
+            None => {}
+        }
+        let alpn = conn.inspect(|s| s.connection.alpn().map(<[u8]>::to_vec)).unwrap_or_default();
+        self.emit(self.record(WB_EV_CONNECTED).numbers(u64::from(resumed), 0).bytes(alpn));
+    }
+
+    fn on_datagrams(self: &Arc<Self>, conn: &Arc<Conn>) {
+        while let Some(bytes) = conn.with_hint(|s, _| (s.connection.datagram_recv(), false)) {
+            self.emit(self.record(WB_EV_DATAGRAM).bytes(bytes));
+        }
+    }
+
+    fn path_record(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        kind: u16,
+        number: u8,
+        tuple: &FourTuple,
+        state: Option<u32>,
+    ) -> Record {
+        let local = conn.local_addr();
+        let mut record = self.record(kind).bytes(path_text(tuple, local));
+        if let Some(path) = self.path(number, kind == WB_EV_PATH_NEW) {
+            path.note(state.unwrap_or(WB_PATH_VALID), tuple, local);
+            record.event.path = path.meta().handle();
+        }
+        record
+    }
+
+    fn on_path(self: &Arc<Self>, conn: &Arc<Conn>, kind: u16, number: u8, tuple: &FourTuple, state: u32) {
+        let mut record = self.path_record(conn, kind, number, tuple, Some(state));
+        if state == WB_PATH_FAILED
+            && let Some(path) = self.forget_path(number)
+        {
+            record = record.ends(path as Arc<dyn Ends>);
+        }
+        self.emit(record);
+    }
+
+    // ------------------------------------------------------------------------------------------ streams
+
+    fn known_stream(&self, id: StreamId) -> Option<Arc<StreamObject>> {
+        self.streams.lock().get(&id).cloned()
+    }
+
+    /// The object of a stream that the peer opened; refused when there is no handle for it.
+    fn peer_stream(self: &Arc<Self>, conn: &Arc<Conn>, id: StreamId, http3: bool) -> Option<Arc<StreamObject>> {
+        if let Some(known) = self.known_stream(id) {
+            return Some(known);
+        }
+        match StreamObject::new(self, conn, id, http3, true) {
+            Ok(stream) => {
+                self.streams.lock().insert(id, Arc::clone(&stream));
+                Some(stream)
+            }
+            Err(_) => {
+                conn.with(|s, _| {
+                    let _ = s.connection.reset(id, crate::base::codes::h3::REQUEST_REJECTED);
+                    let _ = s.connection.stop(id, crate::base::codes::h3::REQUEST_REJECTED);
+                });
+                None
+            }
+        }
+    }
+
+    fn notice(self: &Arc<Self>, id: StreamId, kind: u16) {
+        if let Some(stream) = self.known_stream(id) {
+            self.emit(stream.record(kind));
+        }
+    }
+
+    fn on_stream(self: &Arc<Self>, conn: &Arc<Conn>, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { id } => {
+                if let Some(stream) = self.peer_stream(conn, id, false) {
+                    self.emit(stream.record(WB_EV_STREAM_INCOMING));
+                }
+            }
+            StreamEvent::Readable { id } => self.notice(id, WB_EV_STREAM_READABLE),
+            StreamEvent::Writable { id } => self.notice(id, WB_EV_STREAM_WRITABLE),
+            StreamEvent::Finished { id } => self.notice(id, WB_EV_STREAM_SEND_DONE),
+            StreamEvent::Stopped { id, code } => self.on_stopped(id, code),
+            StreamEvent::Reset { id, code } => self.on_reset(id, code),
+            // The application revoked the memory itself and needs no event; STREAM_CLOSED follows in its time.
+            StreamEvent::Revoked { .. } => {}
+            StreamEvent::Available { dir } => {
+                // With HTTP/3 the request limit is told by HTTP/3.
+                if !conn.inspect(|s| s.http3.is_some()) {
+                    self.emit(self.record(WB_EV_STREAMS_AVAILABLE).numbers(number_of(dir), 0));
+                }
+            }
+            StreamEvent::Closed { id } => {
+                let stream = self.streams.lock().remove(&id);
+                if let Some(stream) = stream {
+                    stream.finish();
+                }
+            }
+        }
+    }
+
+    fn on_stopped(self: &Arc<Self>, id: StreamId, code: u64) {
+        if let Some(stream) = self.known_stream(id) {
+            stream.note_stopped(code);
+            self.emit(stream.record(WB_EV_STREAM_STOPPED).numbers(code, 0));
+        }
+    }
+
+    fn on_reset(self: &Arc<Self>, id: StreamId, code: u64) {
+        if let Some(stream) = self.known_stream(id) {
+            stream.note_reset(code);
+            self.emit(stream.record(WB_EV_STREAM_RESET).numbers(code, 0));
+        }
+    }
+
+    fn on_http3(self: &Arc<Self>, conn: &Arc<Conn>, event: H3Event) {
+        match event {
+            H3Event::Settings { .. } => self.emit(self.record(WB_EV_H3_SETTINGS)),
+            H3Event::Headers { stream: id, kind, fields, end } => {
+                let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind) } else { None };
+                let Some(stream) = stream else { return };
+                let status = stream.note_fields(kind, &fields, end);
+                let event = match kind {
+                    SectionKind::Request | SectionKind::Response => WB_EV_H3_HEADERS,
+                    SectionKind::Informational => WB_EV_H3_INFO,
+                    SectionKind::Trailers => WB_EV_H3_TRAILERS,
+                };
+                let mut record = stream.record(event).numbers(status, 0);
+                if end {
+                    record.event.flags |= WB_EVF_FIN;
+                }
+                self.emit(record);
+            }
+            H3Event::Data { stream } => self.notice(stream, WB_EV_STREAM_READABLE),
+            H3Event::Finished { stream } => self.notice(stream, WB_EV_STREAM_SEND_DONE),
+            H3Event::Writable { stream } => self.notice(stream, WB_EV_STREAM_WRITABLE),
+            H3Event::Reset { stream, code, .. } => self.on_reset(stream, code),
+            H3Event::Stopped { stream, code } => self.on_stopped(stream, code),
+            H3Event::Priority { .. } => {}
+            H3Event::Goaway { id } => self.emit(self.record(WB_EV_H3_GOAWAY).numbers(id, 0)),
+            H3Event::RequestsAvailable => {
+                self.emit(self.record(WB_EV_STREAMS_AVAILABLE).numbers(u64::from(WB_STREAM_BIDI), 0));
+            }
+        }
+    }
+
+    fn peer_stream_or_own(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        id: StreamId,
+        kind: SectionKind,
+    ) -> Option<Arc<StreamObject>> {
+        match kind {
+            SectionKind::Request => self.peer_stream(conn, id, true),
+            _ => self.known_stream(id),
+        }
+    }
+}
