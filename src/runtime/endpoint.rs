@@ -515,6 +515,12 @@ impl EndpointHandle {
         Ok(moved)
     }
 
+    /// Open sockets, those of single connections included.
+    #[must_use]
+    pub fn socket_count(&self) -> usize {
+        self.inner().parts.iter().map(|p| p.core.lock().sockets.len()).sum()
+    }
+
     /// Live connections.
     #[must_use]
     pub fn connection_count(&self) -> usize {

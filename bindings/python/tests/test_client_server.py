@@ -1,0 +1,209 @@
+"""Our client and our server through the package, synchronous and asyncio."""
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import CERTS, ROOT, echo
+
+import whimbrel
+
+
+def url(server, path):
+    return f"https://localhost:{server.address[1]}{path}"
+
+
+def test_get(server, ca):
+    r = whimbrel.get(url(server, "/bytes/1000"), ca=ca)
+    assert (r.status, r.body) == (200, bytes(1000))
+    assert r.headers["content-length"] == "1000"
+
+
+def test_not_found_is_a_response_not_an_error(server, ca):
+    assert whimbrel.get(url(server, "/nothing"), ca=ca).status == 404
+
+
+def test_post_echo_of_every_awkward_size(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        for size in (0, 1, 63, 64, 1199, 1200, 16383, 16384, 65536, 1 << 20, (5 << 20) + 1):
+            body = os.urandom(size)
+            r = client.post("/echo", body=body)
+            assert (r.status, r.body, r.headers["x-method"]) == (200, body, "POST"), size
+
+
+def test_bodies_may_be_any_bytes_like_object(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        for body in (b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4]):
+            assert client.post("/echo", body=body).body == b"abc"
+
+
+def test_fields_and_peer(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        text = client.get("/fields", headers=[("X-One", "1"), ("x-two", "zwei")]).text()
+        assert "x-one: 1" in text and "x-two: zwei" in text
+        peer = client.get("/peer").text()
+        assert peer.rsplit(":", 1)[1] == client.info().local.rsplit(":", 1)[1], (peer, client.info())
+
+
+def test_trailers_both_ways(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        r = client.request("POST", "/trailers", body=b"x", trailers=[("x-up", "7")])
+        assert (r.body, r.trailers["x-sum"], r.trailers["x-got"]) == (b"body", "42", "7")
+
+
+def test_a_failing_handler_is_a_500_and_the_server_lives(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        assert client.get("/fail").status == 500
+        assert client.get("/bytes/3").status == 200
+
+
+def test_head_has_no_body(server, ca):
+    with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+        r = client.request("HEAD", "/bytes/1000")
+        assert (r.status, r.body, r.headers["content-length"]) == (200, b"", "1000")
+
+
+def test_handlers_on_threads(ca):
+    with whimbrel.Server(echo, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"), threads=4) as server:
+        server.start()
+
+        async def main():
+            async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+                answers = await asyncio.gather(*[client.get(f"/bytes/{n}") for n in range(50)])
+            assert [len(r.body) for r in answers] == list(range(50))
+
+        asyncio.run(main())
+
+
+def test_a_body_over_the_limit_is_refused(ca):
+    with whimbrel.Server(echo, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"), max_body=1000) as server:
+        server.start()
+        with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+            assert client.post("/echo", body=bytes(1000)).status == 200
+            assert client.post("/echo", body=bytes(100_000)).status == 413
+            assert client.get("/bytes/5").status == 200
+
+
+def test_a_thousand_requests_on_one_connection(server, ca):
+    async def main():
+        async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+            answers = await asyncio.gather(*[client.get(f"/bytes/{n % 50}") for n in range(1000)])
+            assert [len(r.body) for r in answers] == [n % 50 for n in range(1000)]
+
+    asyncio.run(main())
+
+
+def test_migration_during_requests(server, ca):
+    async def main():
+        async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+            await client.get("/bytes/1")
+            before = client.info().local
+            transfer = asyncio.ensure_future(client.get(f"/bytes/{32 << 20}"))
+            await asyncio.sleep(0.01)
+            client.migrate()
+            r = await transfer
+            assert len(r.body) == 32 << 20
+            for _ in range(100):
+                if client.info().migrations:
+                    break
+                await asyncio.sleep(0.02)
+            assert client.info().migrations >= 1 and client.info().local != before
+            names = [name for name, _ in client.path_events()]
+            assert "PATH_VALIDATED" in names and "PATH_MIGRATED" in names, names
+
+    asyncio.run(main())
+
+
+def test_resumption_and_early_data(server, ca):
+    session = whimbrel.Session(ca=ca, early_data=True)
+    for n in range(3):
+        with whimbrel.Client("localhost", server.address[1], session=session) as client:
+            assert client.get("/bytes/10").body == bytes(10)
+            info = client.info()
+            assert info.resumed == (n > 0), n
+            assert info.early_data_accepted == (True if n > 0 else None), n
+
+
+def test_key_log(server, ca, tmp_path):
+    session = whimbrel.Session(ca=ca, key_log=str(tmp_path / "keys"))
+    whimbrel.get(url(server, "/bytes/1"), session=session)
+    labels = {line.split()[0] for line in (tmp_path / "keys").read_text().splitlines() if line and line[0] != "#"}
+    assert {"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"} <= labels
+
+
+class TestErrors:
+    def test_certificate(self, server, tmp_path):
+        with pytest.raises(whimbrel.CertificateError):
+            whimbrel.get(url(server, "/"), timeout=5)  # the system does not trust our CA
+
+    def test_name(self):
+        with pytest.raises(whimbrel.ResolveError):
+            whimbrel.get("https://no-such-host.invalid/", verify=False, timeout=5)
+
+    def test_nobody_there(self):
+        with pytest.raises((whimbrel.UnreachableError, whimbrel.TimeoutError)):
+            whimbrel.get("https://127.0.0.1:1/", verify=False, timeout=5)
+
+    def test_not_https(self):
+        with pytest.raises(whimbrel.FatalError, match="https"):
+            whimbrel.get("http://localhost/")
+
+    def test_no_certificate_file(self):
+        with pytest.raises(whimbrel.Error, match="/nowhere/cert.pem"):
+            whimbrel.Server(echo, cert="/nowhere/cert.pem", key="/nowhere/key.pem")
+
+    def test_port_in_use(self, server):
+        with pytest.raises(whimbrel.Error, match=str(server.address[1])):
+            whimbrel.Server(echo, port=server.address[1], cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"))
+
+    def test_timeout_of_a_request(self, ca):
+        import time
+
+        def slow(_request):
+            time.sleep(1.5)
+            return b"late"
+
+        with whimbrel.Server(slow, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem")) as s:
+            s.start()
+            with whimbrel.Client("localhost", s.address[1], ca=ca) as client:
+                with pytest.raises(TimeoutError):
+                    client.get("/", timeout=0.2)
+
+    def test_server_goes_away(self, ca):
+        s = whimbrel.Server(echo, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"))
+        s.start()
+        with whimbrel.Client("localhost", s.address[1], ca=ca) as client:
+            client.get("/bytes/1")
+            s.close()
+            with pytest.raises(whimbrel.ConnectionClosed) as e:
+                client.get("/bytes/1", timeout=5)
+            assert e.value.code is not None
+
+
+def test_objects_dropped_in_any_order_leave_a_working_library(server, ca):
+    for _ in range(10):
+        client = whimbrel.Client("localhost", server.address[1], ca=ca).open()
+        client.get("/bytes/100")
+        del client
+        gc.collect()
+    assert whimbrel.get(url(server, "/bytes/1"), ca=ca).status == 200
+
+
+def test_exit_of_the_interpreter_under_load(ca):
+    """The program ends in the middle of a transfer, without closing anything: exit status 0, nothing on stderr."""
+    program = f"""
+import asyncio, sys, threading, time
+sys.path.insert(0, {str(ROOT / "bindings" / "python")!r}); sys.path.insert(0, {str(ROOT / "bindings/python/tests")!r})
+import whimbrel
+from conftest import echo
+s = whimbrel.Server(echo, cert={str(CERTS / "cert.pem")!r}, key={str(CERTS / "key.pem")!r}).start()
+c = whimbrel.Client("localhost", s.address[1], ca={ca!r}).open()
+t = threading.Thread(target=lambda: c.get("/bytes/200000000"), daemon=True)
+t.start()
+time.sleep(0.05)
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "Segmentation" not in done.stderr, done.stderr
