@@ -96,6 +96,11 @@ impl Known for TlsObject {
     }
 }
 
+/// Any protocol will do to try an identity or roots.
+fn trial_alpn() -> Vec<Vec<u8>> {
+    vec![b"h3".to_vec()]
+}
+
 fn tls_fail(error: &TlsSetupError) -> Fail {
     Fail::new(WB_E_TLS, error.0.clone())
 }
@@ -130,7 +135,7 @@ impl TlsObject {
             return Err(Fail::invalid("certificate or key is empty"));
         }
         // Tried now, so that the caller hears which pair is no good.
-        ServerTlsBuilder::new().identity_pem(chain, key).build().map_err(|e| tls_fail(&e))?;
+        ServerTlsBuilder::new().alpn(trial_alpn()).identity_pem(chain, key).build().map_err(|e| tls_fail(&e))?;
         self.change(|d| d.identities.push((chain.to_vec(), key.to_vec())))
     }
 
@@ -138,7 +143,7 @@ impl TlsObject {
         if pem.is_empty() {
             return self.change(|d| d.system_roots = true);
         }
-        ClientTlsBuilder::new().roots_pem(pem).build().map_err(|e| tls_fail(&e))?;
+        ClientTlsBuilder::new().alpn(trial_alpn()).roots_pem(pem).build().map_err(|e| tls_fail(&e))?;
         self.change(|d| d.roots.push(pem.to_vec()))
     }
 
