@@ -1,1 +1,7 @@
-//! Tests of one connection pair in virtual time.
+//! Tests of two connections in virtual time, through nothing but their public verbs.
+mod close;
+mod handshake;
+mod migration;
+mod pair;
+mod transfer;
+mod zero_rtt;

