@@ -274,8 +274,10 @@ impl Connection {
         if self.peer.disable_migration {
             return Err(MigrateError::Forbidden);
         }
-        self.paths.retire_freed(&mut self.peer_cids);
         let known = self.paths.find(&new);
+        if known.is_none() {
+            self.spare_connection_id();
+        }
         let path = self.paths.open(new, now).ok_or(MigrateError::TooManyPaths)?;
         if self.paths.cid_for(path, &mut self.peer_cids).is_none() {
             if known.is_none() {
@@ -292,6 +294,20 @@ impl Connection {
         Ok(path)
     }
 
+    /// The last unused connection ID is about to go: closes the path that was silent longest, so that the peer
+    /// replaces the retired one before the next move (RFC 9000 section 5.1.2).
+    fn spare_connection_id(&mut self) {
+        if self.peer_cids.is_zero_length() || self.peer_cids.unused() > 1 {
+            return;
+        }
+        let active = self.paths.active_index();
+        let idle = self.paths.iter().filter(|p| p.id != active && !p.validation.is_pending());
+        if let Some(id) = idle.min_by_key(|p| p.last_received).map(|p| p.id) {
+            self.paths.close(id);
+            self.paths.retire_freed(&mut self.peer_cids);
+        }
+    }
+
     /// The socket below us was replaced or its address changed without our asking: moves at once, because the
     /// old path is gone. Harmless on a server and before confirmation (nothing happens).
     pub fn on_local_address_changed(&mut self, new: FourTuple, now: Timestamp) {
@@ -302,6 +318,7 @@ impl Connection {
             }
             return;
         }
+        self.spare_connection_id();
         let Some(path) = self.paths.open(new, now) else { return };
         if let Some(migration) = self.paths.migrate(path, now) {
             // With no spare connection ID the old one has to do: linkable, but alive.

@@ -31,6 +31,7 @@ pub(super) enum Timer {
 const COUNT: usize = 9;
 
 /// When each timer fires; `NEVER` when it is not set.
+#[derive(Debug)]
 pub(super) struct Timers([Timestamp; COUNT]);
 
 impl Timers {

@@ -92,7 +92,12 @@ impl Connection {
         let path = self.paths.active_index();
         let mtu = usize::from(self.paths.active().mtu());
         let segment = mtu.min(out.len());
-        self.amplification_blocked = self.paths.sendable(path) < segment as u64;
+        let blocked = self.paths.sendable(path) < segment as u64;
+        if blocked != self.amplification_blocked {
+            // RFC 9002 section 6.2.2.1: a blocked server arms no timer.
+            self.amplification_blocked = blocked;
+            self.dirty = true;
+        }
         if segment < MIN_DATAGRAM || self.amplification_blocked || self.out_of_keys(now) {
             return None;
         }

@@ -148,6 +148,8 @@ impl Connection {
         }
         let Some(keys) = self.data.keys.as_mut() else { return false };
         if !keys.initiate_update(now) {
+            // Something acknowledged in this phase is what is missing: another try may succeed soon.
+            self.control.ping = true;
             return false;
         }
         let generation = keys.generation();

@@ -119,11 +119,8 @@ fn idle_timeout_is_the_smaller_value_and_silent() {
 
 #[test]
 fn keep_alive_holds_the_connection_open() {
-    let client = ConnectionConfig {
-        idle_timeout: Duration::from_secs(3),
-        keep_alive: Duration::from_secs(1),
-        ..config()
-    };
+    let client =
+        ConnectionConfig { idle_timeout: Duration::from_secs(3), keep_alive: Duration::from_secs(1), ..config() };
     let mut p = Pair::with(client, config(), &client_tls(), server_tls()).connected();
     p.run_for(Duration::from_secs(60));
     assert!(!p.client.conn.is_closed() && !p.server().conn.is_closed());
@@ -166,10 +163,10 @@ fn frames_from_client(frames: impl Fn(&mut Writer<'_>)) -> TransportError {
     let at = crate::base::FourTuple { local: None, remote: "10.0.0.1:1000".parse().unwrap(), socket: 0 };
     p.server().conn.receive(&at, Ecn::NotEct, &mut buf, now);
     p.run_for(Duration::from_millis(200));
-    match (p.server().closed(), p.client.closed()) {
+    match (p.server().closed().cloned(), p.client.closed().cloned()) {
         (Some(CloseReason::Transport(e)), Some(CloseReason::Peer { code, frame_type, app: false, .. })) => {
-            assert_eq!((e.code, e.frame_type), (*code, *frame_type), "the peer hears the same");
-            *e
+            assert_eq!((e.code, e.frame_type), (code, frame_type), "the peer hears the same");
+            e
         }
         other => panic!("{other:?}"),
     }
@@ -181,22 +178,14 @@ fn protocol_errors_are_blamed_on_their_frames() {
         (Frame::HandshakeDone, transport::PROTOCOL_VIOLATION, 0x1e),
         (Frame::NewToken(b"x"), transport::PROTOCOL_VIOLATION, 0x07),
         (Frame::RetireConnectionId(400), transport::PROTOCOL_VIOLATION, 0x19),
-        (
-            Frame::MaxStreamData { id: crate::base::StreamId(2), max: 1 },
-            transport::STREAM_STATE_ERROR,
-            0x11,
-        ),
+        (Frame::MaxStreamData { id: crate::base::StreamId(2), max: 1 }, transport::STREAM_STATE_ERROR, 0x11),
         (Frame::StopSending { id: crate::base::StreamId(1), code: 0 }, transport::STREAM_STATE_ERROR, 0x05),
         (
             Frame::Stream { id: crate::base::StreamId(4000), offset: 0, fin: false, data: b"x" },
             transport::STREAM_LIMIT_ERROR,
             0x0a,
         ),
-        (
-            Frame::Crypto { offset: 1 << 20, data: b"x" },
-            transport::CRYPTO_BUFFER_EXCEEDED,
-            0x06,
-        ),
+        (Frame::Crypto { offset: 1 << 20, data: b"x" }, transport::CRYPTO_BUFFER_EXCEEDED, 0x06),
     ];
     for (frame, code, ty) in cases {
         let error = frames_from_client(|w| frame.write(w).unwrap());

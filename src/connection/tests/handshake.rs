@@ -2,7 +2,7 @@
 use core::time::Duration;
 
 use super::super::{CloseReason, Connection, ConnectionConfig, EarlyData, Event, InitialCids};
-use super::pair::{Fate, Pair, certificate, client_tls, cid, config, pattern, server_tls, tuple};
+use super::pair::{Fate, Pair, certificate, cid, client_tls, config, pattern, server_tls, tuple};
 use crate::base::codes::{VERSION_1, VERSION_2, transport};
 use crate::base::{ConnectionId, Dir, Ecn, Level, Pcg, Side, Timestamp};
 use crate::crypto::retry_tag;
@@ -171,7 +171,9 @@ fn retry_without_the_parameter_is_refused() {
     p.client.conn.receive(&tuple("10.0.0.1:1000", 0), Ecn::NotEct, &mut packet, now);
     // A server that did not send the Retry knows neither ID (RFC 9000 section 7.3).
     p.run_until(Duration::from_secs(5), |p| p.client.closed().is_some());
-    assert!(matches!(p.client.closed(), Some(CloseReason::Transport(e)) if e.code == transport::TRANSPORT_PARAMETER_ERROR));
+    assert!(
+        matches!(p.client.closed(), Some(CloseReason::Transport(e)) if e.code == transport::TRANSPORT_PARAMETER_ERROR)
+    );
 }
 
 fn vn_packet(p: &Pair, versions: &[u32]) -> Vec<u8> {

@@ -27,7 +27,11 @@ fn the_client_moves_to_another_address() {
     assert!(p.client.saw(|e| matches!(e, Event::Migrated { tuple, by_peer: false, .. } if *tuple == new)));
     assert_eq!(p.client.conn.path(), new);
     let seen = "10.9.9.9:5000".parse().unwrap();
-    assert!(p.server().saw(|e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: false, .. } if tuple.remote == seen)));
+    assert!(
+        p.server().saw(
+            |e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: false, .. } if tuple.remote == seen)
+        )
+    );
     p.run_for(Duration::from_secs(2));
     assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == seen)));
     assert_eq!(p.server().conn.path().remote, seen);
@@ -87,7 +91,11 @@ fn a_nat_rebinding_is_followed_and_keeps_the_window() {
     let id = p.start(Side::Client, Dir::Bi);
     assert!(p.transfer(Side::Client, id, b"from elsewhere", LIMIT) == b"from elsewhere");
     let seen = "10.0.0.1:7777".parse().unwrap();
-    assert!(p.server().saw(|e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: true, .. } if tuple.remote == seen)));
+    assert!(
+        p.server().saw(
+            |e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: true, .. } if tuple.remote == seen)
+        )
+    );
     assert_eq!(p.server().conn.path().remote, seen);
     p.run_for(Duration::from_secs(1));
     assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == seen)));

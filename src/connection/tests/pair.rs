@@ -170,6 +170,23 @@ impl Pair {
     }
 
     fn flush_side(&mut self, side: Side) {
+        // A first RTT sample may move a probe timeout into the past; after that there is nothing left to do now.
+        for _ in 0..4 {
+            self.transmit_all(side);
+            let now = self.now;
+            let conn = &mut self.peer(side).conn;
+            if conn.deadline().is_none_or(|at| at > now) {
+                return;
+            }
+            conn.on_deadline(now);
+        }
+        let now = self.now;
+        let conn = &self.peer(side).conn;
+        let state = (&conn.timers, &conn.control.probes, conn.amplification_blocked, conn.paths.sendable(0));
+        panic!("{side:?} at {now:?}: a deadline that stays in the past: {state:?}");
+    }
+
+    fn transmit_all(&mut self, side: Side) {
         self.take_events(side);
         let mut out = vec![0; 65536];
         let (now, segments) = (self.now, self.segments);
@@ -180,9 +197,6 @@ impl Pair {
             }
         }
         self.take_events(side);
-        if let Some(at) = self.peer(side).conn.deadline() {
-            assert!(at > now || self.peer(side).conn.is_closed(), "{side:?}: a deadline that has passed");
-        }
     }
 
     fn send(&mut self, from: Side, t: &Transmit, datagram: &[u8]) {
