@@ -262,8 +262,7 @@ impl Conn {
     pub fn wake(self: &Arc<Self>) {
         if let Some(part) = self.part() {
             if !self.queued.swap(true, Ordering::AcqRel) {
-                part.shard.ready.lock().push(Arc::clone(self));
-                part.shard.bell.ring();
+                part.shard.push_ready(Arc::clone(self));
             }
         }
     }

@@ -151,7 +151,7 @@ pub(super) struct EndpointParts {
 }
 
 impl EndpointInner {
-    pub(super) fn new(parts: EndpointParts) -> Arc<Self> {
+    pub(super) fn new(parts: EndpointParts) -> Option<Arc<Self>> {
         let EndpointParts { mut options, sockets, sink, shards, next_socket } = parts;
         complete(&mut options.endpoint);
         let count = shards.len();
@@ -180,9 +180,12 @@ impl EndpointInner {
             next_socket,
         });
         for (i, part) in inner.parts.iter().enumerate() {
-            part.shard.send(Command::AddEndpoint { endpoint: Arc::clone(&inner), part: i });
+            if !part.shard.send(Command::AddEndpoint { endpoint: Arc::clone(&inner), part: i }) {
+                // The runtime has ended meanwhile. Nobody has the endpoint yet, so nobody waits for its end.
+                return None;
+            }
         }
-        inner
+        Some(inner)
     }
 
     fn fresh_number(&self) -> u32 {
@@ -200,8 +203,8 @@ impl EndpointInner {
         let bound = socket.local();
         let entry = SocketEntry { number: self.fresh_number(), bound, told: bound, owner };
         p.core.lock().sockets.push(entry);
-        p.shard.send(Command::AddSocket { endpoint: Arc::clone(self), part, number: entry.number, socket });
-        Some(entry)
+        let taken = p.shard.send(Command::AddSocket { endpoint: Arc::clone(self), part, number: entry.number, socket });
+        taken.then_some(entry)
     }
 
     /// A socket for one connection; not yet known to the connection.

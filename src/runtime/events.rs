@@ -14,7 +14,8 @@ use crate::http3::H3Event;
 /// An event of one connection.
 #[derive(Debug)]
 pub enum ConnEvent {
-    /// From the transport. With HTTP/3 attached, stream events go to HTTP/3 instead.
+    /// From the transport. With HTTP/3 attached, stream events go to HTTP/3 instead, but for
+    /// `Available` and `Closed`.
     Quic(Event),
     /// From HTTP/3.
     Http3(H3Event),

@@ -12,6 +12,7 @@ mod turn;
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -313,26 +314,37 @@ impl Shard {
 
     /// The thread's last act: every connection and endpoint gets its last event.
     fn finish(&mut self) {
-        for home in core::mem::take(&mut self.homes) {
-            let Some(part) = home.endpoint.parts.get(home.part) else { continue };
-            let conns: Vec<Arc<Conn>> = {
-                let mut core = part.core.lock();
-                core.closing = true;
-                core.sockets.clear();
-                core.conns.drain().map(|(_, conn)| conn).collect()
-            };
-            for conn in conns {
-                self.last_events(&conn);
+        loop {
+            self.take_commands();
+            for home in core::mem::take(&mut self.homes) {
+                self.finish_home(&home);
             }
-            let was_gone = core::mem::replace(&mut part.core.lock().gone, true);
-            if !was_gone && home.endpoint.open_parts.fetch_sub(1, core::sync::atomic::Ordering::AcqRel) == 1 {
-                home.endpoint.sink.endpoint(home.endpoint.id, EndpointNotice::Closed);
+            self.ready.clear();
+            self.timers = Timers::new(self.now);
+            self.sockets.clear(self.poll.registry());
+            if self.shared.end() {
+                return;
             }
         }
-        self.ready.clear();
-        self.timers = Timers::new(self.now);
-        self.sockets.clear(self.poll.registry());
-        self.shared.end();
+    }
+
+    fn finish_home(&mut self, home: &Home) {
+        let Some(part) = home.endpoint.parts.get(home.part) else { return };
+        home.endpoint.closed.store(true, core::sync::atomic::Ordering::Release);
+        let conns: Vec<Arc<Conn>> = {
+            let mut core = part.core.lock();
+            core.closing = true;
+            core.sockets.clear();
+            core.conns.drain().map(|(_, conn)| conn).collect()
+        };
+        for conn in conns {
+            // A defect of one connection must not keep the others from their end.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.last_events(&conn)));
+        }
+        let was_gone = core::mem::replace(&mut part.core.lock().gone, true);
+        if !was_gone && home.endpoint.open_parts.fetch_sub(1, core::sync::atomic::Ordering::AcqRel) == 1 {
+            home.endpoint.sink.endpoint(home.endpoint.id, EndpointNotice::Closed);
+        }
     }
 
     /// What is left of a connection's events, then the end.

@@ -103,15 +103,30 @@ impl ShardShared {
         }
     }
 
-    /// Leaves a command. After the worker's end it is dropped, with what it owns.
-    pub fn send(&self, command: Command) {
+    /// Leaves a command. `false` after the worker's end: it is dropped, with what it owns.
+    pub fn send(&self, command: Command) -> bool {
         let mut commands = self.commands.lock();
-        // Under the lock: the worker's last act is to set `ended` and empty the list under it too.
-        if !self.ended.load(Ordering::Acquire) {
-            commands.push(command);
-            drop(commands);
-            self.bell.ring();
+        // Under the lock: the worker ends only when it finds the list empty under it.
+        if self.ended.load(Ordering::Acquire) {
+            return false;
         }
+        commands.push(command);
+        drop(commands);
+        self.bell.ring();
+        true
+    }
+
+    /// Puts a connection on the ready list; dropped after the worker's end.
+    pub fn push_ready(&self, conn: Arc<Conn>) {
+        {
+            let mut ready = self.ready.lock();
+            // The worker's last act empties the list after saying that it has ended.
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
+            ready.push(conn);
+        }
+        self.bell.ring();
     }
 
     /// Worker: takes all commands, leaving `empty`'s capacity behind.
@@ -130,16 +145,18 @@ impl ShardShared {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Worker: takes nothing more.
-    pub fn end(&self) {
-        let left = {
-            let mut commands = self.commands.lock();
+    /// Worker: takes nothing more. `false`: a command has come in, which is to be seen to first.
+    pub fn end(&self) -> bool {
+        {
+            let commands = self.commands.lock();
+            if !commands.is_empty() {
+                return false;
+            }
             self.ended.store(true, Ordering::Release);
-            core::mem::take(&mut *commands)
-        };
-        drop(left);
+        }
         let ready = core::mem::take(&mut *self.ready.lock());
         drop(ready);
+        true
     }
 }
 
@@ -292,13 +309,14 @@ impl Runtime {
             send_buffer: inner.config.socket_send_buffer,
             peer_errors: !options.spread,
         };
-        Ok(EndpointHandle::new(EndpointInner::new(EndpointParts {
+        let made = EndpointInner::new(EndpointParts {
             options,
             sockets,
             sink,
             shards,
             next_socket: Arc::clone(&inner.next_socket),
-        })))
+        });
+        made.map(EndpointHandle::new).ok_or(RuntimeError::Closed)
     }
 
     /// Number of workers.

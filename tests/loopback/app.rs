@@ -229,14 +229,14 @@ impl Sink for ClientApp {
 }
 
 /// A throw-away certificate for `localhost`, 127.0.0.1 and ::1.
-pub fn tls() -> (Arc<ClientTls>, Arc<ServerTls>) {
+pub fn tls_for(alpn: &[u8]) -> (Arc<ClientTls>, Arc<ServerTls>) {
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
     let made = rcgen::generate_simple_self_signed(names).expect("certificate");
     let chain = made.cert.pem();
     let key = made.signing_key.serialize_pem();
-    let client = ClientTlsBuilder::new().alpn(vec![ALPN.to_vec()]).roots_pem(chain.as_bytes()).build().expect("client");
+    let client = ClientTlsBuilder::new().alpn(vec![alpn.to_vec()]).roots_pem(chain.as_bytes()).build().expect("client");
     let server = ServerTlsBuilder::new()
-        .alpn(vec![ALPN.to_vec()])
+        .alpn(vec![alpn.to_vec()])
         .identity_pem(chain.as_bytes(), key.as_bytes())
         .build()
         .expect("server");
@@ -266,7 +266,7 @@ impl World {
     }
 
     pub fn with_options(bind: &str, workers: usize, options: EndpointOptions) -> Self {
-        let (client_tls, server_tls) = tls();
+        let (client_tls, server_tls) = tls_for(ALPN);
         let (server_app, client_app) = (Arc::new(ServerApp::default()), Arc::new(ClientApp::default()));
         let (server_runtime, client_runtime) = (runtime(workers), runtime(1));
         let sink: Arc<dyn Sink> = Arc::clone(&server_app) as _;

@@ -28,30 +28,36 @@ struct TurnEnd {
 impl Shard {
     /// Gives `conn` its turn. A panic inside stops this connection and no other.
     pub(super) fn turn(&mut self, conn: &Arc<Conn>) {
-        // Before looking: whoever acts after our look finds the flag clear and queues it again.
-        conn.queued.store(false, Ordering::Release);
         let mut harvest = core::mem::take(&mut self.harvest);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.turn_inside(conn, &mut harvest)));
         harvest.clear();
         self.harvest = harvest;
         if outcome.is_err() {
+            conn.queued.store(false, Ordering::Release);
             self.poison(conn);
         }
     }
 
     fn turn_inside(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest) {
+        let now = clock::now();
         let mut state = conn.state.lock();
         if state.poisoned || state.gone {
+            conn.queued.store(false, Ordering::Release);
             return;
         }
-        let now = clock::now();
         if state.connection.deadline().is_some_and(|at| at <= now) {
             state.connection.on_deadline(now);
         }
         state.harvest(now, harvest);
         if !harvest.events.is_empty() {
             // Before sending: what the application writes in answer shares a datagram with our ACK.
-            MutexGuard::unlocked(&mut state, || deliver(conn, harvest));
+            MutexGuard::unlocked(&mut state, || {
+                deliver(conn, harvest);
+                // What was done until now is seen by this turn; whoever acts later queues it again.
+                conn.queued.store(false, Ordering::Release);
+            });
+        } else {
+            conn.queued.store(false, Ordering::Release);
         }
         let end = self.send_turn(&mut state, harvest);
         drop(state);

@@ -300,9 +300,10 @@ impl UdpSocket {
                 }
             }
         }
-        if together && outcome == SendOutcome::Sent {
+        if together {
             // The segments went one by one but not together: after some strikes that is believed.
-            self.gso_strikes = self.gso_strikes.saturating_add(1);
+            // When they did not go alone either, offload is not to blame.
+            self.gso_strikes = self.gso_strikes.saturating_add(u32::from(outcome == SendOutcome::Sent));
             if self.gso_strikes < GSO_STRIKES {
                 self.renew_state();
             }
