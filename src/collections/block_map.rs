@@ -206,3 +206,6 @@ fn mask(base: u64, low: u64, high: u64) -> u64 {
     let to = high.saturating_sub(base).min(SLOTS - 1);
     (u64::MAX << from) & (u64::MAX >> (SLOTS - 1 - to))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,3 +73,6 @@ impl PnWindow {
         1 << (pn % 64)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,8 +81,9 @@ impl Pacer {
     /// Accounts for bytes that left (ACK-only packets and probes need not be charged).
     pub fn charge(&mut self, bytes: u64, now: Timestamp) {
         self.refill(now);
-        // A batch beyond its grant is at most one GSO batch of debt.
-        self.tokens = self.tokens.saturating_sub(signed(bytes)).max(-signed(MAX_GRANT));
+        // Debt beyond this is not remembered; it must exceed what SHORTEST_WAIT earns, or nothing would ever wait.
+        let debt = MAX_GRANT.max(self.over(CATCH_UP));
+        self.tokens = self.tokens.saturating_sub(signed(bytes)).max(-signed(debt));
     }
 
     /// Last time that a batch was refused.

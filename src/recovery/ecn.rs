@@ -60,6 +60,14 @@ impl EcnState {
         }
     }
 
+    /// Probe timeouts pile up before any verdict: send unmarked for a while (RFC 9000 section 13.4.2: "or for a
+    /// period of three PTOs"), so that a path that drops marked packets costs seconds and not the connection.
+    pub fn on_repeated_timeout(&mut self) {
+        if matches!(self.stage, Stage::Testing) {
+            self.stage = Stage::Unknown;
+        }
+    }
+
     /// A marked packet was lost: when every marked packet was, the marks are to blame. Returns true on that verdict.
     pub fn on_lost(&mut self) -> bool {
         if !matches!(self.stage, Stage::Testing | Stage::Unknown) {

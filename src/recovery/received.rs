@@ -131,7 +131,11 @@ impl Received {
         // RFC 9000 section 13.2.1: below an ack-eliciting packet already received, or above it with a gap between.
         let in_order = match self.largest_eliciting {
             Some(largest) if pn < largest => false,
-            Some(largest) => self.ranges.range_at(pn).is_some_and(|r| r.start <= largest.saturating_add(1)),
+            // What lies below the floor was acknowledged and forgotten, it is not missing.
+            Some(largest) => {
+                let known = largest.saturating_add(1).max(self.floor);
+                self.ranges.range_at(pn).is_some_and(|r| r.start <= known)
+            }
             None => true,
         };
         self.largest_eliciting = Some(self.largest_eliciting.map_or(pn, |largest| largest.max(pn)));

@@ -170,7 +170,9 @@ impl Space {
                 self.forget_ack_only(ACK_ONLY_BATCH);
             }
         }
-        if !self.sent.insert(pn, Record::new(&packet), tokens) {
+        let inserted = self.sent.insert(pn, Record::new(&packet), tokens);
+        debug_assert!(inserted, "packet numbers ascend");
+        if !inserted {
             return;
         }
         if packet.ack_eliciting {

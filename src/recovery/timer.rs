@@ -9,6 +9,9 @@ const MAX_BACKOFF: u32 = 20;
 /// Quiet time after which spare memory goes back (the budget of an idle connection).
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Probe timeouts in a row after which an unproven path is no longer marked: three PTOs with backoff.
+const ECN_PATIENCE: u32 = 2;
+
 /// What the connection knows and the timer needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PtoContext {
@@ -109,6 +112,15 @@ impl Recovery {
         if self.spaces.iter().any(|s| s.has_spare()) { Timer::Quiet(now + QUIET) } else { Timer::Off }
     }
 
+    fn count_timeout(&mut self, path: u8, paths: &mut impl PathLookup) {
+        self.pto_count = self.pto_count.saturating_add(1);
+        if self.pto_count >= ECN_PATIENCE
+            && let Some(path) = paths.recovery(path)
+        {
+            path.ecn.on_repeated_timeout();
+        }
+    }
+
     fn backed_off(&self, pto: Duration) -> Duration {
         Duration::from_nanos(nanos(pto).saturating_mul(1 << self.pto_count.min(MAX_BACKOFF)))
     }
@@ -136,12 +148,13 @@ impl Recovery {
                 TimeoutAction::Lost
             }
             Timer::Probe(space, _) => {
-                self.pto_count = self.pto_count.saturating_add(1);
+                let path = self.space(0, space).last_eliciting_path;
+                self.count_timeout(path, paths);
                 // RFC 9002 section 6.2.4: two, against the loss of one.
                 TimeoutAction::Probe { space, packets: 2 }
             }
             Timer::Deadlock(space, _) => {
-                self.pto_count = self.pto_count.saturating_add(1);
+                self.count_timeout(self.last_path, paths);
                 self.deadlock_since = Some(now);
                 TimeoutAction::Probe { space, packets: 1 }
             }
