@@ -54,10 +54,13 @@ impl Pacer {
     /// `window` is the congestion window, `slow_start` doubles the rate (the window itself doubles per round trip),
     /// `max` is what the caller could send at most. A grant may end below `max`; ask again for the next batch.
     pub fn grant(&mut self, now: Timestamp, window: u64, slow_start: bool, smoothed_rtt: Duration, max: u64) -> u64 {
+        // The initial burst is filled by packets, not by time: it must not wait for a millisecond's worth.
+        let fresh = self.rate == 0;
         self.rate = rate(window, slow_start, smoothed_rtt);
         let quantum = self.over(QUANTUM).clamp(self.max_datagram * 2, MAX_GRANT);
         self.refill(now);
         let wanted = quantum.min(max.max(1));
+        let wanted = if fresh { wanted.min(u64::try_from(self.tokens).unwrap_or(0).max(1)) } else { wanted };
         let missing = signed(wanted).saturating_sub(self.tokens);
         if missing > 0 {
             let wait = self.time_for(missing.unsigned_abs());

@@ -99,7 +99,10 @@ fn cubic_follows_its_curve() {
         // The window moves toward W_cubic(t + RTT) within the round trip.
         let (low, high) = (curve(t - 0.2), curve(t + 0.2));
         let slack = 0.01 * segments;
-        assert!((low - slack..=high + slack).contains(segments), "at {t:.1} s: {segments:.1} not in {low:.1}..{high:.1}");
+        assert!(
+            (low - slack..=high + slack).contains(segments),
+            "at {t:.1} s: {segments:.1} not in {low:.1}..{high:.1}"
+        );
     }
     let at_k = points.iter().find(|(t, _)| *t >= k).map(|(_, s)| *s).expect("ran past K");
     assert!((at_k - 1000.0).abs() < 5.0, "plateau at W_max: {at_k}");
