@@ -246,7 +246,9 @@ impl Connection {
         let mut tokens = core::mem::take(&mut self.tokens);
         tokens.clear();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
-        let may_elicit = probing || batch.budget >= buf_len_u64(limit);
+        // A datagram that must be padded counts in flight in any case: frames instead of PING and padding.
+        let force = shape.pad && shape.last;
+        let may_elicit = probing || force || batch.budget >= buf_len_u64(limit);
         if level != Level::ZeroRtt {
             self.write_ack_frame(space, may_elicit, &mut w, &mut tokens, batch);
         }
@@ -255,7 +257,6 @@ impl Connection {
             self.write_frames(level, &mut w, &mut tokens);
         }
         let mut eliciting = w.position() > after_ack;
-        let force = shape.pad && shape.last;
         let ack_only = after_ack > draft.payload_at && !eliciting;
         let ask = ack_only && self.control.acks_unanswered >= ACKS_BEFORE_PING;
         if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {

@@ -193,6 +193,11 @@ impl Endpoint {
         self.cfg.server = server;
     }
 
+    /// Changes when Retry is asked for; connections under way are not concerned.
+    pub fn set_retry(&mut self, policy: RetryPolicy) {
+        self.cfg.retry = policy;
+    }
+
     fn unix_ms(&self, now: Timestamp) -> u64 {
         let at_zero = u64::try_from(self.cfg.unix_at_zero.as_millis()).unwrap_or(u64::MAX);
         at_zero.saturating_add(now.as_nanos() / 1_000_000)

@@ -43,7 +43,7 @@ pub(super) enum Timer {
     Off,
     Loss(SpaceId, Timestamp),
     Probe(SpaceId, Timestamp),
-    /// Nothing in flight at an unvalidated client.
+    /// Nothing in flight at an unvalidated client, or only data that no timer guards before confirmation.
     Deadlock(SpaceId, Timestamp),
     /// Nothing in flight at all: spare memory can go.
     Quiet(Timestamp),
@@ -102,7 +102,11 @@ impl Recovery {
             self.deadlock_since = None;
             return Timer::Probe(space, at);
         }
-        if !self.peer_completed_validation() {
+        // Data sent before confirmation has no timer of its own, may fill the window, and is acknowledged only once
+        // the handshake is complete at the peer: a CRYPTO frame that waits for window would wait for ever.
+        let data_waits = !self.context.handshake_confirmed
+            && self.spaces.iter().any(|s| s.id == SpaceId::Data && s.eliciting > 0);
+        if !self.peer_completed_validation() || data_waits {
             // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
             let since = *self.deadlock_since.get_or_insert(now);
             let space = if self.context.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };

@@ -191,6 +191,8 @@ pub struct Pair {
     pub filter: Filter,
     /// The client's address as the server sees it: a NAT in between.
     pub nat: Option<SocketAddr>,
+    /// Print every datagram: set by the environment variable WHIMBREL_TRACE.
+    pub trace: bool,
     pub sent: [usize; 2],
     pub bytes: [usize; 2],
     flying: BinaryHeap<Flying>,
@@ -246,6 +248,7 @@ impl Setup {
             delay: Duration::from_millis(10),
             filter: Box::new(|_, _, _| Fate::Pass),
             nat: None,
+            trace: std::env::var_os("WHIMBREL_TRACE").is_some(),
             sent: [0; 2],
             bytes: [0; 2],
             flying: BinaryHeap::new(),
@@ -271,7 +274,24 @@ impl Pair {
         self.sent[usize::from(up)] += 1;
         self.bytes[usize::from(up)] += bytes.len();
         let mut at = self.now + self.delay;
-        let bytes = match (self.filter)(up, n, &bytes) {
+        let fate = (self.filter)(up, n, &bytes);
+        if self.trace {
+            let kind = match &fate {
+                Fate::Pass => "pass",
+                Fate::Drop => "DROP",
+                Fate::Delay(_) => "delay",
+                Fate::Change(_) => "change",
+            };
+            let dir = if up { "c->s" } else { "s->c" };
+            let head: Vec<_> = bytes.iter().take(40).map(|b| format!("{b:02x}")).collect();
+            eprintln!(
+                "{:>9.3} ms {dir} #{n} {} bytes {kind} {}",
+                self.now.as_nanos() as f64 / 1e6,
+                bytes.len(),
+                head.join("")
+            );
+        }
+        let bytes = match fate {
             Fate::Pass => bytes,
             Fate::Drop => return,
             Fate::Delay(more) => {
@@ -350,7 +370,7 @@ impl Pair {
     /// Runs until both sides have confirmed the handshake.
     #[track_caller]
     pub fn establish(&mut self) {
-        self.run(Duration::from_secs(20), |p| {
+        self.run(Duration::from_secs(600), |p| {
             !p.server.connections.is_empty()
                 && p.client.connections.values().all(Connection::is_confirmed)
                 && p.server.connections.values().all(Connection::is_confirmed)
