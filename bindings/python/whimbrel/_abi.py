@@ -234,6 +234,8 @@ class wb_conn_desc(Structure):
         ("resumed", c_uint32),
         ("early_data", c_uint32),
         ("http3", c_uint32),
+        ("retried", c_uint32),
+        ("reserved", c_uint32),
         ("max_datagram", c_uint64),
         ("local", wb_addr),
         ("remote", wb_addr),
