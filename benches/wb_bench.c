@@ -171,8 +171,7 @@ static void start_one(wb_conn conn) {
     f->start = wall();
     must(wb_handle_set_user(s, f, free), "user");
     for (int i = 0; i < 8; i++) ask[i] = (unsigned char)(run.size >> (56 - 8 * i));
-    must(wb_stream_send_copy(s, ask, 8, WB_FIN, &taken), "ask");
-    wb_handle_release(s);
+    must(wb_stream_send_copy(s, ask, 8, WB_FIN, &taken), "ask"); /* the handle is released when the answer is here */
 }
 
 static void on_client(void *ctx, const struct wb_event *ev) {
@@ -195,6 +194,7 @@ static void on_client(void *ctx, const struct wb_event *ev) {
             exit(1);
         }
         if (run.times != NULL) run.times[run.done] = wall() - f->start;
+        wb_handle_release(ev->stream);
         if (++run.done == run.total) {
             atomic_store(&run.finished, 3);
             wb_queue_wake(run.wake);
