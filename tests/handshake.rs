@@ -200,6 +200,42 @@ fn lossy_wire_with_retry() {
     }
 }
 
+/// Loss, reordering, duplication, corruption and a NAT that changes its mind, while bytes go both ways.
+#[test]
+fn hostile_wire() {
+    for seed in seeds(40) {
+        let mut p = lossy(seed);
+        let mut state = seed ^ 0x5555;
+        p.filter = Box::new(move |_, _, bytes| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let n = (state >> 33) as usize;
+            match n % 20 {
+                0 => Fate::Drop,
+                1 | 2 => Fate::Delay(Duration::from_millis((n / 20 % 40) as u64)),
+                3 => Fate::Twice(Duration::from_millis((n / 20 % 100) as u64)),
+                4 => {
+                    let mut other = bytes.to_vec();
+                    let at = n / 20 % other.len();
+                    other[at] ^= 1 << (n % 8);
+                    Fate::Change(other)
+                }
+                _ => Fate::Pass,
+            }
+        });
+        p.connect(Vec::new());
+        p.establish();
+        for port in 2000..2004u16 {
+            echo(&mut p, 100_000);
+            p.nat = Some(format!("198.51.100.1:{port}").parse().unwrap());
+        }
+        echo(&mut p, 300_000);
+        let now = p.now;
+        p.client.only().close(1, b"", now);
+        p.run(1000 * SECOND, |p| p.client.connections.is_empty() && p.server.connections.is_empty());
+        assert_eq!(p.client.endpoint.route_count() + p.server.endpoint.route_count(), 0);
+    }
+}
+
 #[test]
 fn refused() {
     let mut p = Setup::default().build();

@@ -176,6 +176,7 @@ pub enum Fate {
     Drop,
     Delay(Duration),
     Change(Vec<u8>),
+    Twice(Duration),
 }
 
 pub type Filter = Box<dyn FnMut(bool, usize, &[u8]) -> Fate>;
@@ -281,6 +282,7 @@ impl Pair {
                 Fate::Drop => "DROP",
                 Fate::Delay(_) => "delay",
                 Fate::Change(_) => "change",
+                Fate::Twice(_) => "twice",
             };
             let dir = if up { "c->s" } else { "s->c" };
             let head: Vec<_> = bytes.iter().take(40).map(|b| format!("{b:02x}")).collect();
@@ -299,6 +301,11 @@ impl Pair {
                 bytes
             }
             Fate::Change(other) => other,
+            Fate::Twice(later) => {
+                self.order += 1;
+                self.flying.push(Flying { at: at + later, order: self.order, from, to, ecn, bytes: bytes.clone() });
+                bytes
+            }
         };
         self.order += 1;
         self.flying.push(Flying { at, order: self.order, from, to, ecn, bytes });
