@@ -13,6 +13,7 @@
 static struct url url;
 static FILE *out;
 static uint64_t received, expected;
+static wb_stream request; /* kept: releasing an unfinished request would cancel it */
 static unsigned wanted = 10, asked, validated, moved, refused;
 
 /* Next move: when as much of the body has come as its share of the moves. */
@@ -55,15 +56,12 @@ static int on_event(wb_conn conn, const struct wb_event *ev) {
     };
     const char *value;
     size_t len;
-    wb_stream stream;
     switch (ev->kind) {
     case WB_EV_CONNECTED: {
         struct wb_conn_counters c = WB_INIT(wb_conn_counters);
         wb_conn_stats(conn, &c);
         printf("handshake      %.2f ms\n", (double)c.handshake_ns / 1e6);
-        if (wb_h3_request(conn, fields, 4, WB_FIN, &stream) != WB_OK) return -1;
-        wb_handle_release(stream); /* events name it */
-        return 0;
+        return wb_h3_request(conn, fields, 4, WB_FIN, &request) == WB_OK ? 0 : -1;
     }
     case WB_EV_H3_HEADERS:
         if (ev->a != 200) return fprintf(stderr, "migrate: the server answered %llu\n", (unsigned long long)ev->a), -1;
@@ -142,7 +140,7 @@ int main(int argc, char **argv) {
     wb_conn_close(conn, 0, NULL, 0);
     wb_runtime_close(runtime, WB_CLOSE_GRACEFUL);
     wb_runtime_wait(runtime, 2000000000);
-    wb_handle_release_many((wb_handle[]){conn, queue, runtime, tls}, 4);
+    wb_handle_release_many((wb_handle[]){request, conn, queue, runtime, tls}, 5);
     if (fclose(out) != 0) return perror(file), 1;
     return done == 1 && received == expected && moved >= wanted && refused == 0 ? 0 : 1;
 }

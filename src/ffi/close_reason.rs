@@ -19,8 +19,9 @@ pub(crate) struct Circumstances {
     pub http3: bool,
 }
 
-/// Alerts about a certificate (RFC 8446 section 6.2): bad, unsupported, revoked, expired, unknown, unknown authority.
-const CERTIFICATE_ALERTS: [u64; 6] = [42, 43, 44, 45, 46, 48];
+/// Alerts about a certificate (RFC 8446 section 6.2): bad, unsupported, revoked, expired, unknown, unknown authority,
+/// wrong signature, missing.
+const CERTIFICATE_ALERTS: [u64; 8] = [42, 43, 44, 45, 46, 48, 51, 116];
 
 /// The failure that a close reason stands for.
 pub(crate) fn fail_of(reason: &CloseReason, around: &Circumstances) -> Fail {
