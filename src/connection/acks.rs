@@ -4,9 +4,10 @@ use super::control_frames::Control;
 use super::crypto_stream::CryptoStream;
 use super::handshake::Handshake;
 use super::migration::MtuNews;
-use crate::base::{SpaceId, Timestamp};
+use crate::base::{Level, SpaceId, Timestamp};
 use crate::crypto::OneRttKeys;
 use crate::paths::{LocalCids, PathTable, PeerCids};
+use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery, SentPacket, SentSink};
 use crate::streams::{Datagrams, Streams};
 
@@ -22,6 +23,8 @@ pub(super) struct Sink<'a> {
     keys: Option<&'a mut OneRttKeys>,
     received: &'a mut Received,
     mtu: MtuNews,
+    qlog: Option<&'a mut Qlog>,
+    now: Timestamp,
     lost_packets: u64,
 }
 
@@ -80,6 +83,9 @@ impl SentSink for Sink<'_> {
         if !packet.mtu_probe {
             self.mtu.on_lost(pn, packet);
         }
+        if let Some(q) = self.qlog.as_mut() {
+            q.packet_lost(self.now, space_level(space), pn);
+        }
         for token in tokens {
             match *token {
                 FrameToken::Ack { .. } | FrameToken::Other => {}
@@ -102,6 +108,15 @@ impl SentSink for Sink<'_> {
     }
 }
 
+/// The level that a space mostly has, for the log.
+const fn space_level(space: SpaceId) -> Level {
+    match space {
+        SpaceId::Initial => Level::Initial,
+        SpaceId::Handshake => Level::Handshake,
+        SpaceId::Data => Level::OneRtt,
+    }
+}
+
 impl Connection {
     /// Runs a verb of recovery that reports fates.
     pub(super) fn with_sink<R>(
@@ -120,6 +135,8 @@ impl Connection {
             keys: self.data.keys.as_deref_mut(),
             received: &mut self.data.received,
             mtu: MtuNews::default(),
+            qlog: self.qlog.as_deref_mut(),
+            now,
             lost_packets: 0,
         };
         let result = f(&mut self.recovery, &mut self.paths, &mut sink);

@@ -81,6 +81,7 @@ impl Connection {
             return;
         }
         if was_open {
+            self.log_closed(now, &reason);
             self.events.push_back(Event::Closed(reason.clone()));
             self.close_reason = Some(Box::new(reason));
         }

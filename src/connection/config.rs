@@ -81,6 +81,10 @@ pub struct ConnectionConfig {
     pub key_events: bool,
     /// Queue `Event::Secret` with every TLS traffic secret (for key logs); off unless asked for.
     pub secret_events: bool,
+    /// Record what happens (`Connection::take_qlog`).
+    pub qlog: bool,
+    /// Milliseconds since 1970 at `Timestamp::ZERO`, for the qlog's reference time.
+    pub wall_clock_ms_at_zero: Option<u64>,
 }
 
 impl Default for ConnectionConfig {
@@ -109,6 +113,8 @@ impl Default for ConnectionConfig {
             random_spin: true,
             key_events: false,
             secret_events: false,
+            qlog: false,
+            wall_clock_ms_at_zero: None,
         }
     }
 }

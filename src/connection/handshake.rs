@@ -170,10 +170,10 @@ impl Connection {
             }
         }
         if let Some(parameters) = out.parameters {
-            self.on_peer_parameters(&parameters)?;
+            self.on_peer_parameters(&parameters, now)?;
         }
         for (keys, cipher) in out.keys {
-            self.install_keys(keys, cipher);
+            self.install_keys(keys, cipher, now);
         }
         let known = self.tls.as_ref().is_some_and(|t| t.alpn().is_some()) || out.done;
         if let Some(hs) = self.hs.as_mut().filter(|h| known && !h.handshake_data_told) {
@@ -186,7 +186,7 @@ impl Connection {
         Ok(())
     }
 
-    fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher) {
+    fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher, now: Timestamp) {
         let Some(hs) = self.hs.as_mut() else { return };
         let level = match keys {
             InstalledKeys::ZeroRtt(keys) => {
@@ -212,6 +212,7 @@ impl Connection {
             }
         };
         hs.replay = true;
+        self.log_keys(now, level, None, false);
         if self.cfg.key_events {
             self.events.push_back(Event::KeysInstalled { level, cipher });
         }

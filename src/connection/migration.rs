@@ -162,6 +162,7 @@ impl Connection {
         match event {
             PathEvent::None => {}
             PathEvent::Validated { path, tuple } => {
+                self.log_migration(now, "probing_successful", &tuple);
                 self.events.push_back(Event::PathValidated { path, tuple });
                 if self.migrating_to == Some(path) {
                     self.migrating_to = None;
@@ -174,6 +175,7 @@ impl Connection {
                 if self.migrating_to == Some(path) {
                     self.migrating_to = None;
                 }
+                self.log_migration(now, "probing_abandoned", &tuple);
                 self.events.push_back(Event::PathFailed { path, tuple });
             }
             PathEvent::Reverted { from, to, tuple } => {
@@ -228,6 +230,7 @@ impl Connection {
         if migration.validate_old {
             self.paths.start_validation(migration.from, self.rng.as_mut(), now);
         }
+        self.log_migration(now, "migration_complete", &migration.tuple);
         self.stats.migrations = self.stats.migrations.saturating_add(1);
         self.last_migration = Some(migration.tuple);
         self.told_paths.retain(|p| *p != migration.to);
@@ -288,6 +291,7 @@ impl Connection {
         if known.is_none() {
             self.told_paths.push(path);
             self.events.push_back(Event::PathNew { path, tuple: new });
+            self.log_migration(now, "probing_started", &new);
         }
         self.paths.start_validation(path, self.rng.as_mut(), now);
         self.dirty = true;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::base::{ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError};
 use crate::crypto::{ClientTls, ServerTls, Session, TlsSetupError, initial_keys};
 use crate::paths::{LocalCids, PathTable, PeerCids};
+use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
 use crate::streams::{Datagrams, Streams};
 
@@ -24,6 +25,7 @@ pub mod events;
 mod handshake;
 mod idle;
 mod life;
+mod log;
 mod migration;
 mod packet;
 mod parameters;
@@ -90,6 +92,7 @@ pub struct Connection {
     tls: Option<Box<Session>>,
     hs: Option<Box<Handshake>>,
     closing: Option<Box<Closing>>,
+    qlog: Option<Box<Qlog>>,
     close_reason: Option<Box<CloseReason>>,
     data: DataSpace,
     recovery: Recovery,
@@ -108,6 +111,7 @@ pub struct Connection {
     endpoint_events: VecDeque<EndpointEvent>,
     /// Scratch list of the packet under construction.
     tokens: Vec<FrameToken>,
+    odcid: ConnectionId,
     /// Source Connection ID of our long headers.
     scid: ConnectionId,
     /// Destination of the newest packet: tells a rebinding from a migration (RFC 9000 section 9.5).
@@ -252,6 +256,7 @@ impl Connection {
             tls: Some(Box::new(session)),
             hs: Some(Box::new(hs)),
             closing: None,
+            qlog: None,
             close_reason: None,
             data,
             paths,
@@ -266,6 +271,7 @@ impl Connection {
             events: VecDeque::new(),
             endpoint_events: VecDeque::new(),
             tokens: Vec::new(),
+            odcid: s.odcid,
             scid: s.scid,
             peer_sends_to: s.scid,
             migrating_to: None,
@@ -287,6 +293,7 @@ impl Connection {
         if !conn.cfg.handshake_timeout.is_zero() {
             conn.timers.set(Timer::Handshake, Some(now + conn.cfg.handshake_timeout));
         }
+        conn.start_qlog(now);
         conn.idle.on_received();
         conn.settle(now);
         conn
@@ -343,7 +350,8 @@ impl Connection {
     }
 
     /// 1-RTT keys changed.
-    fn on_keys_updated(&mut self, by_peer: bool, phase: u64) {
+    fn on_keys_updated(&mut self, by_peer: bool, phase: u64, now: Timestamp) {
+        self.log_keys(now, crate::base::Level::OneRtt, Some(phase), by_peer);
         self.stats.key_updates = self.stats.key_updates.saturating_add(1);
         if self.cfg.key_events {
             self.events.push_back(Event::KeyUpdated { by_peer, phase });
@@ -357,7 +365,7 @@ impl Connection {
         let Some(keys) = self.data.keys.as_mut() else { return false };
         if confirmed && keys.wants_update() && keys.initiate_update(now) {
             let generation = keys.generation();
-            self.on_keys_updated(false, generation);
+            self.on_keys_updated(false, generation, now);
             return false;
         }
         if !keys.exhausted() {

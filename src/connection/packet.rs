@@ -84,6 +84,11 @@ impl Connection {
         } else {
             self.grease(packet);
         }
+        if self.qlog.is_some() {
+            let payload = buf.get(draft.payload_at..end).unwrap_or(&[]);
+            self.log_sent(now, draft.level, draft.pn, len, payload);
+        }
+        let Some(packet) = buf.get_mut(..len) else { return 0 };
         let space = draft.level.space();
         let pn = self.recovery.next_packet_number(how.path, space);
         debug_assert_eq!(pn, draft.pn, "nothing takes a number between header and seal");

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Connection;
 use super::config::ConnectionConfig;
 use super::events::EarlyData;
-use crate::base::{ConnectionId, ResetToken, Rng, Side, TransportError, codes::transport};
+use crate::base::{ConnectionId, ResetToken, Rng, Side, Timestamp, TransportError, codes::transport};
 use crate::wire::{TransportParameters, VersionInformation};
 
 /// The few values of the peer that are asked for again and again.
@@ -100,8 +100,9 @@ fn bad(reason: &'static str) -> TransportError {
 
 impl Connection {
     /// The peer's parameters, out of its TLS handshake.
-    pub(super) fn on_peer_parameters(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+    pub(super) fn on_peer_parameters(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), TransportError> {
         let p = TransportParameters::decode(bytes, self.side.peer())?;
+        self.log_parameters(now, false, &p);
         self.authenticate_ids(&p)?;
         if let Some(v) = &p.version_information {
             // RFC 9368 section 4: what the peer says it chose is what it speaks.

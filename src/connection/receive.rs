@@ -8,6 +8,7 @@ use super::life::Phase;
 use super::timers::Timer;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::OneRttOpenError;
+use crate::qlog::DropTrigger;
 use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS};
 use crate::wire::{PacketType, packet_number, stateless_reset};
 
@@ -147,14 +148,17 @@ impl Connection {
                 self.stats.packets_received = self.stats.packets_received.saturating_add(1);
                 let end = opened.payload_at.saturating_add(opened.payload_len);
                 let payload = packet.get(opened.payload_at..end).unwrap_or(&[]);
+                self.log_received(arrival.now, &opened, packet.len(), payload);
                 self.on_authentic(arrival, &head, &opened, payload);
                 true
             }
             Err(NotOpened::Duplicate) => {
+                self.log_dropped(arrival.now, packet.len(), DropTrigger::Duplicate);
                 self.stats.packets_duplicate = self.stats.packets_duplicate.saturating_add(1);
                 true
             }
             Err(NotOpened::NoKeys) => {
+                self.log_dropped(arrival.now, packet.len(), DropTrigger::KeyUnavailable);
                 let kept = self.hs.as_mut().is_some_and(|h| h.buffer(&arrival.tuple, arrival.ecn, packet));
                 if !kept {
                     self.count_drop();
@@ -162,6 +166,7 @@ impl Connection {
                 kept
             }
             Err(NotOpened::Drop) => {
+                self.log_dropped(arrival.now, packet.len(), DropTrigger::DecryptionFailure);
                 self.count_drop();
                 false
             }
@@ -265,7 +270,7 @@ impl Connection {
             Ok(opened) => {
                 if opened.peer_updated {
                     let generation = keys.generation();
-                    self.on_keys_updated(true, generation);
+                    self.on_keys_updated(true, generation, now);
                 }
                 Ok(opened.len)
             }

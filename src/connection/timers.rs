@@ -95,6 +95,7 @@ impl Connection {
         self.recovery.rearm(now, context, &mut self.paths);
         self.timers.set(Timer::Loss, self.recovery.deadline());
         self.timers.set(Timer::Path, self.paths.deadline());
+        self.log_metrics(now);
     }
 
     pub(super) fn on_timers(&mut self, now: Timestamp) {

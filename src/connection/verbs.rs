@@ -153,7 +153,7 @@ impl Connection {
             return false;
         }
         let generation = keys.generation();
-        self.on_keys_updated(false, generation);
+        self.on_keys_updated(false, generation, now);
         // The peer follows when it sees a packet of the new phase.
         self.control.ping = true;
         true

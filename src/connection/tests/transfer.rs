@@ -216,3 +216,22 @@ fn a_receiver_sends_few_acknowledgements() {
     let packets = p.client.conn.stats().packets_sent;
     assert!(acks < packets, "{acks} answers to {packets} packets");
 }
+
+#[test]
+fn the_log_tells_the_story_of_a_connection() {
+    let cfg = ConnectionConfig { qlog: true, wall_clock_ms_at_zero: Some(5), ..config() };
+    let mut p = Pair::with(cfg.clone(), cfg, &client_tls(), server_tls()).connected();
+    let id = p.start(Side::Client, Dir::Bi);
+    p.transfer(Side::Client, id, b"hello", LIMIT);
+    let now = p.now;
+    p.client.conn.close(3, b"done", now);
+    p.run_for(Duration::from_millis(100));
+    for side in [Side::Client, Side::Server] {
+        let text = String::from_utf8(p.peer(side).conn.take_qlog().unwrap()).unwrap();
+        for name in ["connection_started", "packet_sent", "packet_received", "parameters_set", "connection_closed"] {
+            assert!(text.contains(name), "{side:?} {name}");
+        }
+        assert!(p.peer(side).conn.take_qlog().is_none());
+    }
+    assert_eq!(p.client.conn.odcid(), p.server().conn.odcid());
+}
