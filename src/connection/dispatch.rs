@@ -87,7 +87,7 @@ impl Connection {
                 self.on_new_connection_id(sequence, retire_prior_to, cid, token)?;
             }
             Frame::RetireConnectionId(sequence) => self.on_retire_connection_id(sequence, packet)?,
-            Frame::PathChallenge(data) => self.paths.on_path_challenge(arrival.path, data),
+            Frame::PathChallenge(data) => self.on_path_challenge(arrival, data),
             Frame::PathResponse(data) => self.on_path_response(arrival, data),
             Frame::ConnectionClose { code, frame_type, reason } => self.on_peer_close(code, frame_type, reason, now),
             // We never sent min_ack_delay, so a peer may not send these (ack frequency draft section 4).

@@ -153,6 +153,16 @@ impl Connection {
         Ok(())
     }
 
+    pub(super) fn on_path_challenge(&mut self, arrival: &Arrival, data: [u8; 8]) {
+        if self.paths.on_path_challenge(arrival.path, data) {
+            self.paths.start_validation(arrival.path, self.rng.as_mut(), arrival.now);
+        }
+        if arrival.path == self.paths.active_index() {
+            // RFC 9000 section 9.3.3: a non-probing packet shows that we are still here.
+            self.control.ping = true;
+        }
+    }
+
     pub(super) fn on_path_response(&mut self, arrival: &Arrival, data: [u8; 8]) {
         let event = self.paths.on_path_response(arrival.path, data, arrival.now);
         self.on_path_event(event, arrival.now);
@@ -189,6 +199,9 @@ impl Connection {
                 if self.side.is_server() {
                     // RFC 9000 section 9.3.2: no address is known to work; the connection is silently discarded.
                     self.end(CloseReason::NoPath, Phase::Drained, now);
+                } else {
+                    // A client may wait for its network to come back (RFC 9000 section 8.2.4); the idle timeout ends it.
+                    self.paths.start_validation(path, self.rng.as_mut(), now);
                 }
             }
         }
@@ -328,6 +341,7 @@ impl Connection {
             // With no spare connection ID the old one has to do: linkable, but alive.
             self.on_migration(migration, false, true, now);
             self.paths.start_validation(migration.to, self.rng.as_mut(), now);
+            self.paths.close(migration.from);
             // The peer learns of it by the first non-probing packet.
             self.control.ping = true;
         }

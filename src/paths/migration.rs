@@ -89,7 +89,19 @@ impl PathTable {
         if new_validated {
             self.fallback = None;
         }
+        self.leave_others(from);
         Some(Migration { to, from, tuple, rebinding, validate_new, validate_old: old_validated })
+    }
+
+    /// RFC 9000 section 9.3: validation of other addresses may be abandoned. Paths that are neither the new
+    /// one, nor the one just left, nor the fallback go at once: each holds a connection ID, and a peer that
+    /// moves often must not run us out of them.
+    fn leave_others(&mut self, from: u8) {
+        let (active, fallback) = (self.active, self.fallback);
+        let needless = |p: &super::Path| p.id != active && p.id != from && Some(p.id) != fallback && !p.pinned;
+        while let Some(at) = self.paths.iter().position(needless) {
+            self.remove_at(at);
+        }
     }
 
     /// The new active path's connection ID (RFC 9000 section 9.5). `kept`: the peer still sends to the same

@@ -218,13 +218,13 @@ impl Mtu {
         true
     }
 
-    /// Searching, and a probe could be sent now.
+    /// `next_probe` has something to do: a size to try, or the end of the search to note.
     #[must_use]
     pub fn wants_probe(&self, now: Timestamp) -> bool {
         self.in_flight.is_none()
             && match self.state {
                 State::Off => false,
-                State::Searching => self.candidate().is_some(),
+                State::Searching => true,
                 State::Settled(until) => now >= until && self.ceiling > self.current,
             }
     }

@@ -111,9 +111,9 @@ impl PathTable {
         self.paths.iter_mut().find(|p| p.id == id)
     }
 
-    /// Every path.
+    /// Every path that authentic packets came by, or that we opened.
     pub fn iter(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter()
+        self.paths.iter().filter(|p| p.authenticated)
     }
 
     pub(super) fn position(&self, id: u8) -> Option<usize> {
@@ -322,12 +322,14 @@ impl PathTable {
         self.max_ack_delay = delay;
     }
 
-    /// PATH_CHALLENGE arrived on a path: we owe the answer on the same one (RFC 9000 section 8.2.2).
-    pub fn on_path_challenge(&mut self, id: u8, data: [u8; 8]) {
+    /// PATH_CHALLENGE arrived on a path: we owe the answer on the same one (RFC 9000 section 8.2.2). True: the
+    /// path is not validated by us, and `start_validation` now saves the peer a round trip at the
+    /// amplification limit when it migrates (section 8.2: our challenge may go with the answer).
+    pub fn on_path_challenge(&mut self, id: u8, data: [u8; 8]) -> bool {
         self.on_authenticated(id);
-        if let Some(path) = self.get_mut(id) {
-            path.validation.on_challenge(data);
-        }
+        let Some(path) = self.get_mut(id) else { return false };
+        path.validation.on_challenge(data);
+        !path.is_validated() && !path.validation.is_pending() && !path.validation.is_failed()
     }
 
     /// PATH_RESPONSE arrived on any path (RFC 9000 section 8.2.3).
@@ -412,8 +414,9 @@ impl PathTable {
         self.paths.iter().filter(|p| self.is_standby(p)).map(|p| p.last_received + after).min()
     }
 
+    /// Long enough for what the peer had in flight towards a path that was left.
     fn standby_time(&self) -> Duration {
-        self.validation_pto().saturating_mul(super::validation::TIMEOUT_PTOS)
+        self.active().recovery.rtt.pto(self.max_ack_delay).saturating_mul(super::validation::TIMEOUT_PTOS)
     }
 
     fn is_standby(&self, path: &Path) -> bool {
@@ -444,6 +447,10 @@ impl PathTable {
     }
 
     fn on_failed(&mut self, id: u8, tuple: FourTuple) -> PathEvent {
+        if Some(id) == self.fallback {
+            // It stays the last validated address, however silent it is now: the newer one may prove worse.
+            return PathEvent::None;
+        }
         if id != self.active {
             if let Some(at) = self.position(id) {
                 self.remove_at(at);

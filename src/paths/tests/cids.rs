@@ -1,0 +1,187 @@
+//! RFC 9000 sections 5.1, 19.15 and 19.16.
+use super::*;
+use crate::base::codes::transport::{CONNECTION_ID_LIMIT_ERROR, FRAME_ENCODING_ERROR, PROTOCOL_VIOLATION};
+
+fn peer() -> PeerCids {
+    PeerCids::new(cid(0), 4)
+}
+
+fn wide(n: u64) -> ConnectionId {
+    ConnectionId::new(&n.to_be_bytes()).unwrap()
+}
+
+#[test]
+fn each_is_taken_once_in_order() {
+    let mut p = peer();
+    for n in [3, 1, 2] {
+        assert!(!p.on_new(n, 0, cid(n as u8), token(n as u8)).unwrap());
+    }
+    let taken: Vec<u64> = core::iter::from_fn(|| p.take_unused()).map(|c| c.sequence).collect();
+    assert_eq!(taken, [1, 2, 3]);
+    assert!(p.is_reset_token(&token(2)));
+    assert!(!p.is_reset_token(&token(9)));
+}
+
+#[test]
+fn tokens_of_unused_ids_reset_nothing() {
+    let mut p = peer();
+    p.on_new(1, 0, cid(1), token(1)).unwrap();
+    assert!(!p.is_reset_token(&token(1)));
+    assert_eq!(p.take(1).unwrap().sequence, 1);
+    assert_eq!(p.take(1), None);
+    assert!(p.is_reset_token(&token(1)));
+    p.set_initial_token(token(8));
+    assert!(p.is_reset_token(&token(8)));
+}
+
+#[test]
+fn repeated_frames_do_nothing_and_contradictions_are_errors() {
+    let mut p = peer();
+    for _ in 0..100_000 {
+        p.on_new(1, 0, cid(1), token(1)).unwrap();
+    }
+    assert_eq!(p.unused(), 1);
+    let code = |r: Result<bool, crate::base::TransportError>| r.unwrap_err().code;
+    assert_eq!(code(p.on_new(1, 0, cid(2), token(1))), PROTOCOL_VIOLATION, "one number, two IDs");
+    assert_eq!(code(peer().on_new(2, 0, cid(0), token(1))), PROTOCOL_VIOLATION, "one ID, two numbers");
+    assert_eq!(code(p.on_new(1, 0, cid(1), token(2))), PROTOCOL_VIOLATION, "one ID, two tokens");
+    assert_eq!(code(p.on_new(3, 4, cid(3), token(3))), FRAME_ENCODING_ERROR);
+    let mut zero = PeerCids::new(ConnectionId::EMPTY, 4);
+    assert_eq!(code(zero.on_new(1, 0, cid(1), token(1))), PROTOCOL_VIOLATION);
+    assert!(zero.take_unused().is_some() && zero.take_unused().is_some(), "the empty one serves every path");
+    zero.retire(0);
+    assert!(!zero.wants_to_send());
+    assert!(zero.on_preferred_address(cid(1), token(1)).is_err());
+}
+
+#[test]
+fn the_limit_counts_after_retirement() {
+    let mut p = peer();
+    for n in 1..4 {
+        p.on_new(n, 0, cid(n as u8), token(n as u8)).unwrap();
+    }
+    assert!(p.on_new(4, 1, cid(4), token(4)).unwrap(), "one in use is retired, one comes");
+    assert_eq!(p.pop_retire(), Some(0));
+    assert_eq!(p.on_new(5, 1, cid(5), token(5)).unwrap_err().code, CONNECTION_ID_LIMIT_ERROR);
+}
+
+#[test]
+fn late_frames_below_retire_prior_to_are_retired_at_once() {
+    let mut p = peer();
+    p.on_new(3, 2, cid(3), token(3)).unwrap();
+    assert_eq!(p.pop_retire(), Some(0));
+    p.on_new(1, 0, cid(1), token(1)).unwrap();
+    assert_eq!(p.pop_retire(), Some(1));
+    p.on_new(1, 0, cid(1), token(1)).unwrap();
+    assert_eq!(p.pop_retire(), None, "once is enough");
+    assert_eq!(p.take_unused().unwrap().sequence, 3);
+    // One that we retired ourselves does not come back by a repeated frame.
+    p.retire(3);
+    p.on_new(3, 2, cid(3), token(3)).unwrap();
+    assert_eq!(p.take_unused(), None);
+}
+
+#[test]
+fn retirement_floods_are_cut_off() {
+    // The peer forces retirements and never acknowledges our frames.
+    let mut p = peer();
+    let mut n = 1u64;
+    let error = loop {
+        match p.on_new(n, n, wide(n), token(1)) {
+            Ok(_) => n += 1,
+            Err(e) => break e,
+        }
+        p.pop_retire();
+        assert!(n < 100);
+    };
+    assert_eq!(error.code, CONNECTION_ID_LIMIT_ERROR);
+    // One that acknowledges may go on for ever.
+    let mut p = peer();
+    for n in 1..100_000 {
+        p.on_new(n, n, wide(n), token(1)).unwrap();
+        while let Some(sequence) = p.pop_retire() {
+            p.on_retire_acked(sequence);
+        }
+    }
+    // Gaps in the numbers are bounded too.
+    let mut p = peer();
+    let mut n = 2u64;
+    while p.on_new(n, n, wide(n), token(1)).is_ok() {
+        while let Some(sequence) = p.pop_retire() {
+            p.on_retire_acked(sequence);
+        }
+        n += 2;
+        assert!(n < 1000);
+    }
+}
+
+#[test]
+fn lost_retirements_are_sent_again() {
+    let mut p = peer();
+    p.on_new(1, 1, cid(1), token(1)).unwrap();
+    assert_eq!(p.pop_retire(), Some(0));
+    assert!(!p.wants_to_send());
+    p.on_retire_lost(0);
+    p.on_retire_lost(0);
+    assert_eq!(p.pop_retire(), Some(0));
+    assert_eq!(p.pop_retire(), None);
+}
+
+#[test]
+fn paths_get_other_ids_when_theirs_are_retired() {
+    let mut w = world(Side::Server, tuple("198.51.100.7:1"));
+    assert!(w.cids.on_new(4, 2, cid(4), token(4)).unwrap());
+    w.paths.refresh_cids(&mut w.cids);
+    assert_eq!(w.paths.active().cid.unwrap().sequence, 2);
+    assert!(w.cids.on_new(9, 9, cid(9), token(9)).unwrap());
+    w.paths.refresh_cids(&mut w.cids);
+    assert_eq!(w.paths.active().cid.unwrap().sequence, 9);
+}
+
+#[test]
+fn we_issue_up_to_the_peers_limit_and_replace_what_it_retires() {
+    let mut l = LocalCids::new(cid(0));
+    assert_eq!(l.wanted(4), 3);
+    assert_eq!(l.wanted(4), 0, "asked for already");
+    for n in 1..4 {
+        assert_eq!(l.issue(cid(n), token(n)), u64::from(n));
+    }
+    assert_eq!(l.wanted(4), 0);
+    let frames: Vec<NewCid> = core::iter::from_fn(|| l.pop_new()).collect();
+    assert_eq!(frames.len(), 3);
+    assert_eq!((frames[1].sequence, frames[1].cid), (2, cid(2)));
+    l.on_lost(2);
+    l.on_lost(2);
+    assert_eq!(l.pop_new().unwrap().sequence, 2);
+    assert!(!l.wants_to_send());
+    assert_eq!(l.on_retire(2, &cid(1)).unwrap(), Some(cid(2)));
+    assert_eq!(l.on_retire(2, &cid(1)).unwrap(), None, "again: nothing");
+    l.on_lost(2);
+    assert_eq!(l.pop_new(), None, "retired, so not sent again");
+    assert!(!l.contains(&cid(2)) && l.contains(&cid(1)));
+    assert_eq!(l.wanted(4), 1);
+    assert_eq!(l.wanted(u64::MAX), 4, "we keep no more than eight");
+}
+
+#[test]
+fn retirements_that_break_the_rules() {
+    let mut l = LocalCids::new(cid(0));
+    l.issue(cid(1), token(1));
+    assert_eq!(l.on_retire(2, &cid(0)).unwrap_err().code, PROTOCOL_VIOLATION, "never issued");
+    assert_eq!(l.on_retire(1, &cid(1)).unwrap_err().code, PROTOCOL_VIOLATION, "the one it was sent to");
+    let mut empty = LocalCids::new(ConnectionId::EMPTY);
+    assert_eq!(empty.wanted(8), 0);
+    assert_eq!(empty.on_retire(0, &ConnectionId::EMPTY).unwrap_err().code, PROTOCOL_VIOLATION);
+}
+
+#[test]
+fn the_preferred_address_has_number_one() {
+    let mut l = LocalCids::new(cid(0));
+    l.issue_preferred(cid(1), token(1));
+    assert_eq!(l.pop_new(), None, "it travels as a transport parameter");
+    assert_eq!(l.issue(cid(2), token(2)), 2);
+    assert_eq!(l.sequence_of(&cid(1)), Some(1));
+    let mut p = peer();
+    p.on_preferred_address(cid(1), token(1)).unwrap();
+    assert_eq!(p.take(1).unwrap().cid, cid(1));
+}
