@@ -22,6 +22,7 @@ use std::sync::Arc;
 const MAX_EARLY_BYTES: usize = 1 << 16;
 
 /// Keys that the handshake produced.
+#[expect(clippy::large_enum_variant, reason = "handed over once per level and moved to its place")]
 pub enum InstalledKeys {
     /// A client seals with them, a server opens with them.
     ZeroRtt(DirectionKeys),
