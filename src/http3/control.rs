@@ -70,9 +70,10 @@ impl Outgoing {
             match conn.write(id, &self.unsent) {
                 Ok(0) | Err(WriteError::Blocked) => break,
                 Ok(n) => drop(self.unsent.drain(..n.min(self.unsent.len()))),
-                // Section 6.2.1: nobody may end a critical stream. `Unknown`: the whole connection is over.
-                Err(WriteError::Stopped(_) | WriteError::Closed) => return Err(CLOSED_CRITICAL),
-                Err(WriteError::Unknown) => break,
+                // Section 6.2.1: nobody may end a critical stream.
+                Err(WriteError::Stopped(_)) => return Err(CLOSED_CRITICAL),
+                // We never end one ourselves: the whole connection is over.
+                Err(WriteError::Closed | WriteError::Unknown) => break,
             }
         }
         if self.unsent.len() > MAX_UNSENT {
@@ -345,7 +346,7 @@ impl Http3 {
 
     /// Section 5.2.
     fn on_goaway<T: Transport>(&mut self, conn: &mut T, id: u64) -> Result<(), Fatal> {
-        if self.core.side.is_client() && id % 4 != 0 {
+        if self.core.side.is_client() && !id.is_multiple_of(4) {
             // Section 7.2.6.
             return Err(Fatal::new(h3::ID_ERROR, "GOAWAY does not name a request stream"));
         }

@@ -125,10 +125,10 @@ pub(super) struct HeaderReader {
 impl HeaderReader {
     /// Takes bytes up to the end of the header; gives how many, and type and length once it is whole.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> (usize, Option<(u64, u64)>) {
-        if self.have == 0 {
-            if let Some((frame_type, length, used)) = header(bytes) {
-                return (used, Some((frame_type, length)));
-            }
+        if self.have == 0
+            && let Some((frame_type, length, used)) = header(bytes)
+        {
+            return (used, Some((frame_type, length)));
         }
         for (i, b) in bytes.iter().enumerate() {
             if let Some(slot) = self.partial.get_mut(usize::from(self.have)) {

@@ -136,11 +136,9 @@ impl Http3 {
         }
         self.core.next_request = self.core.next_request.max(id.0.saturating_add(4));
         let early = self.control.take_early(id);
-        if let Some(slot) = self.table.insert(id) {
-            if let Some(p) = early {
-                slot.prioritised = true;
-                conn.set_priority(id, p.urgency, p.incremental);
-            }
+        if let (Some(slot), Some(p)) = (self.table.insert(id), early) {
+            slot.prioritised = true;
+            conn.set_priority(id, p.urgency, p.incremental);
         }
     }
 
@@ -213,9 +211,7 @@ impl Http3 {
         fields: &[Field<'_>],
         fin: bool,
     ) -> Result<StreamId, H3Error> {
-        if self.core.dead {
-            return Err(H3Error::Closed);
-        }
+        self.open()?;
         if self.core.side.is_server() {
             return Err(H3Error::WrongState);
         }
@@ -241,6 +237,11 @@ impl Http3 {
         }
     }
 
+    /// Nothing can be sent once the connection is over.
+    const fn open(&self) -> Result<(), H3Error> {
+        if self.core.dead { Err(H3Error::Closed) } else { Ok(()) }
+    }
+
     /// Server: sends a response section; `:status` 1xx is an interim one and more must follow.
     pub fn respond<T: Transport>(
         &mut self,
@@ -249,12 +250,14 @@ impl Http3 {
         fields: &[Field<'_>],
         fin: bool,
     ) -> Result<(), H3Error> {
+        self.open()?;
         let slot = self.table.get_mut(id).filter(|_| self.core.side.is_server()).ok_or(H3Error::UnknownStream)?;
         self.core.respond(conn, slot, fields, fin)
     }
 
     /// Sends the trailer section and ends the message.
     pub fn trailers<T: Transport>(&mut self, conn: &mut T, id: StreamId, fields: &[Field<'_>]) -> Result<(), H3Error> {
+        self.open()?;
         let slot = self.table.get_mut(id).ok_or(H3Error::UnknownStream)?;
         self.core.trailers(conn, slot, fields)
     }
@@ -268,6 +271,7 @@ impl Http3 {
         data: &[u8],
         fin: bool,
     ) -> Result<usize, H3Error> {
+        self.open()?;
         let slot = self.table.get_mut(id).ok_or(H3Error::UnknownStream)?;
         self.core.send_body(conn, slot, &Body::Bytes(data), fin)
     }
@@ -281,6 +285,7 @@ impl Http3 {
         chunk: Chunk,
         fin: bool,
     ) -> Result<usize, H3Error> {
+        self.open()?;
         let slot = self.table.get_mut(id).ok_or(H3Error::UnknownStream)?;
         self.core.send_body(conn, slot, &Body::Chunk(chunk), fin)
     }
@@ -329,9 +334,7 @@ impl Http3 {
     /// that requests on their way still count); without, names the first request it will not process.
     /// The connection stays open until closed.
     pub fn goaway<T: Transport>(&mut self, conn: &mut T, announce: bool) -> Result<(), H3Error> {
-        if self.core.dead {
-            return Err(H3Error::Closed);
-        }
+        self.open()?;
         let outcome = self.send_goaway(conn, announce);
         self.check(conn, outcome);
         Ok(())

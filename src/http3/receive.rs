@@ -34,12 +34,16 @@ const fn malformed(why: &'static str) -> Fault {
     Fault::Stream(h3::MESSAGE_ERROR, why)
 }
 
+/// RFC 9114 section 7.1.
+const CUT_OFF: Fatal = Fatal::new(h3::FRAME_ERROR, "stream ended inside a frame");
+
 impl Core {
     /// Reads on until body bytes are next, the stream has no more, or something is wrong.
     pub(super) fn pump<T: Transport>(&mut self, conn: &mut T, slot: &mut Slot) -> Result<(), Fault> {
         while slot.recv.state == Receiving::Open {
             match slot.recv.mode {
                 Mode::Blocked => return Ok(()),
+                Mode::Body(_) if slot.recv.fin && slot.recv.held.is_empty() => return Err(CUT_OFF.into()),
                 Mode::Body(_) => {
                     self.tell_data(slot);
                     return Ok(());
@@ -314,8 +318,7 @@ impl Core {
     /// The stream ended cleanly.
     fn end(&mut self, slot: &mut Slot) -> Result<(), Fault> {
         if slot.recv.mode != Mode::Header || !slot.recv.reader.is_idle() {
-            // Section 7.1.
-            return Err(Fatal::new(h3::FRAME_ERROR, "stream ended inside a frame").into());
+            return Err(CUT_OFF.into());
         }
         if slot.recv.phase == Phase::Start {
             // Section 4.1: not enough of a request to answer; for a client, no final response.
@@ -362,8 +365,12 @@ impl Core {
     ) -> Result<(usize, bool), H3Error> {
         let mut n = 0usize;
         loop {
-            let Some(left) = self.body_next(conn, slot, n > 0)? else {
-                return Ok((n, slot.recv.state == Receiving::Ended));
+            let left = match self.body_next(conn, slot, n > 0) {
+                Ok(Some(left)) => left,
+                Ok(None) => return Ok((n, slot.recv.state == Receiving::Ended)),
+                // What was read before the error is given out; the next call tells the error.
+                Err(_) if n > 0 => return Ok((n, false)),
+                Err(e) => return Err(e),
             };
             let room = out.get_mut(n..).unwrap_or(&mut []);
             let most = clip(left, room.len());
@@ -433,7 +440,8 @@ impl Core {
         self.took(conn, slot, left, chunk.len())?;
         if !matches!(slot.recv.mode, Mode::Body(_)) && slot.recv.state == Receiving::Open {
             // The end is often right behind: tell it with the last bytes.
-            self.body_next(conn, slot, true)?;
+            // An error there is told by the next call.
+            let _ = self.body_next(conn, slot, true);
         }
         let end = slot.recv.state == Receiving::Ended;
         slot.recv.end_told |= end;
@@ -442,6 +450,10 @@ impl Core {
 
     /// How many body bytes are next. `None`: the message is over, or (when some were read) there is nothing now.
     fn body_next<T: Transport>(&mut self, conn: &mut T, slot: &mut Slot, some: bool) -> Result<Option<u64>, H3Error> {
+        if self.failure.is_some() {
+            // Nothing more is looked at after an error. After a close in good order what has come can be read.
+            return Err(H3Error::Closed);
+        }
         if slot.recv.state == Receiving::Open && !matches!(slot.recv.mode, Mode::Body(_)) {
             // The caller is reading: no event is needed for what it is about to get.
             let told = core::mem::replace(&mut slot.recv.data_told, true);
@@ -501,8 +513,7 @@ impl Core {
         let left = left.saturating_sub(got as u64);
         slot.recv.mode = if left == 0 { Mode::Header } else { Mode::Body(left) };
         if left > 0 && slot.recv.fin && slot.recv.held.is_empty() {
-            // Section 7.1: the last frame was cut off.
-            self.fail(conn, Fatal::new(h3::FRAME_ERROR, "stream ended inside a frame"));
+            self.fail(conn, CUT_OFF);
             return Err(H3Error::Closed);
         }
         Ok(())

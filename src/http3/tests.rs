@@ -7,4 +7,3 @@ mod fuzz;
 mod messages;
 mod mock;
 mod order;
-mod over_quic;

@@ -25,8 +25,11 @@ fn shapes(n: usize) -> Vec<(Vec<Vec<u8>>, &'static str)> {
     ]
 }
 
+/// Codes with which the stream was reset and stopped.
+type Cut = (Option<u64>, Option<u64>);
+
 /// Lets a message come in; gives whether the application was told that it is complete.
-fn outcome(side: Side, first: &[u8], parts: &[Vec<u8>]) -> (bool, Option<(Option<u64>, Option<u64>)>) {
+fn outcome(side: Side, first: &[u8], parts: &[Vec<u8>]) -> (bool, Option<Cut>) {
     let mut end = End::ready(side);
     if side == Side::Client {
         end.h3.request(&mut end.io, &GET, true).unwrap();
@@ -36,14 +39,10 @@ fn outcome(side: Side, first: &[u8], parts: &[Vec<u8>]) -> (bool, Option<(Option
     for (n, part) in parts.iter().enumerate() {
         end.get(ID, part, n + 1 == parts.len());
         let mut buf = [0; 64];
-        loop {
-            match end.h3.recv_body(&mut end.io, ID, &mut buf) {
-                Ok((_, true)) => {
-                    complete = true;
-                    break;
-                },
-                Ok(_) => {},
-                Err(_) => break,
+        while let Ok((_, done)) = end.h3.recv_body(&mut end.io, ID, &mut buf) {
+            if done {
+                complete = true;
+                break;
             }
         }
     }

@@ -187,7 +187,8 @@ fn frames_on_the_control_stream_may_be_cut_anywhere() {
         for part in bytes.chunks(piece) {
             end.peer_stream(0, part, false);
         }
-        let [H3Event::Settings { max_field_section_size: 100, .. }, H3Event::Goaway { id: 4 }] = end.events()[..] else {
+        let [H3Event::Settings { max_field_section_size: 100, .. }, H3Event::Goaway { id: 4 }] = end.events()[..]
+        else {
             panic!("in pieces of {piece}")
         };
     }
@@ -335,7 +336,7 @@ fn a_blocked_section_waits_for_its_entries() {
     // The announced number of blocked streams, and one more.
     section[0] = 0x03;
     for n in 1..=16 {
-        end.get(request_stream(n), &frame(0x01, &section), true);
+        end.get(request_stream(n), &frame(0x01, &section), false);
     }
     assert_eq!(end.code(), None);
     // One is reset: it counts no more and is cancelled.

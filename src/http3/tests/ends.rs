@@ -1,5 +1,7 @@
 //! Streams that end early: cancelled, rejected, stopped, malformed, too large, and floods of all that.
-use super::mock::{End, GET, OK, POST, data, exchange, frame, headers, headers_event, pair, pair_with, request_stream, with};
+use super::mock::{
+    End, GET, OK, POST, data, exchange, frame, headers, headers_event, pair, pair_with, request_stream, with,
+};
 use crate::base::codes::{h3, qpack};
 use crate::base::{Side, StreamId};
 use crate::http3::{Field, H3Error, H3Event, Http3Config, SectionKind};

@@ -44,16 +44,11 @@ fn play(side: Side, bytes: &[u8], piece: usize, fin: bool) -> (Vec<String>, Vec<
         let last = n + 1 >= parts.len();
         end.get(id, parts.get(n).unwrap_or(&&[][..]), last && fin);
         let mut buf = [0; 97];
-        loop {
-            match end.h3.recv_body(&mut end.io, id, &mut buf) {
-                Ok((n, done)) => {
-                    body.extend_from_slice(&buf[..n]);
-                    complete |= done;
-                    if done {
-                        break;
-                    }
-                },
-                Err(_) => break,
+        while let Ok((n, done)) = end.h3.recv_body(&mut end.io, id, &mut buf) {
+            body.extend_from_slice(&buf[..n]);
+            complete |= done;
+            if done {
+                break;
             }
         }
         for event in end.events() {
@@ -61,9 +56,9 @@ fn play(side: Side, bytes: &[u8], piece: usize, fin: bool) -> (Vec<String>, Vec<
                 H3Event::Headers { kind, fields, end, .. } => {
                     complete |= end;
                     told.push(format!("{kind:?} {fields:?}"));
-                },
+                }
                 H3Event::Reset { code, .. } => told.push(format!("reset {code:#x}")),
-                _ => {},
+                _ => {}
             }
         }
     }
@@ -71,8 +66,6 @@ fn play(side: Side, bytes: &[u8], piece: usize, fin: bool) -> (Vec<String>, Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn request_streams(side in side(), pieces in proptest::collection::vec(piece(), 0..8), cut in 1usize..40, fin in any::<bool>()) {
         let bytes = pieces.concat();

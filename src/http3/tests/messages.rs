@@ -1,5 +1,7 @@
 //! Requests and responses between two ends.
-use super::mock::{End, GET, OK, POST, data, exchange, frame, headers, headers_event, pair, pair_with, request_stream, with};
+use super::mock::{
+    End, GET, OK, POST, data, exchange, frame, headers, headers_event, pair, pair_with, request_stream, with,
+};
 use crate::base::codes::h3;
 use crate::base::{Side, StreamId};
 use crate::http3::{Field, H3Error, H3Event, Http3Config, SectionKind};
@@ -44,10 +46,8 @@ fn post_with_trailers_both_ways() {
     server.h3.respond(&mut server.io, ID, &OK, false).unwrap();
     server.h3.trailers(&mut server.io, ID, &sum).unwrap();
     exchange(&mut client, &mut server);
-    let told = [
-        headers_event(ID, SectionKind::Response, &OK, false),
-        headers_event(ID, SectionKind::Trailers, &sum, true),
-    ];
+    let told =
+        [headers_event(ID, SectionKind::Response, &OK, false), headers_event(ID, SectionKind::Trailers, &sum, true)];
     assert_eq!(client.events(), told);
     assert_eq!(client.h3.active_requests(), 0);
 }

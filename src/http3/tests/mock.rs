@@ -203,7 +203,6 @@ impl Transport for Mock {
 pub struct End {
     pub h3: Http3,
     pub io: Mock,
-    pub seen: Vec<H3Event>,
 }
 
 /// Client-initiated request stream number `n`.
@@ -213,7 +212,7 @@ pub fn request_stream(n: u64) -> StreamId {
 
 impl End {
     pub fn with(side: Side, config: Http3Config) -> Self {
-        let mut end = Self { h3: Http3::new(side, config), io: Mock::new(side), seen: Vec::new() };
+        let mut end = Self { h3: Http3::new(side, config), io: Mock::new(side) };
         end.h3.on_connected(&mut end.io, NOW);
         end
     }
@@ -297,7 +296,7 @@ impl End {
                     if end {
                         return (all, true);
                     }
-                },
+                }
                 Err(crate::http3::H3Error::Blocked) => return (all, false),
                 Err(e) => panic!("{e}"),
             }
