@@ -122,8 +122,8 @@ class Exchange:
             elif ev.kind == _abi.WB_EV_H3_INFO:
                 pseudo, headers = split(received_fields(self.stream, _abi.WB_SECTION_INFO))
                 self.interim.append(Response(int(pseudo.get(":status", ev.a)), headers))
-            elif ev.kind == _abi.WB_EV_STREAM_READABLE:
-                self.receiver.resume(self.stream)
+            elif ev.kind in (_abi.WB_EV_STREAM_READABLE, _abi.WB_EV_H3_TRAILERS):
+                self.receiver.resume(self.stream)  # trailers end the body
             elif ev.kind == _abi.WB_EV_STREAM_WRITABLE:
                 if self.sender is not None:
                     self.sender.resume()

@@ -104,7 +104,7 @@ class Server:
         if exchange is None:
             return
         try:
-            if ev.kind == _abi.WB_EV_STREAM_READABLE:
+            if ev.kind in (_abi.WB_EV_STREAM_READABLE, _abi.WB_EV_H3_TRAILERS):  # trailers end the body
                 exchange.receiver.resume(ev.stream)
             elif ev.kind == _abi.WB_EV_STREAM_WRITABLE and exchange.sender is not None:
                 exchange.sender.resume()
