@@ -217,7 +217,7 @@ struct sockaddr;
 // An interim response: a = status code (1xx).
 #define WB_EV_H3_INFO 2051
 
-// Trailers.
+// Trailers, with `wb_h3_fields`. Flag `WB_EVF_FIN`: the body was read to its end before, no READABLE follows.
 #define WB_EV_H3_TRAILERS 2052
 
 // The peer will take no more: a = first stream, or push, that it does not process.

@@ -162,7 +162,7 @@ pub const WB_EV_H3_SETTINGS: u16 = 0x0801;
 pub const WB_EV_H3_HEADERS: u16 = 0x0802;
 /// An interim response: a = status code (1xx).
 pub const WB_EV_H3_INFO: u16 = 0x0803;
-/// Trailers.
+/// Trailers, with `wb_h3_fields`. Flag `WB_EVF_FIN`: the body was read to its end before, no READABLE follows.
 pub const WB_EV_H3_TRAILERS: u16 = 0x0804;
 /// The peer will take no more: a = first stream, or push, that it does not process.
 pub const WB_EV_H3_GOAWAY: u16 = 0x0805;

@@ -420,6 +420,12 @@ impl StreamObject {
                 return (Err(fail), false);
             }
             let result = take(state);
+            // The end tells the caller that trailers, if any, can be read: their event may still be on its way.
+            if let (Ok(true), Some(http3)) = (&result, &state.http3) {
+                if let Some(fields) = http3.pending_trailers(self.id) {
+                    self.note_fields(SectionKind::Trailers, fields, false);
+                }
+            }
             // Reading may have made room that the peer must hear of.
             (result, state.connection.wants_transmit())
         })?;

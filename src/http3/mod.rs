@@ -318,6 +318,16 @@ impl Http3 {
         outcome
     }
 
+    /// Trailers of a stream whose event has not been taken yet. A reader on another thread that has seen the end
+    /// finds them here before the event reaches it.
+    #[must_use]
+    pub fn pending_trailers(&self, id: StreamId) -> Option<&FieldList> {
+        self.core.events.iter().find_map(|event| match event {
+            H3Event::Headers { stream, kind: SectionKind::Trailers, fields, .. } if *stream == id => Some(fields),
+            _ => None,
+        })
+    }
+
     /// Reading can decode trailers, which may have to be acknowledged, and can end the stream.
     fn after_read<T: Transport>(&mut self, conn: &mut T, id: StreamId) {
         let outcome = self.flush_control(conn);

@@ -104,8 +104,8 @@ impl Recovery {
         }
         // Data sent before confirmation has no timer of its own, may fill the window, and is acknowledged only once
         // the handshake is complete at the peer: a CRYPTO frame that waits for window would wait for ever.
-        let data_waits = !self.context.handshake_confirmed
-            && self.spaces.iter().any(|s| s.id == SpaceId::Data && s.eliciting > 0);
+        let data_waits =
+            !self.context.handshake_confirmed && self.spaces.iter().any(|s| s.id == SpaceId::Data && s.eliciting > 0);
         if !self.peer_completed_validation() || data_waits {
             // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
             let since = *self.deadlock_since.get_or_insert(now);
