@@ -171,3 +171,43 @@ fn the_digest_sees_what_matters_and_nothing_else() {
     assert_ne!(digest(1, &alpn(&["hq"]), &[0x04, 1, 5, 0x08, 1, 9], b""), base);
     assert_ne!(digest(1, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b"settings"), base);
 }
+
+/// The server of `w` with only a key exchange group that clients do not try first.
+fn with_other_group(pki: &Pki, store: &Arc<ServerTls>) -> Arc<ServerTls> {
+    let mut provider = rustls::crypto::CryptoProvider::clone(&provider::provider(&[Cipher::Aes128Gcm]));
+    provider.kx_groups = vec![rustls::crypto::ring::kx_group::SECP256R1];
+    let identity = identities::identity(pki.chain.as_bytes(), pki.key.as_bytes(), &provider).unwrap();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(identities::Identities(vec![Arc::new(identity)])));
+    config.alpn_protocols = store.alpn().to_vec();
+    config.max_early_data_size = u32::MAX;
+    config.session_storage = Arc::clone(&store.store) as Arc<dyn StoresServerSessions>;
+    config.key_log = Arc::new(secrets::Sink::new(None));
+    Arc::new(ServerTls { config: Arc::new(config), store: Arc::clone(&store.store), early_data_context: Vec::new() })
+}
+
+#[test]
+fn hello_retry_request_ends_zero_rtt_but_not_the_handshake() {
+    let pki = pki("localhost");
+    for early in [false, true] {
+        let client = client_builder(&pki).early_data(true).build().unwrap();
+        let w = World { client, server: server_builder(&pki).early_data(true).build().unwrap() };
+        if early {
+            w.visit(1);
+        }
+        let (mut c, mut s) = ends(&w.client, &with_other_group(&pki, &w.server), 1);
+        assert_eq!(c.seen.zero_rtt.is_some(), early);
+        s.hear(&mut c, 11).unwrap();
+        assert_eq!(s.seen.log, ["initial"], "a HelloRetryRequest and nothing else");
+        shake(&mut c, &mut s, usize::MAX).unwrap();
+        for end in [&c, &s] {
+            assert!(end.session.is_done());
+            assert_eq!(end.session.early_data_accepted(), early.then_some(false));
+            assert_eq!(end.seen.log.iter().filter(|l| **l == "parameters").count(), 1);
+        }
+        assert!(s.seen.zero_rtt.is_none());
+    }
+}
