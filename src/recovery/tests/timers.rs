@@ -1,0 +1,282 @@
+//! RTT (RFC 9002 section 5), PTO (6.2), anti-deadlock (6.2.2.1), discarding (6.4), memory when quiet.
+use super::*;
+
+#[test]
+fn rtt_follows_section_5_3() {
+    let mut rtt = Rtt::new(ms(333));
+    assert_eq!(rtt.pto(ms(25)), ms(333) + ms(666) + ms(25));
+    rtt.update(ms(100), ms(20), at(1));
+    assert_eq!((rtt.smoothed(), rtt.var(), rtt.min(), rtt.latest()), (ms(100), ms(50), ms(100), ms(100)));
+    // 120 - 10 is not below the minimum: the delay counts.
+    rtt.update(ms(120), ms(10), at(2));
+    assert_eq!(rtt.var(), ms(40), "3/4 * 50 + 1/4 * |100 - 110|, with the old smoothed value (erratum 7539)");
+    assert_eq!(rtt.smoothed(), Duration::from_micros(101_250));
+    // 120 - 30 is: it does not.
+    rtt.update(ms(120), ms(30), at(3));
+    assert_eq!(rtt.smoothed(), Duration::from_nanos((101_250_000 * 7 + 120_000_000) / 8));
+    rtt.update(ms(80), ms(30), at(4));
+    assert_eq!(rtt.min(), ms(80));
+    rtt.update(ms(200), Duration::ZERO, at(5));
+    rtt.on_persistent_congestion();
+    assert_eq!(rtt.min(), ms(200));
+}
+
+#[test]
+fn rtt_survives_absurd_input() {
+    let mut rtt = Rtt::new(ms(333));
+    rtt.update(Duration::ZERO, Duration::MAX, at(1));
+    rtt.update(Duration::from_secs(u64::from(u32::MAX)), Duration::MAX, at(2));
+    assert!(rtt.pto(ms(16_384)) > ms(0));
+    assert!(rtt.smoothed() > Duration::ZERO);
+}
+
+#[test]
+fn ack_delay_is_limited_only_after_confirmation() {
+    for (confirmed, expected) in [(true, ms(100) + ms(75) / 8), (false, ms(100))] {
+        let mut w = World::sampled();
+        w.context.handshake_confirmed = confirmed;
+        w.rearm(1000);
+        let pn = w.send(1000);
+        // 200 ms of which the peer says it waited 100: limited to max_ack_delay, 175 remain.
+        w.try_ack(SpaceId::Data, &[pn..=pn], None, ms(100), 1200).expect("valid");
+        assert_eq!(w.paths[0].rtt.smoothed(), expected);
+    }
+}
+
+#[test]
+fn no_sample_without_the_largest_or_without_ack_eliciting() {
+    let mut w = World::new();
+    let first = w.send(0);
+    let only = w.send_ack_only(10);
+    assert!(!w.ack(&[only..=only], 50).rtt_updated, "nothing ack-eliciting among the new");
+    assert!(!w.ack(&[first..=only], 90).rtt_updated, "the largest was acknowledged before");
+    let next = w.send(100);
+    assert!(w.ack(&[next..=next], 140).rtt_updated);
+    assert_eq!(w.paths[0].rtt.latest(), ms(40));
+}
+
+#[test]
+fn first_pto_is_999_ms_and_doubles() {
+    let mut w = World::connecting(Side::Client);
+    w.send_in(SpaceId::Initial, 0);
+    assert_eq!(w.deadline_us(), Some(999_000));
+    assert_eq!(w.recovery.on_deadline(at(998), &mut w.paths, &mut w.log), TimeoutAction::Nothing);
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Initial, packets: 2 });
+    assert!(w.log.lost.is_empty(), "a PTO declares nothing lost");
+    w.send_in(SpaceId::Initial, 999);
+    assert_eq!(w.deadline_us(), Some((999 + 2 * 999) * 1000));
+    w.fire();
+    w.send_in(SpaceId::Initial, 2997);
+    assert_eq!(w.deadline_us(), Some((2997 + 4 * 999) * 1000));
+    assert_eq!(w.recovery.pto_count(), 2);
+}
+
+#[test]
+fn data_pto_waits_for_confirmation_and_includes_max_ack_delay() {
+    let mut w = World::connecting(Side::Server);
+    w.send(0);
+    assert_eq!(w.deadline_us(), None);
+    w.context.handshake_confirmed = true;
+    w.rearm(5);
+    assert_eq!(w.deadline_us(), Some(1_024_000));
+    let mut w = World::sampled();
+    w.send(200);
+    assert_eq!(w.deadline_us(), Some((200 + 100 + 200 + 25) * 1000));
+    w.fire();
+    w.send(525);
+    assert_eq!(w.deadline_us(), Some((525 + 2 * 325) * 1000), "max_ack_delay is backed off too");
+}
+
+#[test]
+fn the_earlier_of_two_spaces_fires() {
+    let mut w = World::connecting(Side::Server);
+    w.send_in(SpaceId::Initial, 0);
+    w.send_in(SpaceId::Handshake, 10);
+    assert_eq!(w.deadline_us(), Some(999_000));
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Initial, packets: 2 });
+    w.recovery.discard_space(SpaceId::Initial, &mut w.paths);
+    w.rearm(1000);
+    assert_eq!(w.recovery.pto_count(), 0, "section 6.2.2: discarding keys is progress");
+    assert_eq!(w.deadline_us(), Some((10 + 999) * 1000));
+    assert_eq!(w.paths[0].in_flight(), u64::from(SIZE));
+}
+
+#[test]
+fn an_acknowledgment_resets_the_backoff_but_not_at_an_unvalidated_client() {
+    for (side, expected) in [(Side::Client, 1), (Side::Server, 0)] {
+        let mut w = World::connecting(side);
+        w.send_in(SpaceId::Initial, 0);
+        w.fire();
+        let pn = w.send_in(SpaceId::Initial, 999);
+        w.try_ack(SpaceId::Initial, &[pn..=pn], None, Duration::ZERO, 1050).expect("valid");
+        assert_eq!(w.recovery.pto_count(), expected, "{side:?}");
+    }
+    let mut w = World::connecting(Side::Client);
+    w.send_in(SpaceId::Handshake, 0);
+    w.fire();
+    let pn = w.send_in(SpaceId::Handshake, 999);
+    w.try_ack(SpaceId::Handshake, &[pn..=pn], None, Duration::ZERO, 1050).expect("valid");
+    assert_eq!(w.recovery.pto_count(), 0, "a Handshake ACK proves validation");
+}
+
+#[test]
+fn a_client_with_nothing_in_flight_keeps_the_handshake_alive() {
+    let mut w = World::connecting(Side::Client);
+    let pn = w.send_in(SpaceId::Initial, 0);
+    w.try_ack(SpaceId::Initial, &[pn..=pn], None, Duration::ZERO, 100).expect("valid");
+    // smoothed 100, variation 50: 300 ms from now, and later calls do not push it away.
+    assert_eq!(w.deadline_us(), Some(400_000));
+    w.rearm(350);
+    assert_eq!(w.deadline_us(), Some(400_000));
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Initial, packets: 1 });
+    assert_eq!(w.deadline_us(), Some((400 + 600) * 1000));
+    w.context.has_handshake_keys = true;
+    w.rearm(450);
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Handshake, packets: 1 });
+    // 0-RTT data alone does not stop it either.
+    w.send(1100);
+    assert!(w.deadline_us().is_some());
+    w.context.handshake_confirmed = true;
+    w.rearm(1200);
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Data, packets: 2 });
+}
+
+#[test]
+fn a_server_at_its_amplification_limit_has_no_timer() {
+    let mut w = World::connecting(Side::Server);
+    w.send_in(SpaceId::Initial, 0);
+    w.context.amplification_blocked = true;
+    w.rearm(1);
+    assert_eq!(w.deadline_us(), None);
+    // A datagram arrives after the PTO would have expired: it fires at once (appendix A.6).
+    w.context.amplification_blocked = false;
+    w.rearm(5000);
+    assert_eq!(
+        w.recovery.on_deadline(at(5000), &mut w.paths, &mut w.log),
+        TimeoutAction::Probe { space: SpaceId::Initial, packets: 2 }
+    );
+}
+
+#[test]
+fn probes_repeat_the_oldest_and_keep_them_outstanding() {
+    let mut w = World::sampled();
+    let sent = w.send_many(5, 200);
+    assert_eq!(w.recovery.for_probe(SpaceId::Data, 2, &mut w.log), 2);
+    assert_eq!(w.log.lost(), sent[..2]);
+    assert_eq!(w.paths[0].in_flight(), 5 * u64::from(SIZE));
+    w.log = Log::default();
+    let outcome = w.ack(&[sent[0]..=sent[4]], 300);
+    assert_eq!((outcome.acked_packets, outcome.lost_packets), (5, 0));
+}
+
+#[test]
+fn requeue_reports_everything_once() {
+    let mut w = World::connecting(Side::Client);
+    let sent = w.send_many(3, 0);
+    w.recovery.requeue_all(SpaceId::Data, &mut w.paths, &mut w.log);
+    assert_eq!(w.log.lost(), sent);
+    assert_eq!(w.paths[0].in_flight(), 0);
+    assert_eq!(w.paths[0].congestion_events(), 0, "nobody is to blame");
+    assert_eq!(w.recovery.next_packet_number(0, SpaceId::Data), 3, "RFC 9000 section 17.2.5.3: numbers go on");
+}
+
+#[test]
+fn quiet_connections_give_their_memory_back() {
+    let mut w = World::sampled();
+    let sent = w.send_many(100, 200);
+    w.send_ack_only(210);
+    assert!(w.recovery.heap_bytes() > 3000);
+    w.ack(&[50..=sent[99], sent[0]..=10], 300);
+    w.ack(&[sent[0]..=49], 310);
+    assert_eq!(w.paths[0].in_flight(), 0);
+    // The timer's last job.
+    assert_eq!(w.deadline_us(), Some(1_310_000));
+    assert_eq!(w.fire(), TimeoutAction::Nothing);
+    assert_eq!(w.recovery.heap_bytes(), 0);
+    assert_eq!(w.deadline_us(), None);
+    // Struct plus heap: a small part of the 8 KB that an idle connection may cost.
+    assert!(size_of::<Recovery>() + size_of::<PathRecovery>() < 2048);
+}
+
+#[test]
+fn steady_state_does_not_grow() {
+    let mut w = World::sampled();
+    let mut peak = 0;
+    let mut oldest = w.send(100);
+    for round in 0..2000u64 {
+        let now = 200 + round;
+        let mut newest = 0;
+        for i in 0..20u64 {
+            newest = w.send_packet(SpaceId::Data, eliciting(now), &[stream((round * 20 + i) * 1000, 1000)]);
+        }
+        if round >= 20 {
+            // Twenty rounds behind; skipped numbers are nobody's to acknowledge.
+            let upto = newest - 400;
+            let mut ranges = Vec::new();
+            let mut end = upto;
+            for pn in (oldest..=upto).rev() {
+                if w.recovery.space(0, SpaceId::Data).was_skipped(pn) {
+                    if end > pn {
+                        ranges.push(pn + 1..=end);
+                    }
+                    end = pn - 1;
+                }
+            }
+            ranges.push(oldest..=end);
+            assert_eq!(w.ack(&ranges, now).lost_packets, 0);
+            oldest = upto + 1;
+        }
+        w.log = Log::default();
+        if round == 100 {
+            peak = w.recovery.heap_bytes();
+        }
+        assert!(round <= 100 || w.recovery.heap_bytes() <= peak, "grew in round {round}");
+    }
+}
+
+/// What one packet costs from hand-over to acknowledgment; prints, proves nothing.
+/// `cargo test --release --lib -- --ignored --nocapture cost_per_packet`
+#[test]
+#[ignore = "a measurement, not a test"]
+fn cost_per_packet() {
+    struct Nobody(u64);
+    impl SentSink for Nobody {
+        fn acked(&mut self, _: SpaceId, _: u64, _: &SentPacket, tokens: &[FrameToken]) {
+            self.0 += tokens.len() as u64;
+        }
+        fn lost(&mut self, _: SpaceId, _: u64, _: &SentPacket, _: &[FrameToken]) {}
+    }
+    const BATCHES: u64 = 200_000;
+    let mut w = World::sampled();
+    let mut sink = Nobody(0);
+    let mut buf = [0; 64];
+    let mut firsts = std::collections::VecDeque::new();
+    let begin = std::time::Instant::now();
+    let mut offset = 0;
+    for batch in 0..BATCHES {
+        let now = Timestamp(200_000_000 + batch * 100_000);
+        let first = w.recovery.peek_packet_number(0, SpaceId::Data);
+        let mut last = first;
+        for _ in 0..44 {
+            last = w.recovery.next_packet_number(0, SpaceId::Data);
+            let packet = SentPacket { sent_at: now, ..eliciting(0) };
+            w.recovery.on_sent(SpaceId::Data, last, packet, &[stream(offset, 1170)], &mut w.paths);
+            offset += 1170;
+        }
+        // A batch with a skipped number inside would need two ranges; start after it.
+        let clean = if last - first == 43 { first } else { last };
+        firsts.push_back((clean, last));
+        if firsts.len() > 20
+            && let Some((first, last)) = firsts.pop_front()
+        {
+            let mut writer = Writer::new(&mut buf);
+            write_ack(&mut writer, [first..=last], 0, None).expect("fits");
+            let len = writer.position();
+            let Some(Ok((_, Frame::Ack(ack)))) = Frames::new(&buf[..len]).next() else { panic!("an ACK frame") };
+            w.recovery.on_ack(SpaceId::Data, &ack, ms(0), now, &mut w.paths, &mut sink).expect("valid");
+        }
+        w.recovery.rearm(now, w.context, &mut w.paths);
+    }
+    let each = begin.elapsed().as_nanos() as f64 / (BATCHES * 44) as f64;
+    println!("{each:.1} ns per packet, {} tokens reported", sink.0);
+}
