@@ -106,10 +106,11 @@ impl BufObject {
     }
 
     /// The bytes, to be sent.
-    pub fn chunk(&self) -> Chunk {
+    pub fn chunk(&self) -> Result<Chunk, Fail> {
         match &self.memory {
-            Memory::Chunk(chunk) | Memory::Lent(chunk, ..) => chunk.clone(),
-            Memory::Own(own) => own.chunk(),
+            Memory::Lent(_, loan, _) if loan.revoked.load(Ordering::Acquire) => Err(revoked()),
+            Memory::Chunk(chunk) | Memory::Lent(chunk, ..) => Ok(chunk.clone()),
+            Memory::Own(own) => Ok(own.chunk()),
         }
     }
 

@@ -82,7 +82,7 @@ pub unsafe extern "C" fn wb_stream_send(
         let handles = unsafe { args::slice(buffers, count, "buffers")? };
         let mut chunks = Vec::with_capacity(handles.len());
         for handle in handles {
-            chunks.push(handle::get::<BufObject>(*handle)?.chunk());
+            chunks.push(handle::get::<BufObject>(*handle)?.chunk()?);
         }
         let offered = chunks.iter().map(crate::collections::Chunk::len).sum();
         let fin = check_send(offered, flags, accepted)?;

@@ -1,0 +1,237 @@
+//! The C ABI as C sees it: programs in `tests/c` are compiled with the system's compiler against the committed header
+//! and the shared library, and run. One of them is written here, from the header: every function with every kind of
+//! bad handle.
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with a certificate for localhost, its key, and the shared library under its soname.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ffi-c");
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).expect("a temporary file");
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).expect("a temporary file");
+        let name = format!("{}whimbrel{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let program = std::env::current_exe().expect("this program has a path");
+        let library = program.ancestors().take(4).map(|f| f.join(&name)).find(|p| p.exists());
+        let library = library.expect("cargo builds the cdylib before the tests");
+        let soname = if cfg!(target_os = "macos") { "libwhimbrel.0.dylib" } else { "libwhimbrel.so.0" };
+        for link in [name.as_str(), soname] {
+            let link = folder.join(link);
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(&library, link).expect("a link can be made");
+        }
+        folder
+    })
+}
+
+fn compile(source: &Path, name: &str) -> PathBuf {
+    let program = folder().join(name);
+    let out = Command::new("cc")
+        .args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg("-I")
+        .arg(root().join("tests/c"))
+        .arg("-o")
+        .arg(&program)
+        .arg(source)
+        .arg("-L")
+        .arg(folder())
+        .args(["-lwhimbrel", "-lpthread"])
+        .arg(format!("-Wl,-rpath,{}", folder().display()))
+        .output()
+        .expect("the C compiler runs");
+    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    program
+}
+
+fn run(program: &Path) {
+    let child = Command::new(program).arg(folder()).stdin(Stdio::null()).output().expect("the program runs");
+    let name = program.display();
+    assert!(
+        child.status.success(),
+        "{name}: {}\n{}{}",
+        child.status,
+        String::from_utf8_lossy(&child.stdout),
+        String::from_utf8_lossy(&child.stderr)
+    );
+}
+
+fn run_source(name: &str) {
+    run(&compile(&root().join("tests/c").join(name).with_extension("c"), name));
+}
+
+#[test]
+fn echo_by_callbacks_and_by_queue() {
+    run_source("echo");
+}
+
+#[test]
+fn lent_memory_comes_back_once_and_revoked_memory_is_left_alone() {
+    run_source("buffers");
+}
+
+#[test]
+fn queue_wake_mute_fork_and_ends() {
+    run_source("endings");
+}
+
+// --------------------------------------------------------------------------------------------- misuse
+
+struct Function {
+    name: String,
+    /// Types, without names.
+    parameters: Vec<String>,
+}
+
+const HANDLES: &[&str] = &[
+    "wb_handle",
+    "wb_runtime",
+    "wb_config",
+    "wb_tls",
+    "wb_endpoint",
+    "wb_conn",
+    "wb_path",
+    "wb_stream",
+    "wb_buf",
+    "wb_queue",
+];
+
+/// The functions of the header that take a handle.
+fn functions() -> Vec<Function> {
+    let text = std::fs::read_to_string(root().join("include/whimbrel.h")).expect("the header is readable");
+    let code: String =
+        text.lines().filter(|l| !l.starts_with("//") && !l.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let mut out = Vec::new();
+    for statement in code.split(';') {
+        let Some((head, tail)) = statement.split_once('(') else { continue };
+        let mut words = head.split_whitespace().rev();
+        let (Some(name), Some("wb_status")) = (words.next(), words.next()) else { continue };
+        if !name.starts_with("wb_") {
+            continue;
+        }
+        let list = tail.trim_end().trim_end_matches(')');
+        let parameters: Vec<String> = list
+            .split(',')
+            .map(|p| {
+                let p = p.trim();
+                let cut = p.rfind([' ', '*']).map_or(0, |i| i + 1);
+                p[..cut].trim().to_owned()
+            })
+            .collect();
+        if parameters.iter().any(|p| HANDLES.contains(&p.as_str())) {
+            out.push(Function { name: name.to_owned(), parameters });
+        }
+    }
+    out
+}
+
+/// An argument that is fine in itself.
+fn good(kind: &str) -> String {
+    match kind {
+        "uint32_t" | "uint16_t" | "uint8_t" | "size_t" | "uint64_t" | "int64_t" => "1".to_owned(),
+        k if k.ends_with("_fn") => "NULL".to_owned(),
+        k if k.ends_with('*') => "(void *)room".to_owned(),
+        other => panic!("the header has a parameter type that this test does not know: {other}"),
+    }
+}
+
+fn call(function: &Function, handle: impl Fn(usize, &str) -> String) -> String {
+    let arguments: Vec<String> = function
+        .parameters
+        .iter()
+        .enumerate()
+        .map(|(i, p)| if HANDLES.contains(&p.as_str()) { handle(i, p) } else { good(p) })
+        .collect();
+    format!("{}({})", function.name, arguments.join(", "))
+}
+
+/// Writes a program that calls everything with every kind of bad handle as its first handle, then as all of them.
+fn misuse_program() -> (String, usize) {
+    let mut body = String::new();
+    let mut children = String::new();
+    let mut calls = 0;
+    for f in functions() {
+        let first = f.parameters.iter().position(|p| HANDLES.contains(&p.as_str())).expect("it has a handle");
+        let kind = f.parameters[first].clone();
+        // 0 is "defaults" for a configuration, "none" for a queue to attach and a TLS object to listen with.
+        let zero_means_none = kind == "wb_config" && !f.name.starts_with("wb_config_")
+            || f.name == "wb_queue_attach"
+            || f.name == "wb_endpoint_listen" && first > 0;
+        let any_kind = kind == "wb_handle";
+        let cases: BTreeMap<&str, (&str, &str)> = BTreeMap::from([
+            ("zero", ("0", "WB_E_HANDLE")),
+            ("stale", ("STALE", "WB_E_STALE")),
+            ("wrong kind", ("WRONG", "WB_E_KIND")),
+            ("made up", ("FORGED", "WB_E_HANDLE")),
+            ("random", ("0xdeadbeefcafef00du", "WB_E_HANDLE")),
+            ("all ones", ("UINT64_MAX", "WB_E_HANDLE")),
+        ]);
+        for (what, (value, wanted)) in cases {
+            if what == "zero" && zero_means_none || what == "wrong kind" && any_kind {
+                continue;
+            }
+            let value = match value {
+                "STALE" => format!("stale[{}]", if any_kind { "WB_KIND_BUF".to_owned() } else { kind_constant(&kind) }),
+                "WRONG" => format!("live[{}]", if kind == "wb_buf" { "WB_KIND_CONFIG" } else { "WB_KIND_BUF" }),
+                "FORGED" => format!(
+                    "(live[{}] ^ 0x5a5a)",
+                    if any_kind || kind == "wb_path" || kind == "wb_stream" {
+                        "WB_KIND_BUF".to_owned()
+                    } else {
+                        kind_constant(&kind)
+                    }
+                ),
+                v => v.to_owned(),
+            };
+            let wanted = if value.contains("WB_KIND_BUF] ^") && !any_kind && kind != "wb_buf" { "ANY" } else { wanted };
+            let text = call(&f, |i, k| if i == first { value.clone() } else { format!("live[{}]", kind_constant(k)) });
+            let _ = writeln!(body, "    EXPECT({text}, {wanted}, \"{}: {what}\");", f.name);
+            let text = call(&f, |_, _| value.clone());
+            let _ = writeln!(body, "    EXPECT({text}, ANY, \"{}: all {what}\");", f.name);
+            calls += 2;
+        }
+        let text = call(&f, |_, k| {
+            format!("live[{}]", if k == "wb_handle" { "WB_KIND_BUF".to_owned() } else { kind_constant(k) })
+        });
+        if kind != "wb_path" && kind != "wb_stream" {
+            let _ = writeln!(children, "    EXPECT({text}, WB_E_FORKED, \"{}: forked\");", f.name);
+            calls += 1;
+        }
+        // Null pointers for everything with live handles: a status, never a crash.
+        let nulls = text.replace("(void *)room", "NULL");
+        if !matches!(f.name.as_str(), "wb_handle_release" | "wb_handle_release_many") {
+            let _ = writeln!(body, "    SURVIVE({nulls});");
+            calls += 1;
+        }
+    }
+    let template = std::fs::read_to_string(root().join("tests/c/misuse.c.in")).expect("the template is readable");
+    (template.replace("/*CALLS*/", &body).replace("/*FORKED*/", &children), calls)
+}
+
+fn kind_constant(kind: &str) -> String {
+    match kind {
+        "wb_handle" => "WB_KIND_BUF".to_owned(),
+        k => format!("WB_KIND_{}", k.trim_start_matches("wb_").to_uppercase()),
+    }
+}
+
+#[test]
+fn every_function_survives_every_bad_handle() {
+    let (text, calls) = misuse_program();
+    assert!(calls > 500, "{calls} calls");
+    let source = folder().join("misuse.c");
+    std::fs::write(&source, text).expect("a temporary file");
+    run(&compile(&source, "misuse"));
+}
