@@ -99,8 +99,7 @@ impl EndpointObject {
         if self.settings.retry {
             options.endpoint.retry = RetryPolicy::Always;
         }
-        // qlog waits for the runtime.
-        let _ = qlog.or(self.settings.qlog_dir.as_ref());
+        options.qlog_dir = qlog.or(self.settings.qlog_dir.as_ref()).map(Into::into);
         let sink = Arc::new(EndpointSink::new(Arc::clone(self)));
         let handle = self.runtime.runtime.endpoint(options, sink).map_err(|e| runtime_fail(&e))?;
         state.handle = Some(handle.clone());

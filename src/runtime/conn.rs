@@ -14,6 +14,7 @@ use super::clock;
 use super::endpoint::{EndpointInner, Part, PrivateSocket};
 use super::error::RuntimeError;
 use super::events::ConnEvent;
+use super::shard::LogName;
 use crate::base::{FourTuple, Side, Timestamp};
 use crate::connection::{Connection, EarlyData, EndpointEvent, Event};
 use crate::endpoint::ConnectionKey;
@@ -74,6 +75,8 @@ pub(super) struct Harvest {
     pub endpoint: Vec<EndpointEvent>,
     /// Path changes that decide about sockets.
     pub paths: Vec<PathChange>,
+    /// Records of the connection's log.
+    pub log: Option<(LogName, Vec<u8>)>,
 }
 
 impl Harvest {
@@ -82,6 +85,7 @@ impl Harvest {
         self.events.clear();
         self.endpoint.clear();
         self.paths.clear();
+        self.log = None;
     }
 }
 
@@ -99,10 +103,10 @@ impl ConnState {
 
     /// Client with remembered parameters: HTTP/3 may use early data (RFC 9114 section 7.2.4.2).
     pub(super) fn start_early_http3(&mut self, now: Timestamp) {
-        if self.connection.early_data() == EarlyData::Pending {
-            if let Some(http3) = self.http3.as_mut() {
-                http3.on_connected(&mut self.connection, now);
-            }
+        if self.connection.early_data() == EarlyData::Pending
+            && let Some(http3) = self.http3.as_mut()
+        {
+            http3.on_connected(&mut self.connection, now);
         }
     }
 
@@ -120,6 +124,15 @@ impl ConnState {
                 self.drained = true;
             }
             out.endpoint.push(event);
+        }
+        if let Some(records) = self.connection.take_qlog() {
+            match &mut out.log {
+                Some((_, earlier)) => earlier.extend_from_slice(&records),
+                none => {
+                    let name = LogName { odcid: self.connection.odcid(), side: self.connection.side() };
+                    *none = Some((name, records));
+                }
+            }
         }
     }
 
@@ -260,10 +273,10 @@ impl Conn {
 
     /// Puts the connection on its worker's ready list and rings the doorbell, once.
     pub fn wake(self: &Arc<Self>) {
-        if let Some(part) = self.part() {
-            if !self.queued.swap(true, Ordering::AcqRel) {
-                part.shard.push_ready(Arc::clone(self));
-            }
+        if let Some(part) = self.part()
+            && !self.queued.swap(true, Ordering::AcqRel)
+        {
+            part.shard.push_ready(Arc::clone(self));
         }
     }
 

@@ -5,6 +5,7 @@
 //! connection's lock, never after it. Sockets are made on the calling thread, so errors (port in
 //! use, no permission) come back at once, and handed to the worker that will own them.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -36,6 +37,8 @@ pub struct EndpointOptions {
     pub connected_sockets: bool,
     /// Client: a network report that the peer is unreachable ends the handshake at once.
     pub fail_unreachable: bool,
+    /// Every connection leaves a qlog in this folder, one file each.
+    pub qlog_dir: Option<PathBuf>,
 }
 
 /// How incoming connections are answered.
@@ -362,8 +365,9 @@ impl EndpointHandle {
     ///
     /// # Errors
     /// When the endpoint is closed or has no socket.
-    pub fn listen(&self, config: ListenConfig) -> Result<(), RuntimeError> {
+    pub fn listen(&self, mut config: ListenConfig) -> Result<(), RuntimeError> {
         self.open_check()?;
+        self.inner().ask_for_log(&mut config.connection);
         if self.inner().parts.iter().all(|p| p.core.lock().sockets.is_empty()) {
             return Err(RuntimeError::State("cannot listen: the endpoint is not bound to an address"));
         }
@@ -385,9 +389,10 @@ impl EndpointHandle {
     ///
     /// # Errors
     /// When no socket can be had, or TLS refuses the settings.
-    pub fn connect(&self, config: ConnectConfig) -> Result<Arc<Conn>, RuntimeError> {
+    pub fn connect(&self, mut config: ConnectConfig) -> Result<Arc<Conn>, RuntimeError> {
         self.open_check()?;
         let inner = self.inner();
+        inner.ask_for_log(&mut config.connection);
         if config.remote.port() == 0 || config.remote.ip().is_unspecified() {
             return Err(RuntimeError::Refused("cannot connect: the peer's address is not complete"));
         }
@@ -544,6 +549,15 @@ impl EndpointHandle {
 }
 
 impl EndpointInner {
+    /// Settings of a connection of an endpoint with a log folder.
+    fn ask_for_log(&self, config: &mut Arc<ConnectionConfig>) {
+        if self.options.qlog_dir.is_some() {
+            let config = Arc::make_mut(config);
+            config.qlog = true;
+            config.wall_clock_ms_at_zero = u64::try_from(clock::unix_at_zero().as_millis()).ok();
+        }
+    }
+
     /// Received packets tell our address by packet information (servers); clients know their socket's.
     pub(super) fn tells_packet_addresses(&self) -> bool {
         self.options.spread || self.server.load(Ordering::Acquire)

@@ -33,6 +33,8 @@ pub enum ConnEvent {
 pub enum EndpointNotice {
     /// A socket of the endpoint reported an error that is not one datagram's.
     SocketError { local: SocketAddr, os_error: i32 },
+    /// A qlog file cannot be written; its connection goes on without.
+    LogError { os_error: i32 },
     /// All connections and sockets have gone. The last notice.
     Closed,
 }

@@ -4,6 +4,7 @@
 //! in user code, and gives every connection a bounded number of batches per turn. Between two polls
 //! nothing blocks. Invariant: a connection that has work is on the ready list, waits at a blocked
 //! socket, or has a deadline in the wheel; no other thread takes events out of it.
+mod log_files;
 mod receive;
 mod send;
 mod sockets;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
+use self::log_files::LogFiles;
+pub(super) use self::log_files::LogName;
 use self::sockets::Sockets;
 use self::timers::Timers;
 use super::clock;
@@ -60,6 +63,7 @@ pub(super) struct Shard {
     timers: Timers,
     ready: VecDeque<Arc<Conn>>,
     harvest: Harvest,
+    log_files: LogFiles,
     recv_arena: Box<[u8]>,
     send_arena: Box<[u8]>,
     /// Answers of the protocol part that belong to no connection.
@@ -92,6 +96,7 @@ impl Shard {
             timers: Timers::new(now),
             ready: VecDeque::new(),
             harvest: Harvest::default(),
+            log_files: LogFiles::default(),
             recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
             send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
             reply: Vec::new(),
@@ -355,6 +360,8 @@ impl Shard {
             state.harvest(self.now, &mut harvest);
             core::mem::replace(&mut state.gone, true)
         };
+        self.write_log(conn, &mut harvest);
+        self.log_files.close(conn.id());
         if !told {
             harvest.events.push(ConnEvent::Drained);
             conn.endpoint.sink.deliver(conn, &mut harvest.events);

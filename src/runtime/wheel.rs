@@ -159,10 +159,11 @@ impl Wheel {
                 }
             }
             // Give the capacity back to the slot, unless spreading has put something there.
-            if let Some(s) = self.levels.get_mut(i).and_then(|l| l.slots.get_mut(slot)) {
-                if s.is_empty() && entries.capacity() <= KEPT_CAPACITY {
-                    *s = entries;
-                }
+            if let Some(s) = self.levels.get_mut(i).and_then(|l| l.slots.get_mut(slot))
+                && s.is_empty()
+                && entries.capacity() <= KEPT_CAPACITY
+            {
+                *s = entries;
             }
         }
     }

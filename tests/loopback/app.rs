@@ -271,7 +271,10 @@ impl World {
         let (server_runtime, client_runtime) = (runtime(workers), runtime(1));
         let sink: Arc<dyn Sink> = Arc::clone(&server_app) as _;
         let server = server_runtime
-            .endpoint(EndpointOptions { spread: true, ..EndpointOptions::default() }, sink)
+            .endpoint(
+                EndpointOptions { spread: true, qlog_dir: options.qlog_dir.clone(), ..EndpointOptions::default() },
+                sink,
+            )
             .expect("server");
         let addr = server.bind(bind.parse().expect("address")).expect("bind");
         // A client that only receives has nothing to say when a rebinding has eaten everything in flight: the

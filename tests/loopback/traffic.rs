@@ -116,6 +116,28 @@ fn an_unreachable_peer_is_noticed_at_once() {
 }
 
 #[test]
+fn both_sides_leave_a_log_in_the_folder() {
+    let dir = std::env::temp_dir().join(format!("wb-qlog-{}", std::process::id()));
+    let options = EndpointOptions { qlog_dir: Some(dir.clone()), ..EndpointOptions::default() };
+    let world = World::with_options("127.0.0.1:0", 1, options);
+    let conn = world.connect(1);
+    world.ask(&conn, 100_000);
+    world.client_app.wait(1, "answer", |s| s.fins == 1);
+    let odcid = conn.inspect(|s| s.connection.odcid());
+    world.end();
+    for side in ["client", "server"] {
+        let path = dir.join(format!("{odcid}_{side}.sqlog"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let records: Vec<&str> = text.split('\u{1e}').skip(1).collect();
+        assert!(records.iter().all(|r| r.starts_with('{') && r.ends_with("}\n")), "whole records only");
+        for wanted in ["packet_sent", "packet_received", "connection_closed"] {
+            assert!(records.iter().any(|r| r.contains(wanted)), "{side}: no {wanted} in {} records", records.len());
+        }
+    }
+    std::fs::remove_dir_all(dir).expect("clean");
+}
+
+#[test]
 fn a_port_in_use_is_one_clear_line() {
     let world = World::new("127.0.0.1:0", 2);
     let other = runtime(1);

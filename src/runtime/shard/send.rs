@@ -50,11 +50,11 @@ impl Shard {
 
     /// Sends one datagram that belongs to no connection; lost when the socket is full.
     pub(super) fn send_reply(&mut self, tuple: &FourTuple, bytes: &[u8]) {
-        if let Some(state) = self.sockets.get_mut(tuple.socket) {
-            if !state.is_blocked() {
-                let source = state.source(tuple);
-                let _ = state.socket.send(tuple.remote, source, Ecn::NotEct, bytes, None);
-            }
+        if let Some(state) = self.sockets.get_mut(tuple.socket)
+            && !state.is_blocked()
+        {
+            let source = state.source(tuple);
+            let _ = state.socket.send(tuple.remote, source, Ecn::NotEct, bytes, None);
         }
     }
 

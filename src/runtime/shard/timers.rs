@@ -67,10 +67,10 @@ impl Timers {
     /// `conn` has gone.
     pub fn forget(&mut self, conn: &Conn) {
         let slot = conn.slot.swap(NO_SLOT, Ordering::Relaxed);
-        if let Some(place) = self.table.get_mut(slot as usize) {
-            if place.take().is_some() {
-                self.free.push(slot);
-            }
+        if let Some(place) = self.table.get_mut(slot as usize)
+            && place.take().is_some()
+        {
+            self.free.push(slot);
         }
     }
 
@@ -79,11 +79,11 @@ impl Timers {
         let mut due = core::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
         for slot in due.drain(..) {
-            if let Some(Some(entry)) = self.table.get_mut(slot as usize) {
-                if entry.scheduled <= now {
-                    entry.scheduled = Timestamp::NEVER;
-                    ready(&entry.conn);
-                }
+            if let Some(Some(entry)) = self.table.get_mut(slot as usize)
+                && entry.scheduled <= now
+            {
+                entry.scheduled = Timestamp::NEVER;
+                ready(&entry.conn);
             }
         }
         self.due = due;

@@ -13,7 +13,7 @@ use crate::connection::EndpointEvent;
 use crate::endpoint::Answer;
 use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
-use crate::runtime::events::ConnEvent;
+use crate::runtime::events::{ConnEvent, EndpointNotice};
 
 /// How a turn ended.
 struct TurnEnd {
@@ -61,6 +61,7 @@ impl Shard {
         }
         let end = self.send_turn(&mut state, harvest);
         drop(state);
+        self.write_log(conn, harvest);
         if !harvest.events.is_empty() {
             deliver(conn, harvest);
         }
@@ -98,6 +99,16 @@ impl Shard {
         end.deadline = state.connection.deadline();
         end.drained = state.drained;
         end
+    }
+
+    /// Stores what the connection has recorded about itself.
+    pub(super) fn write_log(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest) {
+        let Some((name, records)) = harvest.log.take() else { return };
+        let Some(dir) = conn.endpoint.options.qlog_dir.as_deref() else { return };
+        if let Err(e) = self.log_files.append(conn.id(), dir, name, &records) {
+            let notice = EndpointNotice::LogError { os_error: e.raw_os_error().unwrap_or(0) };
+            conn.endpoint.sink.endpoint(conn.endpoint.id, notice);
+        }
     }
 
     fn after_turn(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest, end: &TurnEnd) {
@@ -201,6 +212,7 @@ impl Shard {
             return;
         }
         self.timers.forget(conn);
+        self.log_files.close(conn.id());
         if let Some(part) = conn.part() {
             let own = {
                 let mut core = part.core.lock();
