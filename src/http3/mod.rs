@@ -97,7 +97,8 @@ impl Http3 {
             }
             StreamEvent::Closed { id } => self.on_closed(id),
         };
-        let outcome = outcome.and_then(|()| self.flush_control(conn));
+        // Early data can bring requests before `Connected`: SETTINGS go out before the first answer.
+        let outcome = outcome.and_then(|()| self.start(conn));
         self.check(conn, outcome);
     }
 
