@@ -74,8 +74,13 @@ fn first_pto_is_999_ms_and_doubles() {
 #[test]
 fn data_pto_waits_for_confirmation_and_includes_max_ack_delay() {
     let mut w = World::connecting(Side::Server);
+    w.context.has_handshake_keys = true;
     w.send(0);
-    assert_eq!(w.deadline_us(), None);
+    // Only the handshake is kept going meanwhile: no probe of the Data space, and no max_ack_delay.
+    assert_eq!(w.deadline_us(), Some(999_000));
+    assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Handshake, packets: 1 });
+    let mut w = World::connecting(Side::Server);
+    w.send(0);
     w.context.handshake_confirmed = true;
     w.rearm(5);
     assert_eq!(w.deadline_us(), Some(1_024_000));
