@@ -353,7 +353,8 @@ impl Connection {
     fn on_keys_updated(&mut self, by_peer: bool, phase: u64, now: Timestamp) {
         self.log_keys(now, crate::base::Level::OneRtt, Some(phase), by_peer);
         self.stats.key_updates = self.stats.key_updates.saturating_add(1);
-        if self.cfg.key_events {
+        // A packet that is decrypted only to notice a peer's close changes nothing for the application any more.
+        if self.cfg.key_events && self.life.is_open() {
             self.events.push_back(Event::KeyUpdated { by_peer, phase });
         }
         self.dirty = true;

@@ -467,6 +467,10 @@ impl PathTable {
                 }
                 PathEvent::Reverted { from: id, to, tuple }
             }
+            // It is itself the last validated address (asked again after the peer seemed to leave it, section 9.3.3):
+            // no answer may be a burst of loss, or the peer is elsewhere and will be heard from there. Waiting costs
+            // nothing that the idle timeout does not bound (section 8.2.4).
+            None if self.get(id).is_some_and(|p| p.proven) => PathEvent::Failed { path: id, tuple },
             None => PathEvent::NoPath { path: id, tuple },
         }
     }

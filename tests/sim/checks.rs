@@ -1,0 +1,76 @@
+//! What an observer on the wire and at the doors of both ends can hold against the library, step by step.
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use whimbrel::base::Timestamp;
+use whimbrel::connection::{Connection, ConnectionConfig};
+use whimbrel::wire::header::{self, PacketType};
+
+/// RFC 9000 section 8.1: at most three times what an unvalidated address has sent.
+#[derive(Debug, Default)]
+pub struct Amplification {
+    addresses: HashMap<SocketAddr, Budget>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    received: u64,
+    sent: u64,
+    validated: bool,
+}
+
+impl Amplification {
+    /// The server received `datagram` from `from`. `answers`: it was sent after something of the server had reached
+    /// that address, so it may hold a PATH_RESPONSE (an observer cannot look into 1-RTT packets).
+    pub fn on_received(&mut self, from: SocketAddr, datagram: &[u8], intact: bool, answers: bool) {
+        let budget = self.addresses.entry(from).or_default();
+        budget.received += datagram.len() as u64;
+        // Damage hits one byte; other packets of the datagram may be whole.
+        let short = datagram.first().is_some_and(|b| b & 0x80 == 0);
+        budget.validated |= proves_address(datagram) || (intact && short && answers);
+    }
+
+    /// The server sends.
+    pub fn on_sent(&mut self, to: SocketAddr, len: usize) {
+        let budget = self.addresses.entry(to).or_default();
+        budget.sent += len as u64;
+        assert!(
+            budget.validated || budget.sent <= 3 * budget.received,
+            "amplification: {} bytes sent to {to}, which sent {} and is not validated",
+            budget.sent,
+            budget.received,
+        );
+    }
+}
+
+/// A Handshake packet, or an Initial with a token (RFC 9000 sections 8.1, 8.1.1).
+fn proves_address(mut datagram: &[u8]) -> bool {
+    while let Ok(h) = header::parse(datagram, 8) {
+        match h.ty {
+            PacketType::Handshake => return true,
+            PacketType::Initial if !h.token.is_empty() => return true,
+            _ => {}
+        }
+        match datagram.get(h.packet_len..) {
+            Some(rest) if h.packet_len > 0 => datagram = rest,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// After `transmit` has said that there is nothing more to send.
+pub fn at_rest(conn: &Connection, config: &ConnectionConfig, now: Timestamp) {
+    if let Some(deadline) = conn.deadline() {
+        assert!(deadline > now, "a deadline in the past would make a busy loop: {deadline:?} at {now:?}");
+    } else {
+        assert!(conn.is_drained() || config.idle_timeout.is_zero(), "an open connection without any deadline");
+    }
+    let stats = conn.stats();
+    assert!(stats.bytes_in_flight < 1 << 32, "bytes in flight underflowed: {}", stats.bytes_in_flight);
+    assert!(stats.congestion_window >= 2 * 1200, "window {} below the minimum", stats.congestion_window);
+    assert!(stats.mtu <= u64::from(config.mtu_ceiling.max(1200)), "MTU {} above the ceiling", stats.mtu);
+    let counts = conn.stream_counts();
+    let window = config.flow.connection_window_max.max(config.flow.connection_window);
+    assert!(counts.buffered_received <= window, "{} unread bytes, window {window}", counts.buffered_received);
+}
