@@ -62,13 +62,12 @@ impl Connection {
             }
             tokens.push(FrameToken::NewConnectionId(new.sequence));
         }
-        if self.control.new_token_pending {
-            if let Some(token) = &self.control.new_token {
-                if Frame::NewToken(token).write(w).is_ok() {
-                    self.control.new_token_pending = false;
-                    tokens.push(FrameToken::NewToken);
-                }
-            }
+        if self.control.new_token_pending
+            && let Some(token) = &self.control.new_token
+            && Frame::NewToken(token).write(w).is_ok()
+        {
+            self.control.new_token_pending = false;
+            tokens.push(FrameToken::NewToken);
         }
         if self.control.ping && Frame::Ping.write(w).is_ok() {
             self.control.ping = false;

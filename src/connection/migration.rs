@@ -426,25 +426,25 @@ impl Connection {
     /// Acknowledgements and losses as MTU discovery sees them.
     pub(super) fn note_mtu_news(&mut self, news: &MtuNews, now: Timestamp) {
         let mut changed = None;
-        if let Some((path, size, acked)) = news.probe {
-            if let Some(p) = self.paths.get_mut(path) {
-                if !acked {
-                    p.mtu.on_probe_lost(size);
-                } else if p.mtu.on_probe_acked(size) {
-                    changed = Some(path);
-                }
+        if let Some((path, size, acked)) = news.probe
+            && let Some(p) = self.paths.get_mut(path)
+        {
+            if !acked {
+                p.mtu.on_probe_lost(size);
+            } else if p.mtu.on_probe_acked(size) {
+                changed = Some(path);
             }
         }
-        if let Some((path, pn, size)) = news.acked {
-            if let Some(p) = self.paths.get_mut(path) {
-                p.mtu.on_packet_acked(pn, size);
-            }
+        if let Some((path, pn, size)) = news.acked
+            && let Some(p) = self.paths.get_mut(path)
+        {
+            p.mtu.on_packet_acked(pn, size);
         }
         for (path, pn, size) in news.lost.iter().take(news.lost_len) {
-            if let Some(p) = self.paths.get_mut(*path) {
-                if p.mtu.on_packet_lost(*pn, *size, now) {
-                    changed = Some(*path);
-                }
+            if let Some(p) = self.paths.get_mut(*path)
+                && p.mtu.on_packet_lost(*pn, *size, now)
+            {
+                changed = Some(*path);
             }
         }
         if let Some(p) = changed.and_then(|path| self.paths.get_mut(path)) {

@@ -137,10 +137,10 @@ impl Connection {
             return;
         }
         self.grease_bits = self.grease_bits.rotate_left(1);
-        if self.grease_bits & 1 == 0 {
-            if let Some(first) = packet.first_mut() {
-                *first &= !FIXED_BIT;
-            }
+        if self.grease_bits & 1 == 0
+            && let Some(first) = packet.first_mut()
+        {
+            *first &= !FIXED_BIT;
         }
     }
 }

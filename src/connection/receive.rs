@@ -98,11 +98,9 @@ impl Connection {
                 return;
             }
         }
-        if !opened_any {
-            if reset.is_some_and(|t| self.peer_cids.is_reset_token(&t)) {
-                self.end(CloseReason::StatelessReset, Phase::Draining, now);
-                return;
-            }
+        if !opened_any && reset.is_some_and(|t| self.peer_cids.is_reset_token(&t)) {
+            self.end(CloseReason::StatelessReset, Phase::Draining, now);
+            return;
         }
         self.replay_buffered(now);
     }
@@ -315,12 +313,13 @@ impl Connection {
         match (self.side, opened.level) {
             // RFC 9000 section 8.1: only a client that saw our Initial has Handshake keys.
             (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(arrival.path),
-            (Side::Server, Level::OneRtt) if late_zero_rtt => {
+            (Side::Server, Level::OneRtt)
+                if late_zero_rtt
                 // RFC 9001 section 4.9.3: keep 0-RTT keys a little for packets that were reordered.
-                if self.timers.get(Timer::Keys) == Timestamp::NEVER {
-                    let at = arrival.now + self.pto().saturating_mul(3);
-                    self.timers.set(Timer::Keys, Some(at));
-                }
+                && self.timers.get(Timer::Keys) == Timestamp::NEVER =>
+            {
+                let at = arrival.now + self.pto().saturating_mul(3);
+                self.timers.set(Timer::Keys, Some(at));
             }
             _ => {}
         }

@@ -132,10 +132,11 @@ impl Connection {
         if len == 0 {
             return None;
         }
-        if charged > 0 && self.cfg.pacing {
-            if let Some(p) = self.paths.get_mut(path) {
-                p.recovery.pacer.charge(charged, now);
-            }
+        if charged > 0
+            && self.cfg.pacing
+            && let Some(p) = self.paths.get_mut(path)
+        {
+            p.recovery.pacer.charge(charged, now);
         }
         Some(self.sent_datagrams(path, len, Some(segment), ecn))
     }
@@ -268,10 +269,8 @@ impl Connection {
             self.tokens = tokens;
             return Built::default();
         }
-        if probing {
-            if let Some(n) = self.control.probes.get_mut(space.index()) {
-                *n = n.saturating_sub(1);
-            }
+        if probing && let Some(n) = self.control.probes.get_mut(space.index()) {
+            *n = n.saturating_sub(1);
         }
         self.control.acks_unanswered = if eliciting { 0 } else { self.control.acks_unanswered.saturating_add(1) };
         let server_initial = level == Level::Initial && eliciting;

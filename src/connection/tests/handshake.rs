@@ -221,7 +221,7 @@ fn forged_and_damaged_packets_change_nothing() {
     p.hook = Box::new(move |_, _, bytes| {
         n += 1;
         // Every third datagram is damaged somewhere.
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             let at = (n as usize * 7919) % bytes.len();
             bytes[at] ^= 0x55;
         }
