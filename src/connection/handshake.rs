@@ -269,6 +269,7 @@ impl Connection {
         self.discard_space(SpaceId::Handshake);
         self.events.push_back(Event::HandshakeConfirmed);
         self.paths.on_handshake_confirmed(now);
+        self.follow_preferred_address(now);
         self.shrink_after_handshake();
     }
 

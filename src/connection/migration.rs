@@ -12,7 +12,7 @@ use super::receive::{Arrival, OpenedPacket};
 use super::transmit::{MIN_DATAGRAM, Transmit};
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, Timestamp, TransportError};
 use crate::crypto::TAG_LEN;
-use crate::paths::{Migration, PathEvent};
+use crate::paths::{Migration, PathEvent, preferred_address};
 use crate::recovery::{FrameToken, SentPacket};
 use crate::wire::{Frame, Writer};
 
@@ -100,7 +100,7 @@ impl Connection {
     /// Client: `stateless_reset_token` of the server's parameters.
     pub(super) fn learn_initial_reset_token(&mut self, token: ResetToken) {
         self.peer_cids.set_initial_token(token);
-        self.endpoint_events.push_back(EndpointEvent::ResetTokenLearned(self.paths.active().tuple, token));
+        self.announce_reset_token();
     }
 
     /// Asks the endpoint for as many connection IDs as the peer wants to hold.
@@ -128,16 +128,17 @@ impl Connection {
         Ok(())
     }
 
-    /// The endpoint matches tokens of connection IDs in use against datagrams that it cannot route.
+    /// The endpoint matches the token of the connection ID in use against datagrams that it cannot route.
     fn announce_reset_token(&mut self) {
         let active = self.paths.active();
         let Some(cid) = active.cid else { return };
-        if self.announced_token == Some(cid.sequence) {
+        if self.announced_token.is_some_and(|(sequence, _)| sequence == cid.sequence) {
             return;
         }
-        self.announced_token = Some(cid.sequence);
-        if let Some(token) = self.peer_cids.token(cid.sequence) {
-            self.endpoint_events.push_back(EndpointEvent::ResetTokenLearned(active.tuple, token));
+        let Some(token) = self.peer_cids.token(cid.sequence) else { return };
+        self.endpoint_events.push_back(EndpointEvent::ResetTokenLearned(active.tuple, token));
+        if let Some((_, old)) = self.announced_token.replace((cid.sequence, token)) {
+            self.endpoint_events.push_back(EndpointEvent::ResetTokenForgotten(old));
         }
     }
 
@@ -309,6 +310,22 @@ impl Connection {
         self.paths.start_validation(path, self.rng.as_mut(), now);
         self.dirty = true;
         Ok(path)
+    }
+
+    /// Client: tries the address that the server would rather use (RFC 9000 section 9.6.1), and moves there
+    /// when it is validated. Nothing is lost when it does not answer.
+    pub(super) fn follow_preferred_address(&mut self, now: Timestamp) {
+        let Some(preferred) = self.preferred.take() else { return };
+        let current = self.paths.active().tuple;
+        let Some(remote) = preferred_address::choose(&preferred, &current) else { return };
+        let Some(path) = self.paths.open(FourTuple { remote, ..current }, now) else { return };
+        let Some(cid) = self.peer_cids.take(1) else { return };
+        if let Some(p) = self.paths.get_mut(path) {
+            p.cid = Some(cid);
+        }
+        self.paths.start_validation(path, self.rng.as_mut(), now);
+        self.migrating_to = Some(path);
+        self.dirty = true;
     }
 
     /// The last unused connection ID is about to go: closes the path that was silent longest, so that the peer

@@ -13,6 +13,7 @@ use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
 use crate::streams::{Datagrams, Streams};
+use crate::wire::PreferredAddress;
 
 mod acks;
 mod bulk;
@@ -118,11 +119,13 @@ pub struct Connection {
     peer_sends_to: ConnectionId,
     /// Client: becomes active once it is validated.
     migrating_to: Option<u8>,
+    /// Client: where the server would rather be (RFC 9000 section 9.6), until the handshake is confirmed.
+    preferred: Option<Box<PreferredAddress>>,
     last_migration: Option<FourTuple>,
     /// Paths that the application has heard of.
     told_paths: Vec<u8>,
-    /// Sequence number whose reset token the endpoint knows.
-    announced_token: Option<u64>,
+    /// The reset token that the endpoint knows, and the sequence number that it belongs to.
+    announced_token: Option<(u64, ResetToken)>,
     grease_bits: u64,
     version: u32,
     side: Side,
@@ -275,6 +278,7 @@ impl Connection {
             scid: s.scid,
             peer_sends_to: s.scid,
             migrating_to: None,
+            preferred: None,
             last_migration: None,
             told_paths: Vec::new(),
             announced_token: None,

@@ -16,7 +16,7 @@ const MIN_SAMPLE: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Draft {
     level: Level,
-    pn: u64,
+    pub(super) pn: u64,
     pn_at: usize,
     pn_len: usize,
     mark: Option<LongMark>,

@@ -79,7 +79,10 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         ..TransportParameters::default()
     };
     if cfg.versions.len() > 1 {
-        p.version_information = Some(VersionInformation { chosen: version, available: cfg.versions.clone() });
+        // RFC 9368 section 3: a client names what the server may switch to without another round trip. We do
+        // not follow such a switch yet, so only the version in use is named; a server names all it speaks.
+        let available = if side.is_client() { vec![version] } else { cfg.versions.clone() };
+        p.version_information = Some(VersionInformation { chosen: version, available });
     }
     // RFC 9000 section 18.1: a reserved parameter now and then keeps peers tolerant.
     let reserved = rng.below(1 << 20).saturating_mul(31).saturating_add(27);
@@ -124,6 +127,7 @@ impl Connection {
         if let Some(preferred) = &p.preferred_address {
             // The connection ID counts as sequence number 1 whether or not the address is used (RFC 9000 section 9.6.1).
             self.peer_cids.on_preferred_address(preferred.cid, preferred.token)?;
+            self.preferred = Some(Box::new(*preferred));
         }
         if let Some(hs) = self.hs.as_mut() {
             hs.new_parameters = Some(Box::new(p));

@@ -15,8 +15,6 @@ use crate::wire::{Frame, Writer};
 
 /// Below this a second packet in a datagram is not worth its header.
 const MIN_COALESCED: usize = 64;
-/// RFC 9000 section 13.2.4: after that many packets that only acknowledge, a PING asks to be acknowledged.
-const ACKS_BEFORE_PING: u8 = 32;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
 pub(super) const MIN_DATAGRAM: usize = 1200;
 
@@ -38,6 +36,8 @@ pub(super) struct Batch {
     pub(super) ect: bool,
     /// Bytes of window and pacer that are left.
     pub(super) budget: u64,
+    /// A full datagram of the path.
+    pub(super) segment: usize,
     /// Another datagram of this batch may follow: fill this one up.
     pub(super) more: bool,
 }
@@ -105,7 +105,7 @@ impl Connection {
         let max_segments = max_segments.min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(out.len() / segment);
         let ecn = self.ecn_mark(path);
         let budget = self.send_budget(path, segment.saturating_mul(max_segments), now);
-        let mut batch = Batch { path, now, ect: ecn != Ecn::NotEct, budget, more: true };
+        let mut batch = Batch { path, now, ect: ecn != Ecn::NotEct, budget, segment, more: true };
         let mut len = 0usize;
         let mut charged = 0u64;
         for index in 0..max_segments {
@@ -186,7 +186,7 @@ impl Connection {
     fn level_wants(&mut self, level: Level, batch: &Batch) -> bool {
         let space = level.space();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
-        let may_elicit = probing || batch.budget >= MIN_DATAGRAM as u64;
+        let may_elicit = probing || batch.budget >= batch.segment as u64;
         match level {
             Level::ZeroRtt => {
                 let usable = self.side.is_client() && self.hs.as_ref().is_some_and(|h| h.zero_rtt.is_some());
@@ -249,7 +249,7 @@ impl Connection {
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
         // A datagram that must be padded counts in flight in any case: frames instead of PING and padding.
         let force = shape.pad && shape.last;
-        let may_elicit = probing || force || batch.budget >= buf_len_u64(limit);
+        let may_elicit = probing || force || batch.budget >= batch.segment as u64;
         if level != Level::ZeroRtt {
             self.write_ack_frame(space, may_elicit, &mut w, &mut tokens, batch);
         }
@@ -259,7 +259,8 @@ impl Connection {
         }
         let mut eliciting = w.position() > after_ack;
         let ack_only = after_ack > draft.payload_at && !eliciting;
-        let ask = ack_only && self.control.acks_unanswered >= ACKS_BEFORE_PING;
+        // RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few.
+        let ask = ack_only && self.received(batch.path, space).is_some_and(|r| r.should_elicit(draft.pn));
         if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {
             tokens.push(FrameToken::Other);
             eliciting = true;
@@ -272,7 +273,6 @@ impl Connection {
         if probing && let Some(n) = self.control.probes.get_mut(space.index()) {
             *n = n.saturating_sub(1);
         }
-        self.control.acks_unanswered = if eliciting { 0 } else { self.control.acks_unanswered.saturating_add(1) };
         let server_initial = level == Level::Initial && eliciting;
         let left = limit.saturating_sub(end);
         let must_pad = (shape.pad || server_initial) && (shape.last || left < MIN_COALESCED);
@@ -286,8 +286,7 @@ impl Connection {
 
     /// More is waiting than fitted, and the next datagram may go as well.
     pub(super) fn fills_up(&self, batch: &Batch, used: usize) -> bool {
-        let segment = u64::from(self.paths.active().mtu());
-        batch.budget >= segment.saturating_mul(2) && used > 0 && self.wants_data()
+        batch.budget >= (batch.segment as u64).saturating_mul(2) && used > 0 && self.wants_data()
     }
 
     /// An ACK when one is due, or when it can ride along.
@@ -300,7 +299,8 @@ impl Connection {
         batch: &Batch,
     ) {
         let company = may_elicit && self.wants_eliciting();
-        let exponent = if space == SpaceId::Data { u32::from(self.cfg.ack_delay_exponent.min(20)) } else { 0 };
+        // RFC 9000 section 18.2: packets before the parameters are known use the default.
+        let exponent = if space == SpaceId::Data { self.cfg.ack_delay_exponent.min(20) } else { 3 };
         let pn = self.recovery.peek_packet_number(batch.path, space);
         let Some(received) = self.received(batch.path, space) else { return };
         if !(received.ack_due() || (company && received.has_pending())) {
@@ -374,8 +374,4 @@ impl Connection {
         let how = Finish { path, fill, ..Finish::default() };
         self.finish_packet(&draft, buf, end, &[], how, now)
     }
-}
-
-fn buf_len_u64(limit: usize) -> u64 {
-    (limit as u64).min(MIN_DATAGRAM as u64)
 }
