@@ -36,6 +36,8 @@ pub(crate) struct StreamObject {
     send_ended: AtomicBool,
     /// The peer's side has ended: read to the end, reset, or stopped by us.
     recv_ended: AtomicBool,
+    /// Trailers have ended the message; no receive call has told so yet.
+    end_waiting: AtomicBool,
     /// Code of the peer's reset, plus 1; 0 for none.
     reset_by_peer: AtomicU64,
     /// Code of the peer's stop, plus 1; 0 for none.
@@ -159,6 +161,7 @@ impl StreamObject {
             received: AtomicU64::new(0),
             send_ended: AtomicBool::new(uni && !ours),
             recv_ended: AtomicBool::new(uni && ours),
+            end_waiting: AtomicBool::new(false),
             reset_by_peer: AtomicU64::new(0),
             stopped_by_peer: AtomicU64::new(0),
             headers: OnceLock::new(),
@@ -234,7 +237,7 @@ impl StreamObject {
             } else {
                 http3.respond(&mut state.connection, self.id, fields, fin)
             }
-            .map_err(|e| self.from_h3(&e, true))
+            .map_err(|e| self.message_fail(&e, true))
         })?;
         if trailers || fin {
             self.send_ended.store(true, Ordering::Release);
@@ -311,9 +314,9 @@ impl StreamObject {
     fn put_chunk(&self, state: &mut ConnState, chunk: Chunk) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-            http3.send_body_chunk(&mut state.connection, self.id, chunk, false).map_err(|e| self.from_h3(&e, true))
+            http3.send_body_chunk(&mut state.connection, self.id, chunk, false).map_err(|e| self.message_fail(&e, true))
         } else {
-            state.connection.write_chunk(self.id, chunk).map_err(|e| self.from_write(e))
+            state.connection.write_chunk(self.id, chunk).map_err(|e| self.write_fail(e))
         };
         self.refuse_nothing(result)
     }
@@ -321,9 +324,9 @@ impl StreamObject {
     fn put_bytes(&self, state: &mut ConnState, bytes: &[u8]) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-            http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.from_h3(&e, true))
+            http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
         } else {
-            state.connection.write(self.id, bytes).map_err(|e| self.from_write(e))
+            state.connection.write(self.id, bytes).map_err(|e| self.write_fail(e))
         };
         self.refuse_nothing(result)
     }
@@ -342,16 +345,18 @@ impl StreamObject {
             return http3
                 .send_body(&mut state.connection, self.id, &[], true)
                 .map(drop)
-                .map_err(|e| self.from_h3(&e, true));
+                .map_err(|e| self.message_fail(&e, true));
         }
-        state.connection.finish(self.id).map_err(|e| self.from_write(e))
+        state.connection.finish(self.id).map_err(|e| self.write_fail(e))
     }
 
     // ------------------------------------------------------------------------------------------ receiving
 
     /// Receives up to `max` chunks.
     pub fn recv(&self, max: usize) -> Result<(Vec<Chunk>, bool), Fail> {
-        self.check_unread()?;
+        if self.check_unread()? {
+            return Ok((Vec::new(), true));
+        }
         let mut chunks = Vec::new();
         let fin = self.recv_with(|state| {
             while chunks.len() < max {
@@ -359,9 +364,9 @@ impl StreamObject {
                     let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
                     http3
                         .recv_body_chunk(&mut state.connection, self.id, usize::MAX)
-                        .map_err(|e| self.from_h3(&e, false))
+                        .map_err(|e| self.message_fail(&e, false))
                 } else {
-                    state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.from_read(e))
+                    state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.read_fail(e))
                 }
                 .or_else(|fail| if chunks.is_empty() { Err(fail) } else { Ok((Chunk::empty(), false)) })?;
                 let end = chunk.is_empty();
@@ -381,15 +386,17 @@ impl StreamObject {
 
     /// Receives into memory.
     pub fn recv_copy(&self, out: &mut [u8]) -> Result<Moved, Fail> {
-        self.check_unread()?;
+        if self.check_unread()? {
+            return Ok(Moved { bytes: 0, fin: true });
+        }
         let mut filled = 0usize;
         let fin = self.recv_with(|state| {
             while let Some(room) = out.get_mut(filled..).filter(|r| !r.is_empty()) {
                 let (n, fin) = if self.http3 {
                     let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-                    http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.from_h3(&e, false))
+                    http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.message_fail(&e, false))
                 } else {
-                    state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.from_read(e))
+                    state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.read_fail(e))
                 }
                 .or_else(|fail| if filled == 0 { Err(fail) } else { Ok((0, false)) })?;
                 filled = filled.saturating_add(n);
@@ -403,7 +410,8 @@ impl StreamObject {
         Ok(Moved { bytes: filled, fin })
     }
 
-    fn check_unread(&self) -> Result<(), Fail> {
+    /// Whether anything can come; true when it is the bare end.
+    fn check_unread(&self) -> Result<bool, Fail> {
         match self.reset_by_peer.load(Ordering::Acquire) {
             0 => {}
             code => return Err(with_code(WB_E_RESET, "the peer reset the stream", code.saturating_sub(1))),
@@ -411,7 +419,11 @@ impl StreamObject {
         if self.recv_ended.load(Ordering::Acquire) {
             return Err(Fail::new(WB_E_FINISHED, "the stream was read to its end"));
         }
-        Ok(())
+        let end = self.end_waiting.swap(false, Ordering::AcqRel);
+        if end {
+            self.recv_ended.store(true, Ordering::Release);
+        }
+        Ok(end)
     }
 
     fn recv_with(&self, take: impl FnOnce(&mut ConnState) -> Result<bool, Fail>) -> Result<bool, Fail> {
@@ -421,10 +433,10 @@ impl StreamObject {
             }
             let result = take(state);
             // The end tells the caller that trailers, if any, can be read: their event may still be on its way.
-            if let (Ok(true), Some(http3)) = (&result, &state.http3) {
-                if let Some(fields) = http3.pending_trailers(self.id) {
-                    self.note_fields(SectionKind::Trailers, fields, false);
-                }
+            if let (Ok(true), Some(http3)) = (&result, &state.http3)
+                && let Some(fields) = http3.pending_trailers(self.id)
+            {
+                self.note_fields(SectionKind::Trailers, fields, false);
             }
             // Reading may have made room that the peer must hear of.
             (result, state.connection.wants_transmit())
@@ -451,7 +463,7 @@ impl StreamObject {
             }
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
-            http3.reset(&mut state.connection, self.id, code).map_err(|e| self.from_h3(&e, true))
+            http3.reset(&mut state.connection, self.id, code).map_err(|e| self.message_fail(&e, true))
         });
         drop(scope);
         result?;
@@ -472,7 +484,7 @@ impl StreamObject {
             }
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
-            http3.stop(&mut state.connection, self.id, code).map_err(|e| self.from_h3(&e, false))
+            http3.stop(&mut state.connection, self.id, code).map_err(|e| self.message_fail(&e, false))
         })?;
         self.recv_ended.store(true, Ordering::Release);
         Ok(())
@@ -484,7 +496,7 @@ impl StreamObject {
             match state.http3.as_mut().filter(|_| self.http3) {
                 Some(http3) => http3
                     .set_priority(&mut state.connection, self.id, urgency, incremental)
-                    .map_err(|e| self.from_h3(&e, true)),
+                    .map_err(|e| self.message_fail(&e, true)),
                 None => {
                     state.connection.set_priority(self.id, urgency, incremental);
                     Ok(())
@@ -542,7 +554,9 @@ impl StreamObject {
                 }
             }
         }
-        if end {
+        if end && kind == SectionKind::Trailers {
+            self.end_waiting.store(true, Ordering::Release);
+        } else if end {
             self.recv_ended.store(true, Ordering::Release);
         }
         status
@@ -582,7 +596,7 @@ impl StreamObject {
 
     // ------------------------------------------------------------------------------------------ failures
 
-    fn from_write(&self, error: WriteError) -> Fail {
+    fn write_fail(&self, error: WriteError) -> Fail {
         match error {
             WriteError::Blocked => Fail::new(WB_E_WOULD_BLOCK, "no room to send now"),
             WriteError::Stopped(code) => with_code(WB_E_STOPPED, "the peer reads no more of this stream", code),
@@ -598,7 +612,7 @@ impl StreamObject {
         }
     }
 
-    fn from_read(&self, error: ReadError) -> Fail {
+    fn read_fail(&self, error: ReadError) -> Fail {
         match error {
             ReadError::Blocked => Fail::new(WB_E_WOULD_BLOCK, "nothing to read now"),
             ReadError::Reset(code) => with_code(WB_E_RESET, "the peer reset the stream", code),
@@ -606,7 +620,7 @@ impl StreamObject {
         }
     }
 
-    fn from_h3(&self, error: &H3Error, sending: bool) -> Fail {
+    fn message_fail(&self, error: &H3Error, sending: bool) -> Fail {
         match error {
             H3Error::UnknownStream | H3Error::WrongState if sending && self.send_ended.load(Ordering::Acquire) => {
                 self.send_over()

@@ -219,6 +219,10 @@ impl ConnObject {
                     record.event.flags |= WB_EVF_FIN;
                 }
                 self.emit(record);
+                if end && kind == SectionKind::Trailers {
+                    // A receive call that found nothing was promised this.
+                    self.emit(stream.record(WB_EV_STREAM_READABLE));
+                }
             }
             H3Event::Data { stream } => self.notice(stream, WB_EV_STREAM_READABLE),
             H3Event::Finished { stream } => self.notice(stream, WB_EV_STREAM_SEND_DONE),
