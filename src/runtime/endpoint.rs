@@ -32,6 +32,9 @@ pub struct EndpointOptions {
     pub endpoint: EndpointConfig,
     /// One socket per worker on the same port (servers). Otherwise the endpoint lives on one worker.
     pub spread: bool,
+    /// Leave the choice of the worker to the kernel's hash of addresses; the hand-off queue corrects
+    /// it. For systems that refuse the filter program, and for tests.
+    pub no_kernel_steering: bool,
     /// Client: a connected socket for every connection. It stays on its local address when routes
     /// change, and learns of unreachable peers.
     pub connected_sockets: bool,

@@ -54,6 +54,8 @@ pub(super) struct Handoff {
 pub(super) struct HandoffQueue {
     items: VecDeque<Handoff>,
     bytes: usize,
+    /// Runs taken in since the start.
+    pub taken: u64,
     /// Runs thrown away because the queue was full.
     pub dropped: u64,
 }
@@ -67,6 +69,7 @@ impl HandoffQueue {
             return false;
         }
         self.bytes = grown;
+        self.taken = self.taken.saturating_add(1);
         self.items.push_back(item);
         true
     }
@@ -308,6 +311,7 @@ impl Runtime {
             recv_buffer: inner.config.socket_recv_buffer,
             send_buffer: inner.config.socket_send_buffer,
             peer_errors: !options.spread,
+            steer: !options.no_kernel_steering,
         };
         let made = EndpointInner::new(EndpointParts {
             options,
@@ -323,6 +327,15 @@ impl Runtime {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.inner.shards.len()
+    }
+
+    /// Runs of datagrams that came to the wrong worker: handed over, and lost because a queue was full.
+    #[must_use]
+    pub fn handoffs(&self) -> (u64, u64) {
+        self.inner.shards.iter().fold((0, 0), |(taken, dropped), shard| {
+            let queue = shard.handoff.lock();
+            (queue.taken.saturating_add(taken), queue.dropped.saturating_add(dropped))
+        })
     }
 
     /// Begins the end: connections are closed with their last datagram sent, workers end. Never waits.

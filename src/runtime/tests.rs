@@ -1,6 +1,7 @@
 use super::random::SystemRng;
+use super::shards::{HANDOFF_BYTES, Handoff, HandoffQueue};
 use super::{clock, wake};
-use crate::base::Rng;
+use crate::base::{Ecn, Rng};
 
 #[test]
 fn system_randomness_fills_every_length_and_does_not_repeat() {
@@ -41,4 +42,24 @@ fn the_doorbell_wakes_a_sleeper_and_stops_one_about_to_sleep() {
     poll.poll(&mut events, Some(std::time::Duration::from_secs(10))).expect("poll");
     thread.join().expect("ringer");
     assert!(!events.is_empty(), "the sleeper was not woken");
+}
+
+fn run_of(bytes: usize, endpoint: u64) -> Handoff {
+    let remote = "127.0.0.1:9".parse().expect("address");
+    Handoff { endpoint, bound: remote, local: None, remote, ecn: Ecn::Ect0, stride: 1200, bytes: vec![0; bytes] }
+}
+
+#[test]
+fn the_hand_off_queue_keeps_order_and_its_bound() {
+    let mut queue = HandoffQueue::default();
+    for i in 0..4 {
+        assert!(queue.push(run_of(HANDOFF_BYTES / 4, i)));
+    }
+    assert!(!queue.push(run_of(1, 99)), "beyond the bound");
+    assert_eq!((queue.taken, queue.dropped), (4, 1));
+    assert_eq!(queue.pop().map(|r| r.endpoint), Some(0));
+    assert!(queue.push(run_of(1, 4)), "room again");
+    let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|r| r.endpoint).collect();
+    assert_eq!(order, [1, 2, 3, 4]);
+    assert!(queue.push(run_of(HANDOFF_BYTES, 5)), "empty means empty");
 }

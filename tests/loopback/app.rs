@@ -272,7 +272,7 @@ impl World {
         let sink: Arc<dyn Sink> = Arc::clone(&server_app) as _;
         let server = server_runtime
             .endpoint(
-                EndpointOptions { spread: true, qlog_dir: options.qlog_dir.clone(), ..EndpointOptions::default() },
+                EndpointOptions { spread: true, connected_sockets: false, fail_unreachable: false, ..options.clone() },
                 sink,
             )
             .expect("server");
@@ -291,18 +291,20 @@ impl World {
     }
 
     pub fn connect_to(&self, tag: u64, remote: SocketAddr) -> Arc<Conn> {
-        self.client
-            .connect(ConnectConfig {
-                remote,
-                server_name: "localhost".to_owned(),
-                connection: Arc::clone(&self.config),
-                tls: Arc::clone(&self.client_tls),
-                http3: None,
-                token: Vec::new(),
-                tag,
-                local: None,
-            })
-            .expect("connect")
+        self.client.connect(self.connect_config(tag, remote)).expect("connect")
+    }
+
+    pub fn connect_config(&self, tag: u64, remote: SocketAddr) -> ConnectConfig {
+        ConnectConfig {
+            remote,
+            server_name: "localhost".to_owned(),
+            connection: Arc::clone(&self.config),
+            tls: Arc::clone(&self.client_tls),
+            http3: None,
+            token: Vec::new(),
+            tag,
+            local: None,
+        }
     }
 
     /// Asks for `bytes` on a new stream.

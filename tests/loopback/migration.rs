@@ -97,3 +97,21 @@ fn the_network_changes_under_all_connections() {
     }
     world.end();
 }
+
+#[test]
+fn workers_hand_over_what_the_kernel_gave_to_the_wrong_one() {
+    let options = EndpointOptions { no_kernel_steering: true, ..EndpointOptions::default() };
+    let world = World::with_options("127.0.0.1:0", 2, options);
+    // Every move changes the kernel's hash: half of them land at the other worker.
+    download_with(&world, 8, |conn| {
+        let end = Instant::now() + PATIENCE;
+        while let Err(e) = conn.migrate(None) {
+            assert!(Instant::now() < end, "{e}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    let (taken, dropped) = world.server_runtime.handoffs();
+    assert!(taken > 0, "nothing was handed over");
+    assert_eq!(dropped, 0);
+    world.end();
+}

@@ -202,6 +202,35 @@ fn workers_block_every_signal() {
     drop(runtime);
 }
 
+#[test]
+fn idle_connections_cost_no_processor_time() {
+    let world = World::new("127.0.0.1:0", 1);
+    let runtime =
+        Runtime::open(RuntimeConfig { workers: 1, thread_name: "wb-idle".to_owned(), ..RuntimeConfig::default() })
+            .expect("runtime");
+    let client = runtime.endpoint(EndpointOptions::default(), Arc::clone(&world.client_app) as _).expect("endpoint");
+    for tag in 1..=50 {
+        client.connect(world.connect_config(tag, world.addr)).expect("connect");
+        world.client_app.wait(tag, "confirmation", |s| s.confirmed);
+    }
+    // Delayed acknowledgements, path MTU probes and tickets come to rest.
+    std::thread::sleep(Duration::from_millis(700));
+    let spent = || -> u64 {
+        let stat = task_files("wb-idle", "schedstat").pop().expect("the worker");
+        stat.split(' ').next().expect("nanoseconds").parse().expect("a number")
+    };
+    let before = spent();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = Duration::from_nanos(spent() - before);
+    // Fifty connections, four keep-alives each: 200 small exchanges, far below this.
+    assert!(spent < Duration::from_millis(100), "an idle second took {spent:?}");
+    drop(client);
+    runtime.close();
+    runtime.join(PATIENCE).expect("threads end");
+    world.client_app.closed_notices.store(0, Ordering::SeqCst);
+    world.end();
+}
+
 /// One file of every thread of this process with a name.
 fn task_files(name: &str, file: &str) -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").flatten();

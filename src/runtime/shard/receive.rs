@@ -264,3 +264,36 @@ impl Shard {
         self.shared.bell.ring();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::leading_same;
+
+    /// Datagrams of 20 bytes: short headers with the given 8-byte connection IDs, 0 for a long header.
+    fn run(ids: &[u8]) -> Vec<u8> {
+        let datagram = |id: &u8| {
+            let mut d = [*id; 20];
+            d[0] = if *id == 0 { 0xc0 } else { 0x40 };
+            d
+        };
+        ids.iter().flat_map(datagram).collect()
+    }
+
+    #[test]
+    fn a_group_is_what_shares_a_short_headers_connection_id() {
+        assert_eq!(leading_same(&run(&[7, 7, 7]), 20, 8), 3);
+        assert_eq!(leading_same(&run(&[7, 7, 8, 7]), 20, 8), 2);
+        assert_eq!(leading_same(&run(&[7, 0, 7]), 20, 8), 1);
+        assert_eq!(leading_same(&run(&[0, 0]), 20, 8), 1, "long headers go one by one");
+        assert_eq!(leading_same(&run(&[7, 8]), 20, 0), 2, "without connection IDs the path decides");
+    }
+
+    #[test]
+    fn short_and_cut_datagrams_end_a_group() {
+        let mut bytes = run(&[7, 7]);
+        bytes.extend([0x40, 7, 7]);
+        assert_eq!(leading_same(&bytes, 20, 8), 2);
+        assert_eq!(leading_same(&[0x40, 1], 20, 8), 1);
+        assert_eq!(leading_same(&[], 20, 8), 1);
+    }
+}

@@ -29,6 +29,8 @@ pub struct SocketOptions {
     pub send_buffer: usize,
     /// Read ICMP errors (clients).
     pub peer_errors: bool,
+    /// Let the kernel choose among the sockets of a shared port by connection ID.
+    pub steer: bool,
 }
 
 /// One UDP socket.
@@ -153,7 +155,7 @@ pub fn bind_group(addr: SocketAddr, count: usize, options: &SocketOptions) -> io
             next.bind(&SockAddr::from(bound))?;
             raw.push(next);
         }
-        if let (Some(s), Ok(n)) = (raw.first(), u8::try_from(count)) {
+        if let (true, Some(s), Ok(n)) = (options.steer, raw.first(), u8::try_from(count)) {
             // Without the program the hand-off queue carries what lands at the wrong worker.
             let _ = steer::attach(s, n);
         }

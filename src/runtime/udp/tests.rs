@@ -5,7 +5,8 @@ use super::*;
 use crate::base::Ecn;
 use crate::runtime::clock;
 
-const OPTIONS: SocketOptions = SocketOptions { recv_buffer: 1 << 20, send_buffer: 1 << 20, peer_errors: true };
+const OPTIONS: SocketOptions =
+    SocketOptions { recv_buffer: 1 << 20, send_buffer: 1 << 20, peer_errors: true, steer: true };
 
 fn any4() -> SocketAddr {
     "127.0.0.1:0".parse().expect("address")
