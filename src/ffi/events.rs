@@ -64,7 +64,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    fn enter(&self) -> bool {
+    /// A callback may start; `leave` must follow.
+    pub fn enter(&self) -> bool {
         let mut running = self.running.lock();
         if self.muted.load(Ordering::Acquire) {
             return false;
@@ -73,7 +74,7 @@ impl Gate {
         true
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         let mut running = self.running.lock();
         *running = running.saturating_sub(1);
         if *running == 0 {

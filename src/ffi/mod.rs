@@ -31,3 +31,6 @@ pub mod stream_calls;
 pub mod tls;
 mod translate;
 mod wake_fd;
+
+#[cfg(test)]
+mod tests;
