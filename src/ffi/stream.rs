@@ -438,8 +438,9 @@ impl StreamObject {
             {
                 self.note_fields(SectionKind::Trailers, fields, false);
             }
-            // Reading may have made room that the peer must hear of.
-            (result, state.connection.wants_transmit())
+            // Reading may have made room that the peer must hear of, and the end is an event for the application.
+            let ended = matches!(result, Ok(true));
+            (result, ended || state.connection.wants_transmit())
         })?;
         if fin {
             self.recv_ended.store(true, Ordering::Release);
@@ -522,6 +523,11 @@ impl StreamObject {
             _ => Merge::No,
         };
         record
+    }
+
+    /// Whether HTTP/3 carries the stream, so that its end is HTTP/3's to tell.
+    pub fn is_http3(&self) -> bool {
+        self.http3
     }
 
     /// Emits STREAM_CLOSED, the last event.

@@ -179,12 +179,19 @@ impl ConnObject {
                     self.emit(self.record(WB_EV_STREAMS_AVAILABLE).numbers(number_of(dir), 0));
                 }
             }
+            // A request is over when HTTP/3 says so: its fields may still wait for the encoder stream.
             StreamEvent::Closed { id } => {
-                let stream = self.streams.lock().remove(&id);
-                if let Some(stream) = stream {
-                    stream.finish();
+                if !self.known_stream(id).is_some_and(|stream| stream.is_http3()) {
+                    self.finish_stream(id);
                 }
             }
+        }
+    }
+
+    fn finish_stream(&self, id: StreamId) {
+        let stream = self.streams.lock().remove(&id);
+        if let Some(stream) = stream {
+            stream.finish();
         }
     }
 
@@ -229,6 +236,7 @@ impl ConnObject {
             H3Event::Writable { stream } => self.notice(stream, WB_EV_STREAM_WRITABLE),
             H3Event::Reset { stream, code, .. } => self.on_reset(stream, code),
             H3Event::Stopped { stream, code } => self.on_stopped(stream, code),
+            H3Event::Closed { stream } => self.finish_stream(stream),
             H3Event::Priority { .. } => {}
             H3Event::Goaway { id } => self.emit(self.record(WB_EV_H3_GOAWAY).numbers(id, 0)),
             H3Event::RequestsAvailable => {

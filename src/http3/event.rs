@@ -47,6 +47,9 @@ pub enum H3Event {
     /// requests from there on get `Reset` with `REQUEST_REJECTED` and no new ones can be made. May repeat
     /// with a smaller id (RFC 9114 section 5.2).
     Goaway { id: u64 },
+    /// The stream is over on all sides, and its end was told: the last event of a request stream. It comes after
+    /// the transport's own notice when a field section had to wait for the encoder stream.
+    Closed { stream: StreamId },
     /// The peer allows more request streams after a refused `Http3::request`.
     RequestsAvailable,
 }

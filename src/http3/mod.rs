@@ -194,8 +194,13 @@ impl Http3 {
 
     /// Forgets a stream that is over on all sides.
     fn sweep(&mut self, id: StreamId) {
-        if self.table.get_mut(id).is_some_and(|slot| slot.is_over()) {
-            self.table.remove(id);
+        let Some(known) = self.table.get_mut(id).filter(|slot| slot.is_over()).map(|slot| slot.recv.known) else {
+            return;
+        };
+        self.table.remove(id);
+        // A server tells nothing of a request that it never announced.
+        if known || !self.core.side.is_server() {
+            self.core.events.push_back(H3Event::Closed { stream: id });
         }
     }
 

@@ -87,7 +87,8 @@ class TestNgtcp2Server:
         run([BUILD / "h3_get", "-c", CERTS / "ca.pem", "-o", tmp_path / "got", f"https://localhost:{port}/large"])
         assert hashlib.sha256((tmp_path / "got").read_bytes()).hexdigest() == pattern.digest(LARGE)
 
-    def test_64_mib_up(self, servers):
+    def test_64_mib_up(self, servers, tmp_path):
+        (tmp_path / "index.html").write_text("taken")
         whimbrel_client("upload-only", servers.start("ngtcp2"), "--size", LARGE)
 
     def test_100_concurrent_requests(self, servers):

@@ -34,6 +34,9 @@ async def scenario(args, client, report):
         report["key_updates"] = client.info().key_updates
         assert report["key_updates"] >= 1
     elif args.scenario == "migrate":
+        await client.request("GET", f"{args.prefix}1000")
+        while not client.confirmed:
+            await asyncio.sleep(0.005)
         transfer = asyncio.ensure_future(client.request("GET", f"{args.prefix}{args.size}"))
         moves = 0
         while not transfer.done() and moves < 5:

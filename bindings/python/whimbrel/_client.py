@@ -85,6 +85,7 @@ class Connection:
         self.exchanges: Dict[int, Exchange] = {}
         self.waiting: Deque[Tuple[str, str, Fields, Optional[Body], Optional[Headers], Exchange]] = collections.deque()
         self.connected = False
+        self.confirmed = False
         self.error: Optional[Error] = None
         self.events: List[Event] = []
         config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_CONN)
@@ -114,6 +115,8 @@ class Connection:
         elif ev.kind == _abi.WB_EV_CONNECTED:
             self.connected = True
             self.send_waiting()
+        elif ev.kind == _abi.WB_EV_CONFIRMED:
+            self.confirmed = True
         elif ev.kind == _abi.WB_EV_STREAMS_AVAILABLE:
             self.send_waiting()
         elif ev.kind >> 8 == _abi.WB_GROUP_PATH:
@@ -190,8 +193,13 @@ class _Verbs:
         """Version, cipher, addresses, counters."""
         return self._live().info()
 
+    @property
+    def confirmed(self) -> bool:
+        """The handshake is confirmed (RFC 9001 section 4.1.2): keys may be updated and the connection may move."""
+        return self._live().confirmed
+
     def migrate(self) -> None:
-        """Moves the connection to a new socket; requests under way go on."""
+        """Moves the connection to a new socket; requests under way go on. Needs a confirmed handshake."""
         check(lib.wb_conn_migrate(self._live().handle, None, 0))
 
     def key_update(self) -> None:

@@ -37,6 +37,9 @@ class Sender:
             status = lib.wb_stream_send_copy(self.stream, self.address + self.at, n, flags, ctypes.byref(taken))
             if status == _abi.WB_E_WOULD_BLOCK:
                 return
+            if status == _abi.WB_E_STOPPED:
+                self.done = True  # the peer has heard enough; its answer may still come (RFC 9114 section 4.1)
+                return
             check(status)
             self.at += taken.value
             if status == _abi.WB_PARTIAL:

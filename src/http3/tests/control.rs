@@ -315,6 +315,23 @@ fn qpack_streams() {
     assert_eq!(with(1, &[0x03, 0x40]), None);
 }
 
+/// gtlsserver's case: the response, end included, comes before the entries that it refers to, and the transport is
+/// done with the stream before HTTP/3 is.
+#[test]
+fn a_blocked_response_is_told_before_its_stream_is_over() {
+    let mut end = End::ready(Side::Client);
+    let id = end.h3.request(&mut end.io, &GET, true).unwrap();
+    // :status 200 from the static table, a field from the dynamic one.
+    end.get(id, &frame(0x01, &[0x02, 0x00, 0xd9, 0x80]), true);
+    end.h3.on_stream_event(&mut end.io, &StreamEvent::Closed { id }, NOW);
+    assert_eq!(end.events_and_closings(), (vec![], vec![]));
+    end.peer_stream(1, &[0x02, 0x3f, 0xe1, 0x1f, 0xc2, 0x02, b'4', b'2'], false); // age: 42
+    let (events, closings) = end.events_and_closings();
+    let [H3Event::Headers { fields, end: true, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((fields.value(b":status"), fields.value(b"age")), (Some(&b"200"[..]), Some(&b"42"[..])));
+    assert_eq!(closings, [id]);
+}
+
 #[test]
 fn a_blocked_section_waits_for_its_entries() {
     let mut end = End::ready(Side::Server);

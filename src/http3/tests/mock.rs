@@ -265,7 +265,26 @@ impl End {
     }
 
     pub fn events(&mut self) -> Vec<H3Event> {
-        core::iter::from_fn(|| self.h3.poll_event()).collect()
+        self.events_and_closings().0
+    }
+
+    /// Events, and apart from them the streams that are over: each must be told once, after all else of it.
+    pub fn events_and_closings(&mut self) -> (Vec<H3Event>, Vec<StreamId>) {
+        let (mut events, mut closings) = (Vec::new(), Vec::new());
+        while let Some(event) = self.h3.poll_event() {
+            match event {
+                H3Event::Closed { stream } => {
+                    assert!(!closings.contains(&stream), "closed twice");
+                    closings.push(stream);
+                }
+                H3Event::Headers { stream, .. } | H3Event::Data { stream } | H3Event::Finished { stream } => {
+                    assert!(!closings.contains(&stream), "an event after the last one");
+                    events.push(event);
+                }
+                _ => events.push(event),
+            }
+        }
+        (events, closings)
     }
 
     /// Code with which the connection was closed.
