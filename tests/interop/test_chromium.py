@@ -5,7 +5,7 @@ import re
 
 from conftest import BUILD, CERTS, run, tool
 
-PAGE = "<!doctype html><title>w</title><h1>The whimbrel has landed</h1><script src=probe.js></script><p id=how></p>"
+PAGE = "<!doctype html><title>w</title><h1>The whimbrel has landed</h1><p id=how></p><script src=probe.js></script>"
 SCRIPT = "document.getElementById('how').textContent = performance.getEntriesByType('navigation')[0].nextHopProtocol"
 
 
