@@ -11,6 +11,7 @@ from ._errors import (
     Error,
     FatalError,
     HandshakeError,
+    LimitError,
     ResolveError,
     StreamReset,
     TimeoutError,
@@ -22,7 +23,7 @@ from ._server import Server
 
 __all__ = [
     "AsyncClient", "CertificateError", "Client", "ConnectionClosed", "ConnectionInfo", "Error", "FatalError",
-    "HandshakeError", "Headers", "Request", "ResolveError", "Response", "Server", "Session", "StreamReset",
+    "HandshakeError", "Headers", "LimitError", "Request", "ResolveError", "Response", "Server", "Session", "StreamReset",
     "TimeoutError", "UnreachableError", "abi_version", "get", "request", "version",
 ]
 __version__ = "0.1.0"

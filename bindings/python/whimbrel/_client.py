@@ -199,7 +199,10 @@ class _Verbs:
         return self._live().confirmed
 
     def migrate(self) -> None:
-        """Moves the connection to a new socket; requests under way go on. Needs a confirmed handshake."""
+        """Moves the connection to a new socket; requests under way go on. Needs a confirmed handshake.
+
+        ``LimitError``: the peer has given no spare connection ID yet, or too many moves are under way; try later.
+        """
         check(lib.wb_conn_migrate(self._live().handle, None, 0))
 
     def key_update(self) -> None:

@@ -53,7 +53,12 @@ class StreamReset(Error):
     """The peer gave up this exchange; the connection may go on."""
 
 
+class LimitError(Error):
+    """A bound was reached that passes: paths or connection IDs in use, handles, sizes. Try again later."""
+
+
 _BY_STATUS = {
+    _abi.WB_E_LIMIT: LimitError,
     _abi.WB_E_VERIFY: CertificateError,
     _abi.WB_E_RESOLVE: ResolveError,
     _abi.WB_E_UNREACHABLE: UnreachableError,
