@@ -2,7 +2,10 @@
 //!
 //! Streams take slabs when bytes arrive or are written and give them back when the bytes are gone; an idle stream
 //! holds none. Three sizes let a stream start at 4 KiB and reach 64 KiB when it proves busy. Single-threaded: the
-//! connection's lock covers it. Invariant: at most `KEEP_*` slabs of each size wait here.
+//! connection's lock covers it. Slabs that the application still reads (shared chunks) wait until it is done.
+//! Invariant: at most `KEEP_*` slabs of each size and `KEEP_LENT` shared ones wait here.
+use std::collections::VecDeque;
+
 use crate::collections::{Chunk, Slab};
 
 /// A stream's first buffer.
@@ -17,12 +20,17 @@ const KEEP_MEDIUM: usize = 16;
 /// One megabyte: what a fast sender's send buffer turns over.
 const KEEP_LARGE: usize = 16;
 
+/// Slabs that were full when the application still had chunks of them.
+const KEEP_LENT: usize = 8;
+
 /// Free slabs by size.
 #[derive(Debug, Default)]
 pub struct SlabPool {
     small: Vec<Slab>,
     medium: Vec<Slab>,
     large: Vec<Slab>,
+    /// Given back while chunks of them are alive; oldest first.
+    lent: VecDeque<Slab>,
 }
 
 impl SlabPool {
@@ -37,14 +45,25 @@ impl SlabPool {
 
     /// An empty slab of one of the three sizes.
     pub fn take(&mut self, capacity: usize) -> Slab {
-        self.shelf(capacity).and_then(|(shelf, _)| shelf.pop()).unwrap_or_else(|| Slab::new(capacity))
+        let free = self.shelf(capacity).and_then(|(shelf, _)| shelf.pop());
+        free.or_else(|| self.take_lent(capacity)).unwrap_or_else(|| Slab::new(capacity))
     }
 
-    /// Takes a slab back if nobody reads from it any more.
+    /// A slab that the application has let go of in the meantime.
+    fn take_lent(&mut self, capacity: usize) -> Option<Slab> {
+        let at = self.lent.iter_mut().position(|slab| slab.capacity() == capacity && slab.reset())?;
+        self.lent.remove(at)
+    }
+
+    /// Takes a slab back; if somebody still reads from it, it is used again when they are done.
     pub fn give(&mut self, mut slab: Slab) {
-        if let Some((shelf, keep)) = self.shelf(slab.capacity())
+        if !slab.reset() {
+            if self.lent.len() >= KEEP_LENT {
+                self.lent.pop_front();
+            }
+            self.lent.push_back(slab);
+        } else if let Some((shelf, keep)) = self.shelf(slab.capacity())
             && shelf.len() < keep
-            && slab.reset()
         {
             shelf.push(slab);
         }
@@ -67,9 +86,10 @@ impl SlabPool {
         self.small.truncate(2);
         self.medium = Vec::new();
         self.large = Vec::new();
+        self.lent = VecDeque::new();
     }
 
-    /// Bytes waiting here.
+    /// Bytes waiting here, those that the application still reads not counted.
     #[must_use]
     pub fn held(&self) -> usize {
         self.small.len() * SMALL + self.medium.len() * MEDIUM + self.large.len() * LARGE

@@ -128,7 +128,10 @@ impl SendBuffer {
     }
 
     fn retire_tail(&mut self, pool: &mut SlabPool) {
-        if let Some(slab) = self.tail.take() {
+        if let Some(mut slab) = self.tail.take()
+            && slab.reset()
+        {
+            // Otherwise pieces still refer to it: the last of them gives it back.
             pool.give(slab);
         }
         self.tail_used = 0;
