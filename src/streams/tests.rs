@@ -264,16 +264,14 @@ fn exchange(seed: u64) {
         }
         // Fates: an acknowledgement only for what was not lost; a loss also for what did arrive (spurious).
         let flight = &mut nodes[me].flight;
-        if wire.is_empty() || flight.len() > 30 {
-            if !flight.is_empty() {
-                let p = flight.swap_remove(rng.below(flight.len() as u64) as usize);
-                let arrived = !p.payload.is_empty() && !wire.iter().any(|(to, _)| *to == 1 - me);
-                for t in &p.tokens {
-                    if arrived && rng.below(8) != 0 {
-                        nodes[me].streams.on_token_acked(t);
-                    } else {
-                        nodes[me].streams.on_token_lost(t);
-                    }
+        if (wire.is_empty() || flight.len() > 30) && !flight.is_empty() {
+            let p = flight.swap_remove(rng.below(flight.len() as u64) as usize);
+            let arrived = !p.payload.is_empty() && !wire.iter().any(|(to, _)| *to == 1 - me);
+            for t in &p.tokens {
+                if arrived && rng.below(8) != 0 {
+                    nodes[me].streams.on_token_acked(t);
+                } else {
+                    nodes[me].streams.on_token_lost(t);
                 }
             }
         }

@@ -275,7 +275,7 @@ impl World {
                 self.amplification.on_received(from, &bytes, !corrupted, answers);
                 let tuple = FourTuple { local: Some(self.server_address), remote: from, socket: 0 };
                 if let Some(reply) = self.server.receive(tuple, ecn, &mut bytes, self.now) {
-                    self.from_server(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
+                    self.server_sent(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
                 }
             }
             What::ToClient { to, ecn, mut bytes, corrupted } => {
@@ -286,7 +286,7 @@ impl World {
                 self.sockets[index].reached |= !corrupted;
                 let tuple = self.client_tuple(index);
                 if let Some(reply) = self.client.receive(tuple, ecn, &mut bytes, self.now) {
-                    self.from_client(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
+                    self.client_sent(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
                 }
             }
             What::Mishap(mishap) => self.mishap(mishap),
@@ -385,11 +385,11 @@ impl World {
             }
         }
         for o in outgoing.drain(..) {
-            self.from_client(o);
+            self.client_sent(o);
         }
         self.server.visit(now, |o| outgoing.push(o));
         for o in outgoing.drain(..) {
-            self.from_server(o);
+            self.server_sent(o);
         }
     }
 
@@ -407,7 +407,7 @@ impl World {
         assert!(o.bytes.len() <= usize::from(limit.max(1200)), "a datagram of {} bytes", o.bytes.len());
     }
 
-    fn from_client(&mut self, o: Outgoing) {
+    fn client_sent(&mut self, o: Outgoing) {
         self.note(&o, 0);
         let socket = &self.sockets[o.tuple.socket as usize];
         assert_eq!(o.tuple.remote, self.server_address);
@@ -423,7 +423,7 @@ impl World {
         });
     }
 
-    fn from_server(&mut self, o: Outgoing) {
+    fn server_sent(&mut self, o: Outgoing) {
         self.note(&o, 1);
         let to = o.tuple.remote;
         self.amplification.on_sent(to, o.bytes.len());

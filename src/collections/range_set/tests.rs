@@ -11,7 +11,7 @@ fn set(ranges: &[Range<u64>]) -> RangeSet {
 fn touching_ranges_merge_and_holes_split() {
     let mut s = set(&[0..5, 10..15]);
     assert!(s.insert(5..10));
-    assert_eq!(s, set(&[0..15]));
+    assert_eq!(s, set(std::slice::from_ref(&(0..15))));
     assert!(!s.insert(3..9));
     assert!(s.remove(4..6));
     assert_eq!(s.iter().collect::<Vec<_>>(), [0..4, 6..15]);
@@ -20,7 +20,7 @@ fn touching_ranges_merge_and_holes_split() {
     assert!(!s.insert(7..7));
     assert_eq!(s.pop_min(), Some(0..4));
     s.remove_below(8);
-    assert_eq!(s, set(&[8..15]));
+    assert_eq!(s, set(std::slice::from_ref(&(8..15))));
 }
 
 #[test]

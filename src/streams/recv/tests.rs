@@ -59,10 +59,13 @@ fn a_bare_fin_is_news() {
     assert_eq!(h.data(0, 3, true), Ok(Received::default()));
 }
 
+/// Offset, length, fin of a received frame.
+type Piece = (u64, usize, bool);
+
 #[test]
 fn the_final_size_is_final() {
     // RFC 9000 section 4.5.
-    let cases: [(&[(u64, usize, bool)], (u64, usize, bool)); 5] = [
+    let cases: [(&[Piece], Piece); 5] = [
         (&[(0, 10, true)], (10, 1, false)),
         (&[(0, 10, true)], (0, 9, true)),
         (&[(0, 10, true)], (5, 6, true)),
