@@ -63,7 +63,8 @@ struct sockaddr;
 
 #define WB_VERIFY_REQUIRED 2
 
-// How to close a runtime or an endpoint: let connections say goodbye, or drop everything at once.
+// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE; this version makes no
+// other difference. For a soft stop announce it with `wb_h3_goaway`, and close when the requests are done.
 #define WB_CLOSE_GRACEFUL 0
 
 #define WB_CLOSE_NOW 1
@@ -939,8 +940,8 @@ wb_status wb_endpoint_address(wb_endpoint endpoint, struct wb_addr *out);
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_BUSY`, `WB_E_OS`, `WB_E_STATE`. Since: 0.1.
 wb_status wb_endpoint_rebind(wb_endpoint endpoint, const struct sockaddr *address, uint32_t len);
 
-// Closes the endpoint: its connections end (`WB_CLOSE_GRACEFUL`: after their requests; `WB_CLOSE_NOW`: at once),
-// its sockets are closed, ENDPOINT_CLOSED is reported. Idempotent.
+// Closes the endpoint: its connections end (see `WB_CLOSE_GRACEFUL`), its sockets are closed, ENDPOINT_CLOSED is
+// reported. Idempotent.
 //
 // Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID` (mode). Since: 0.1.
 wb_status wb_endpoint_close(wb_endpoint endpoint, uint32_t mode);
@@ -1109,17 +1110,13 @@ wb_status wb_stream_send(wb_stream stream, const wb_buf *buffers, size_t count, 
 // Ownership: the bytes stay the caller's. Threads: any. Blocks: never. Errors: as `wb_stream_send`. Since: 0.1.
 wb_status wb_stream_send_copy(wb_stream stream, const void *data, size_t len, uint32_t flags, size_t *accepted);
 
-// Receives up to `capacity` buffers without copying. `*count` gets how many, `*fin` 1 with the last bytes of the stream.
-// The buffers stay valid after stream, connection and runtime are gone.
+// Receives up to `capacity` buffers without copying. `*count` gets how many, `*fin` 1 with the last bytes of the stream
+// (there may be none: count 0). The buffers stay valid after stream, connection and runtime are gone.
 //
 // Ownership: the buffers are the caller's. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was read),
 // `WB_E_RESET`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
-wb_status wb_stream_recv(wb_stream stream,
-                         wb_buf *out,
-                         size_t capacity,
-                         size_t *count,
-                         uint8_t *fin);
+wb_status wb_stream_recv(wb_stream stream, wb_buf *out, size_t capacity, size_t *count, uint8_t *fin);
 
 // Receives into the caller's memory. `*got` gets the bytes, `*fin` 1 with the last bytes of the stream. Reading is what
 // gives the peer credit for more: not reading pauses the stream.

@@ -78,6 +78,11 @@ fn echo_by_callbacks_and_by_queue() {
 }
 
 #[test]
+fn http3_with_retry_resumption_and_logs() {
+    run_source("http");
+}
+
+#[test]
 fn lent_memory_comes_back_once_and_revoked_memory_is_left_alone() {
     run_source("buffers");
 }
@@ -85,6 +90,37 @@ fn lent_memory_comes_back_once_and_revoked_memory_is_left_alone() {
 #[test]
 fn queue_wake_mute_fork_and_ends() {
     run_source("endings");
+}
+
+/// A client in under 60 lines and a server in under 100, errors told, are what the API must allow.
+#[test]
+fn small_programs_stay_small() {
+    use std::io::{BufRead, BufReader};
+    for (name, most) in [("small_client", 60), ("small_server", 100)] {
+        let text =
+            std::fs::read_to_string(root().join("tests/c").join(name).with_extension("c")).expect("it is readable");
+        let lines = text.lines().filter(|l| !l.is_empty() && !l.starts_with("/*")).count();
+        assert!(lines < most, "{name} has {lines} lines");
+    }
+    let server = compile(&root().join("tests/c/small_server.c"), "small_server");
+    let client = compile(&root().join("tests/c/small_client.c"), "small_client");
+    let mut serving = Command::new(server)
+        .args([folder().join("cert.pem"), folder().join("key.pem")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server runs");
+    let mut port = String::new();
+    BufReader::new(serving.stdout.take().expect("it is piped")).read_line(&mut port).expect("it prints its port");
+    let got = Command::new(client)
+        .args(["localhost", port.trim()])
+        .arg(folder().join("cert.pem"))
+        .output()
+        .expect("the client runs");
+    drop(serving.stdin.take());
+    assert!(serving.wait().expect("the server ends").success());
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    assert_eq!(String::from_utf8_lossy(&got.stdout), "hello from a small server\n");
 }
 
 // --------------------------------------------------------------------------------------------- misuse

@@ -56,7 +56,8 @@ pub const WB_VERIFY_NONE: u32 = 0;
 pub const WB_VERIFY_OPTIONAL: u32 = 1;
 pub const WB_VERIFY_REQUIRED: u32 = 2;
 
-/// How to close a runtime or an endpoint: let connections say goodbye, or drop everything at once.
+/// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE; this version makes no
+/// other difference. For a soft stop announce it with `wb_h3_goaway`, and close when the requests are done.
 pub const WB_CLOSE_GRACEFUL: u32 = 0;
 pub const WB_CLOSE_NOW: u32 = 1;
 

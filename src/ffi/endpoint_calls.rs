@@ -97,8 +97,8 @@ pub unsafe extern "C" fn wb_endpoint_rebind(endpoint: wb_endpoint, address: *con
     })
 }
 
-/// Closes the endpoint: its connections end (`WB_CLOSE_GRACEFUL`: after their requests; `WB_CLOSE_NOW`: at once),
-/// its sockets are closed, ENDPOINT_CLOSED is reported. Idempotent.
+/// Closes the endpoint: its connections end (see `WB_CLOSE_GRACEFUL`), its sockets are closed, ENDPOINT_CLOSED is
+/// reported. Idempotent.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID` (mode). Since: 0.1.
 #[unsafe(no_mangle)]

@@ -114,8 +114,8 @@ pub unsafe extern "C" fn wb_stream_send_copy(
     })
 }
 
-/// Receives up to `capacity` buffers without copying. `*count` gets how many, `*fin` 1 with the last bytes of the stream.
-/// The buffers stay valid after stream, connection and runtime are gone.
+/// Receives up to `capacity` buffers without copying. `*count` gets how many, `*fin` 1 with the last bytes of the stream
+/// (there may be none: count 0). The buffers stay valid after stream, connection and runtime are gone.
 ///
 /// Ownership: the buffers are the caller's. Threads: any. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was read),

@@ -134,7 +134,7 @@ struct client {
     wb_buf lent;
     unsigned char *memory;
     size_t sent, received;
-    int fin_sent, fin, send_done, stream_closed, conn_closed, confirmed, datagram, key_updated;
+    int fin_sent, fin, send_done, stream_closed, conn_closed, confirmed, datagram, update_asked, key_updated;
 };
 
 static void client_send(struct client *c) {
@@ -183,10 +183,7 @@ static void on_client(struct client *c, const wb_event *ev) {
         OK(wb_conn_datagram_send(c->conn, "ping", 4, 7));
         break;
     }
-    case WB_EV_CONFIRMED:
-        c->confirmed = 1;
-        OK(wb_conn_key_update(c->conn));
-        break;
+    case WB_EV_CONFIRMED: c->confirmed = 1; break;
     case WB_EV_KEY_UPDATED: c->key_updated++; break;
     case WB_EV_DATAGRAM: c->datagram += ev->data_len == 4 && memcmp(ev->data, "ping", 4) == 0; break;
     case WB_EV_STREAM_WRITABLE: client_send(c); break;
@@ -194,6 +191,12 @@ static void on_client(struct client *c, const wb_event *ev) {
     case WB_EV_STREAM_SEND_DONE: c->send_done++; break;
     case WB_EV_STREAM_CLOSED: c->stream_closed++; break;
     case WB_EV_CONN_CLOSED: c->conn_closed++; break;
+    }
+    /* Possible once the peer has acknowledged something under the present keys. */
+    if (c->confirmed && !c->update_asked && !c->conn_closed) {
+        wb_status s = wb_conn_key_update(c->conn);
+        CHECK(s == WB_OK || s == WB_E_STATE);
+        c->update_asked = s == WB_OK;
     }
 }
 
