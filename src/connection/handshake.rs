@@ -281,6 +281,9 @@ impl Connection {
             return;
         }
         self.hs = None;
+        if self.side.is_server() {
+            self.summary = self.tls.take().map(|tls| Box::new(tls.into_summary()));
+        }
         self.events.shrink_to(8);
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::{ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError};
-use crate::crypto::{ClientTls, ServerTls, Session, TlsSetupError, initial_keys};
+use crate::crypto::{ClientTls, ServerTls, Session, Summary, TlsSetupError, initial_keys};
 use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
@@ -91,6 +91,8 @@ pub struct Connection {
     cfg: Arc<ConnectionConfig>,
     rng: Box<dyn Rng>,
     tls: Option<Box<Session>>,
+    /// Server: what is left of `tls` after confirmation.
+    summary: Option<Box<Summary>>,
     hs: Option<Box<Handshake>>,
     closing: Option<Box<Closing>>,
     qlog: Option<Box<Qlog>>,
@@ -257,6 +259,7 @@ impl Connection {
             datagrams: Datagrams::new(cfg.max_datagram_frame, cfg.datagram_queue),
             recovery: Recovery::new(s.side, seed),
             tls: Some(Box::new(session)),
+            summary: None,
             hs: Some(Box::new(hs)),
             closing: None,
             qlog: None,

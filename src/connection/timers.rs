@@ -142,7 +142,12 @@ impl Connection {
 
     fn on_loss_timer(&mut self, now: Timestamp) {
         let action = self.with_sink(now, |recovery, paths, sink| recovery.on_deadline(now, paths, sink));
-        let TimeoutAction::Probe { space, packets } = action else { return };
+        let TimeoutAction::Probe { space, packets } = action else {
+            if action == TimeoutAction::Nothing {
+                self.trim();
+            }
+            return;
+        };
         self.stats.pto_count = self.stats.pto_count.saturating_add(1);
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
@@ -151,6 +156,15 @@ impl Connection {
                 self.probe(other, 1, now);
             }
         }
+    }
+
+    /// The connection went quiet: spare memory goes back (the budget of an idle connection).
+    fn trim(&mut self) {
+        self.events.shrink_to_fit();
+        self.endpoint_events.shrink_to_fit();
+        self.tokens = Vec::new();
+        self.told_paths.shrink_to_fit();
+        self.streams.trim();
     }
 
     fn probe(&mut self, space: SpaceId, packets: u8, now: Timestamp) {

@@ -206,19 +206,23 @@ impl Connection {
 
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.tls.as_ref()?.alpn()
+        self.summary.as_ref().map_or_else(|| self.tls.as_ref()?.alpn(), |s| s.alpn())
     }
 
     /// Server: the name that the client asked for.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        self.tls.as_ref()?.server_name()
+        self.summary.as_ref().map_or_else(|| self.tls.as_ref()?.server_name(), |s| s.server_name())
     }
 
     /// DER, the end entity first.
     #[must_use]
     pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        self.tls.as_ref().map(|t| t.peer_certificates()).unwrap_or_default()
+        match (&self.summary, &self.tls) {
+            (Some(summary), _) => summary.peer_certificates(),
+            (None, Some(tls)) => tls.peer_certificates(),
+            (None, None) => Vec::new(),
+        }
     }
 
     #[must_use]
@@ -229,13 +233,17 @@ impl Connection {
     /// The session was resumed from a ticket.
     #[must_use]
     pub fn resumed(&self) -> bool {
-        self.tls.as_ref().is_some_and(|t| t.resumed())
+        self.summary.as_ref().map_or_else(|| self.tls.as_ref().is_some_and(|t| t.resumed()), |s| s.resumed())
     }
 
     /// Keying material of the TLS exporter (RFC 8446 section 7.5); `false` before the handshake is complete.
     #[must_use]
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> bool {
-        self.tls.as_ref().is_some_and(|t| t.export(label, context, out))
+        match (&self.summary, &self.tls) {
+            (Some(summary), _) => summary.export(label, context, out),
+            (None, Some(tls)) => tls.export(label, context, out),
+            (None, None) => false,
+        }
     }
 
     /// Counters and a picture of the active path.

@@ -18,7 +18,7 @@ pub use keys::{DirectionKeys, LevelKeys, OpenFailed, TAG_LEN};
 pub use one_rtt::{OneRttKeys, OneRttOpenError, Opened};
 pub use retry_tag::retry_tag;
 pub use tls::{
-    ClientTls, ClientTlsBuilder, InstalledKeys, ServerTls, ServerTlsBuilder, Session, TlsEvents, TlsSetupError,
+    ClientTls, ClientTlsBuilder, InstalledKeys, ServerTls, ServerTlsBuilder, Session, Summary, TlsEvents, TlsSetupError,
 };
 pub use token_key::TokenKey;
 

@@ -78,11 +78,17 @@ impl hkdf::KeyType for Length {
 
 /// HKDF-Expand-Label with an empty context (RFC 8446 section 7.1).
 pub(super) fn expand(prk: &hkdf::Prk, label: &[u8], out: &mut [u8]) {
+    expand_with_context(prk, label, &[], out);
+}
+
+/// HKDF-Expand-Label (RFC 8446 section 7.1). The label has at most 249 bytes, the context is a hash.
+pub(super) fn expand_with_context(prk: &hkdf::Prk, label: &[u8], context: &[u8], out: &mut [u8]) {
     const PREFIX: &[u8] = b"tls13 ";
-    let out_len = u16::try_from(out.len()).expect("outputs are keys, IVs and secrets").to_be_bytes();
-    let label_len = [u8::try_from(PREFIX.len() + label.len()).expect("labels are the constants of this crate")];
-    let info: [&[u8]; 5] = [&out_len, &label_len, PREFIX, label, &[0]];
+    let out_len = u16::try_from(out.len()).expect("outputs are at most 255 hashes long").to_be_bytes();
+    let label_len = [u8::try_from(PREFIX.len() + label.len()).expect("callers bound the label")];
+    let context_len = [u8::try_from(context.len()).expect("a context is a hash")];
+    let info: [&[u8]; 6] = [&out_len, &label_len, PREFIX, label, &context_len, context];
     prk.expand(&info, Length(out.len()))
         .and_then(|okm| okm.fill(out))
-        .expect("HKDF yields up to 255 blocks, a key needs at most two");
+        .expect("HKDF yields up to 255 blocks, and no caller asks for more");
 }

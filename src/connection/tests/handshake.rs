@@ -26,8 +26,15 @@ fn completes_and_is_confirmed_on_both_sides() {
     assert_eq!(p.server().conn.server_name(), Some("localhost"));
     assert!(p.client.saw(|e| matches!(e, Event::NewToken(t) if **t == *b"a token")));
     assert!(!p.client.conn.peer_certificates().is_empty());
-    let mut keys = [[0; 32]; 2];
-    assert!(p.client.conn.export(b"label", b"", &mut keys[0]));
+    // The client asks TLS, the server what it kept of it.
+    for (label, context) in [(&b"EXPORTER-x"[..], &b""[..]), (b"label", b"context"), (b"", b"y")] {
+        let mut keys = [[0; 77]; 2];
+        assert!(p.client.conn.export(label, context, &mut keys[0]));
+        assert!(p.server().conn.export(label, context, &mut keys[1]));
+        assert_eq!(keys[0], keys[1]);
+        assert_ne!(keys[0], [0; 77]);
+    }
+    assert!(p.server().conn.tls.is_none(), "a server lets go of TLS");
 }
 
 #[test]

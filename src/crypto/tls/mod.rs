@@ -10,11 +10,13 @@ mod identities;
 mod provider;
 mod secrets;
 mod session;
+mod summary;
 mod tickets;
 
 pub use client_hello::{ClientHello, peek_client_hello};
 pub use config::{ClientTls, ClientTlsBuilder, KeyLogLine, ServerTls, ServerTlsBuilder, TlsSetupError};
 pub use session::{InstalledKeys, Session, TlsEvents};
+pub use summary::Summary;
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,10 @@ use super::client_hello;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
 use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, Messages};
 use super::secrets::{
-    CLIENT_APPLICATION, CLIENT_HANDSHAKE, Captured, EARLY, Logged, SERVER_APPLICATION, SERVER_HANDSHAKE, capture,
+    CLIENT_APPLICATION, CLIENT_HANDSHAKE, Captured, EARLY, EXPORTER, Logged, SERVER_APPLICATION, SERVER_HANDSHAKE,
+    capture,
 };
+use super::summary::Summary;
 use super::tickets;
 use crate::base::{Level, Side, TransportError, codes};
 use crate::crypto::{Cipher, DirectionKeys, LevelKeys, OneRttKeys};
@@ -69,6 +71,7 @@ pub struct Session {
     parameters_told: bool,
     done: bool,
     failed: Option<TransportError>,
+    exporter: Option<Logged>,
     scratch: Vec<u8>,
 }
 
@@ -120,6 +123,7 @@ impl Session {
             parameters_told: false,
             done: false,
             failed: None,
+            exporter: None,
             scratch: Vec::new(),
         }
     }
@@ -339,9 +343,11 @@ impl Session {
     fn take_secrets(&mut self, ev: &mut dyn TlsEvents) {
         for logged in self.captured.secrets.drain(..) {
             ev.secret(logged.label, &logged.secret);
-            // The exporter secret and the like are for those who asked for secrets only.
+            // Others are for those who asked for secrets only.
             if logged.label.contains("TRAFFIC") {
                 self.secrets.push(logged);
+            } else if logged.label == EXPORTER {
+                self.exporter = Some(logged);
             }
         }
     }
@@ -417,6 +423,19 @@ impl Session {
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Ends a finished session; what can still be asked about it.
+    #[must_use]
+    pub fn into_summary(mut self) -> Summary {
+        Summary {
+            alpn: self.alpn().map(Into::into),
+            server_name: self.server_name().map(Into::into),
+            certificates: self.peer_certificates().into_boxed_slice(),
+            cipher: self.cipher(),
+            resumed: self.resumed(),
+            exporter: self.exporter.take().filter(|_| self.done),
+        }
     }
 
     /// Exported keying material (RFC 8446 section 7.5); false before the handshake is complete.
