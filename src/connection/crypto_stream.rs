@@ -178,3 +178,6 @@ pub(super) struct CryptoStream {
     pub(super) send: CryptoSend,
     pub(super) receive: CryptoReceive,
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,7 +231,6 @@ impl Pair {
     }
 
     fn take_events(&mut self, side: Side) {
-        let now = self.now;
         while let Some(event) = self.peer(side).conn.poll_endpoint_event() {
             match event {
                 EndpointEvent::NeedCids(n) => {
@@ -248,7 +247,6 @@ impl Pair {
         while let Some(event) = peer.conn.poll_event() {
             peer.events.push(event);
         }
-        let _ = now;
     }
 
     /// The next thing that happens; `false`: nothing ever will.

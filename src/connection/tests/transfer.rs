@@ -235,3 +235,20 @@ fn the_log_tells_the_story_of_a_connection() {
     }
     assert_eq!(p.client.conn.odcid(), p.server().conn.odcid());
 }
+
+#[test]
+fn keys_are_changed_in_time_without_being_asked() {
+    let mut p = Pair::new().connected();
+    p.client.conn.data.keys.as_mut().unwrap().set_limits(u64::MAX, u64::MAX, 200);
+    let data = pattern(1 << 20);
+    for updates in 1..4 {
+        let id = p.start(Side::Client, Dir::Uni);
+        assert!(p.transfer(Side::Client, id, &data, LIMIT) == data);
+        // Old keys stay for three PTOs (RFC 9001 section 6.5) and hold the next update up.
+        p.run_for(Duration::from_secs(1));
+        assert!(p.client.conn.stats().key_updates >= updates);
+        // The newest update is not known to the server before the next packet.
+        assert!(p.server().conn.stats().key_updates + 1 >= updates);
+    }
+    assert!(p.client.closed().is_none() && p.server().closed().is_none());
+}
