@@ -116,7 +116,7 @@ impl Bulk {
         let mut scenario = Scenario::clean(77);
         scenario.client.max_streams_uni = 1000;
         scenario.server.max_streams_uni = 1000;
-        let (mut client, mut server) = (Node::new(Side::Client, &scenario), Node::new(Side::Server, &scenario));
+        let (mut client, server) = (Node::new(Side::Client, &scenario), Node::new(Side::Server, &scenario));
         let addresses = ["10.0.0.1:5000", "192.0.2.1:443"].map(|a| a.parse().unwrap());
         let tuple = |me: usize| FourTuple { local: Some(addresses[me]), remote: addresses[1 - me], socket: 0 };
         let tls = (sim::identity::client(false), sim::identity::server(false));
@@ -222,7 +222,7 @@ impl Bulk {
                 end.busy_until =
                     end.busy_until.max(now) + Duration::from_nanos(datagram.len() as u64 * 1_000_000_000 / RATE);
                 let at = end.busy_until + DELAY;
-                if self.drop_every > 0 && end.sent % self.drop_every == 0 {
+                if self.drop_every > 0 && end.sent.is_multiple_of(self.drop_every) {
                     continue;
                 }
                 let mut bytes = self.spare.pop().unwrap_or_default();

@@ -8,25 +8,26 @@ use std::time::Duration;
 use sim::link::LinkConfig;
 use sim::scenario::{Mishap, Scenario};
 use sim::world::play;
+use whimbrel::congestion::Algorithm;
 use whimbrel::endpoint::RetryPolicy;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Seeds of one of four threads' worth of tests, so that the test runner can use the machine's cores.
-fn seeds(part: u64) {
+/// Every fourth seed, so that the test runner can use the machine's cores.
+fn seeds(part: u64, quick: u64, world: fn(u64) -> Scenario) {
     if let Some(seed) = from_environment("WB_SEED") {
         if seed % 4 == part {
-            let outcome = play(Scenario::from_seed(seed));
+            let outcome = play(world(seed));
             println!("seed {seed}: {outcome:?}");
         }
         return;
     }
-    let count = from_environment("WB_SEEDS").unwrap_or(500);
+    let count = from_environment("WB_SEEDS").unwrap_or(quick);
     let mut failed = Vec::new();
     for seed in (0..count).filter(|s| s % 4 == part) {
-        if std::panic::catch_unwind(|| play(Scenario::from_seed(seed))).is_err() {
+        if std::panic::catch_unwind(|| play(world(seed))).is_err() {
             failed.push(seed);
         }
     }
@@ -35,22 +36,42 @@ fn seeds(part: u64) {
 
 #[test]
 fn seeds_0() {
-    seeds(0);
+    seeds(0, 500, Scenario::from_seed);
 }
 
 #[test]
 fn seeds_1() {
-    seeds(1);
+    seeds(1, 500, Scenario::from_seed);
 }
 
 #[test]
 fn seeds_2() {
-    seeds(2);
+    seeds(2, 500, Scenario::from_seed);
 }
 
 #[test]
 fn seeds_3() {
-    seeds(3);
+    seeds(3, 500, Scenario::from_seed);
+}
+
+#[test]
+fn storms_0() {
+    seeds(0, 200, Scenario::storm);
+}
+
+#[test]
+fn storms_1() {
+    seeds(1, 200, Scenario::storm);
+}
+
+#[test]
+fn storms_2() {
+    seeds(2, 200, Scenario::storm);
+}
+
+#[test]
+fn storms_3() {
+    seeds(3, 200, Scenario::storm);
 }
 
 #[test]
@@ -106,4 +127,42 @@ fn a_download_survives_ten_changes_of_network() {
 fn a_bad_path_is_only_slow() {
     let bad = LinkConfig { loss: 1000, reorder: 2000, duplicate: 500, corrupt: 300, ..LinkConfig::clean() };
     play(Scenario { up: bad.clone(), down: bad, ..Scenario::clean(6) });
+}
+
+/// Time that the bytes take at full rate, and how long they took.
+fn utilisation(scenario: Scenario) -> f64 {
+    let rate = scenario.down.rate;
+    let outcome = play(scenario);
+    let bytes = *outcome.bytes_read.iter().max().unwrap();
+    bytes as f64 / rate as f64 / outcome.transfer.as_secs_f64()
+}
+
+#[test]
+fn one_connection_fills_a_pipe() {
+    // 12.5 MB/s and 40 ms there and back: half a megabyte in flight, a queue of the same size.
+    let mut scenario = Scenario { longest: 60_000_000, streams_each_side: 1, ..Scenario::clean(9) };
+    for link in [&mut scenario.up, &mut scenario.down] {
+        link.rate = 12_500_000;
+        link.delay = Duration::from_millis(20);
+        link.queue = 500_000;
+    }
+    for algorithm in [Algorithm::Cubic, Algorithm::NewReno] {
+        scenario.client.congestion = algorithm;
+        scenario.server.congestion = algorithm;
+        let used = utilisation(scenario.clone());
+        assert!(used > 0.8, "{algorithm:?} used {used:.2} of the pipe");
+    }
+}
+
+#[test]
+fn a_little_random_loss_does_not_stop_a_transfer() {
+    let mut scenario = Scenario { longest: 20_000_000, streams_each_side: 1, ..Scenario::clean(9) };
+    for link in [&mut scenario.up, &mut scenario.down] {
+        link.rate = 2_500_000;
+        link.delay = Duration::from_millis(10);
+        link.queue = 100_000;
+        link.loss = 10;
+    }
+    let used = utilisation(scenario);
+    assert!(used > 0.5, "used {used:.2} of the pipe");
 }

@@ -41,6 +41,8 @@ pub struct Scenario {
     pub mishaps: Vec<(Duration, Mishap)>,
     /// Mishaps keep this distance.
     pub mishap_gap: Duration,
+    /// So many mishaps that the two may lose each other: only correctness is asked for.
+    pub storm: bool,
     pub streams_each_side: u32,
     /// Longest message.
     pub longest: u64,
@@ -67,6 +69,7 @@ impl Scenario {
             server_forgets: false,
             mishaps: Vec::new(),
             mishap_gap: Duration::from_secs(4),
+            storm: false,
             streams_each_side: 4,
             longest: 20_000,
             with_resets: false,
@@ -108,6 +111,33 @@ impl Scenario {
         if !s.mishaps.is_empty() {
             // A client that only listens must speak now and then, or nobody finds it behind its NAT again.
             s.client.keep_alive = Duration::from_millis(500);
+        }
+        s
+    }
+
+    /// A seed's world with far more trouble than a connection has to survive.
+    pub fn storm(seed: u64) -> Self {
+        let mut s = Self::from_seed(seed);
+        let mut rng = Pcg::new(seed ^ 0x0005_7072);
+        let r = &mut rng;
+        s.storm = true;
+        s.longest = s.longest.max(60_000);
+        s.with_resets = r.below(2) == 0;
+        s.mishap_gap = Duration::from_millis(r.below(900));
+        s.client.keep_alive = Duration::from_millis(100 + r.below(400));
+        s.client.idle_timeout = Duration::from_secs(20);
+        s.client.active_cid_limit = 2 + r.below(6);
+        s.server.active_cid_limit = 2 + r.below(6);
+        s.mishaps.clear();
+        for _ in 0..4 + r.below(12) {
+            let mishap = match r.below(7) {
+                0 | 1 => Mishap::Rebind { new_address: r.below(2) == 0 },
+                2 | 3 => Mishap::Migrate { old_path_dies: r.below(2) == 0 },
+                4 => Mishap::Moved,
+                5 => Mishap::Outage(Duration::from_millis(r.below(1500))),
+                _ => Mishap::KeyUpdate { by_client: r.below(2) == 0 },
+            };
+            s.mishaps.push((Duration::from_millis(r.below(6000)), mishap));
         }
         s
     }
