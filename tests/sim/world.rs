@@ -301,4 +301,204 @@ impl World {
                 self.amplification.on_received(from, &bytes, !corrupted, answers);
                 let tuple = FourTuple { local: Some(self.server_address), remote: from, socket: 0 };
                 if let Some(reply) = self.server.receive(tuple, ecn, &mut bytes, self.now) {
+                    self.server_sends(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
+                }
+            }
+            What::ToClient { to, ecn, mut bytes, corrupted } => {
+                let Some(index) = self.sockets.iter().position(|s| s.external == to && !s.dead) else {
+                    self.outcome.unroutable += 1;
+                    return;
+                };
+                self.sockets[index].reached |= !corrupted;
+                let tuple = self.client_tuple(index);
+                if let Some(reply) = self.client.receive(tuple, ecn, &mut bytes, self.now) {
+                    self.client_sends(Outgoing { tuple, ecn: Ecn::NotEct, bytes: reply });
+                }
+            }
+            What::Mishap(mishap) => self.mishap(mishap),
+            What::OutageEnds => (self.up.dead, self.down.dead) = (false, false),
+        }
+    }
+
+    fn mishap(&mut self, mishap: Mishap) {
+        let both =
+            |w: &Self| [&w.client, &w.server].iter().all(|n| n.conn.as_ref().is_some_and(|c| c.1.is_confirmed()));
+        if self.client.conn.is_none() && self.server.conn.is_none() {
+            return; // over already
+        }
+        // RFC 9000 section 9: an endpoint must not migrate before the handshake is confirmed. One thing at a time:
+        // a second change during a path's validation may legitimately lose both addresses.
+        let quiet = self.now > self.last_mishap + self.scenario.mishap_gap;
+        if !both(self) || !quiet {
+            self.schedule(self.now + Duration::from_millis(50), What::Mishap(mishap));
+            return;
+        }
+        self.last_mishap = self.now;
+        self.client.log.push(format!("{:>12.6} -- {mishap:?}", self.now.0 as f64 / 1e9));
+        let current = self.sockets.len() - 1;
+        match mishap {
+            Mishap::Rebind { new_address } => {
+                let external = self.fresh_external(new_address);
+                self.sockets[current].external = external;
+                self.sockets[current].reached = false;
+            }
+            Mishap::Migrate { old_path_dies } => {
+                let index = self.new_socket();
+                let tuple = self.client_tuple(index);
+                let now = self.now;
+                let (_, conn) = self.client.conn.as_mut().expect("checked above");
+                if conn.migrate(tuple, now).is_ok() {
+                    self.sockets[index - 1].dead = old_path_dies;
+                } else {
+                    self.sockets.pop();
+                }
+            }
+            Mishap::Moved => {
+                let index = self.new_socket();
+                self.sockets[index - 1].dead = true;
+                let tuple = self.client_tuple(index);
+                let now = self.now;
+                let (_, conn) = self.client.conn.as_mut().expect("checked above");
+                conn.on_local_address_changed(tuple, now);
+            }
+            Mishap::Outage(length) => {
+                (self.up.dead, self.down.dead) = (true, true);
+                self.last_mishap = self.now + length;
+                self.schedule(self.now + length, What::OutageEnds);
+            }
+            Mishap::KeyUpdate { by_client } => {
+                let now = self.now;
+                let node = if by_client { &mut self.client } else { &mut self.server };
+                let (_, conn) = node.conn.as_mut().expect("checked above");
+                conn.key_update(now);
+            }
+        }
+    }
+
+    fn schedule(&mut self, at: Timestamp, what: What) {
+        self.number += 1;
+        self.queue.push(Reverse(Entry { at, number: self.number, what }));
+    }
+
+    fn fresh_external(&mut self, new_address: bool) -> SocketAddr {
+        self.next_port += 1;
+        let ip = if new_address { [198, 51, 100, (self.next_port % 250) as u8 + 1] } else { [198, 51, 100, 1] };
+        SocketAddr::from((ip, self.next_port))
+    }
+
+    fn new_socket(&mut self) -> usize {
+        let n = self.sockets.len() as u16;
+        let external = self.fresh_external(n > 0);
+        let local = SocketAddr::from(([10, 0, n as u8, 1], 5000 + n));
+        self.sockets.push(Socket { local, external, dead: false, reached: false });
+        self.sockets.len() - 1
+    }
+
+    fn client_tuple(&self, index: usize) -> FourTuple {
+        FourTuple { local: Some(self.sockets[index].local), remote: self.server_address, socket: index as u32 }
+    }
+
+    fn visit_both(&mut self) {
+        let now = self.now;
+        let mut outgoing = Vec::new();
+        self.client.visit(now, |o| outgoing.push(o));
+        for failed in core::mem::take(&mut self.client.failed_paths) {
+            // What a sensible application does whose old network is gone: it tries again.
+            let newest = failed.socket as usize == self.sockets.len() - 1;
+            if let Some((_, conn)) = self.client.conn.as_mut().filter(|_| newest) {
+                let _ = conn.migrate(failed, now);
+                self.client.visit(now, |o| outgoing.push(o));
+            }
+        }
+        for o in outgoing.drain(..) {
+            self.client_sends(o);
+        }
+        self.server.visit(now, |o| outgoing.push(o));
+        for o in outgoing.drain(..) {
+            self.server_sends(o);
+        }
+    }
+
+    fn note(&mut self, o: &Outgoing, side: u64) {
+        if self.tracing {
+            let arrow = if side == 0 { "client ->" } else { "-> client" };
+            let (at, len) = (self.now.0 as f64 / 1e9, o.bytes.len());
+            eprintln!("{at:>12.6} {arrow} {len} bytes, first {:#04x}, {:?}", o.bytes[0], o.tuple);
+        }
+        let mut x = self.outcome.trace ^ self.now.0 ^ (o.bytes.len() as u64) << 48 ^ side << 40;
+        x = (x ^ (x >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.outcome.trace = x ^ (x >> 27);
+        self.outcome.datagrams += 1;
+        let limit = if side == 0 { self.scenario.client.mtu_ceiling } else { self.scenario.server.mtu_ceiling };
+        assert!(o.bytes.len() <= usize::from(limit.max(1200)), "a datagram of {} bytes", o.bytes.len());
+    }
+
+    fn client_sends(&mut self, o: Outgoing) {
+        self.note(&o, 0);
+        let socket = &self.sockets[o.tuple.socket as usize];
+        assert_eq!(o.tuple.remote, self.server_address);
+        if socket.dead {
+            return;
+        }
+        let (from, answers) = (socket.external, socket.reached);
+        let (queue, number) = (&mut self.queue, &mut self.number);
+        self.up.send(self.now, o.bytes, o.ecn, &mut self.rng, |a| {
+            *number += 1;
+            let what = What::ToServer { from, ecn: a.ecn, bytes: a.bytes, corrupted: a.corrupted, answers };
+            queue.push(Reverse(Entry { at: a.at, number: *number, what }));
+        });
+    }
+
     fn server_sends(&mut self, o: Outgoing) {
+        self.note(&o, 1);
+        let to = o.tuple.remote;
+        self.amplification.on_sent(to, o.bytes.len());
+        let (queue, number) = (&mut self.queue, &mut self.number);
+        self.down.send(self.now, o.bytes, o.ecn, &mut self.rng, |a| {
+            *number += 1;
+            let what = What::ToClient { to, ecn: a.ecn, bytes: a.bytes, corrupted: a.corrupted };
+            queue.push(Reverse(Entry { at: a.at, number: *number, what }));
+        });
+    }
+
+    /// What was going on, for the report of a failure.
+    pub fn story(&self) -> String {
+        let mut lines: Vec<&String> = self.client.log.iter().chain(&self.server.log).collect();
+        lines.sort();
+        let skip = lines.len().saturating_sub(60);
+        let log: Vec<&str> = lines.iter().skip(skip).map(|l| l.as_str()).collect();
+        let stats = |n: &Node| n.conn.as_ref().map(|(_, c)| c.stats());
+        format!(
+            "at {:.6} s\n{}\n{}\nup {:?}\ndown {:?}\nclient {:?}\nserver {:?}\n{}\n{:#?}",
+            self.now.0 as f64 / 1e9,
+            self.client.app.progress(),
+            self.server.app.progress(),
+            self.up.counts,
+            self.down.counts,
+            stats(&self.client),
+            stats(&self.server),
+            log.join("\n"),
+            self.scenario,
+        )
+    }
+}
+
+/// Plays a scenario; a failure tells its story and how to see it again.
+///
+/// # Panics
+/// With the original message, after the report.
+pub fn play(scenario: Scenario) -> Outcome {
+    let seed = scenario.seed;
+    let mut world = World::new(scenario);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    match result {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            eprintln!(
+                "---- seed {seed} failed; replay: WB_SEED={seed} cargo test --test sim -- --nocapture\n{}",
+                world.story()
+            );
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
