@@ -10,7 +10,7 @@ use super::stream::StreamObject;
 use core::cell::Cell;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Groups and ALL.
@@ -58,50 +58,60 @@ pub(crate) type Callbacks = [Option<Arc<Callback>>; GROUPS];
 /// Counts running callbacks of a runtime, and shuts them out (`wb_runtime_mute`).
 #[derive(Default)]
 pub(crate) struct Gate {
-    muted: AtomicBool,
-    running: Mutex<usize>,
+    /// Callbacks that run now, and `MUTED`. Two atomic steps per event, no lock unless somebody waits.
+    running: AtomicUsize,
+    /// Threads in `wait_quiet`; whoever ends the last callback looks here after it has counted itself out.
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
     quiet: Condvar,
 }
+
+/// No callback may start.
+const MUTED: usize = 1 << (usize::BITS - 1);
 
 impl Gate {
     /// A callback may start; `leave` must follow.
     pub fn enter(&self) -> bool {
-        let mut running = self.running.lock();
-        if self.muted.load(Ordering::Acquire) {
-            return false;
+        if self.running.fetch_add(1, Ordering::SeqCst) & MUTED == 0 {
+            return true;
         }
-        *running += 1;
-        true
+        self.leave();
+        false
     }
 
     pub fn leave(&self) {
-        let mut running = self.running.lock();
-        *running = running.saturating_sub(1);
-        if *running == 0 {
+        let last = self.running.fetch_sub(1, Ordering::SeqCst) & !MUTED == 1;
+        if last && self.waiting.load(Ordering::SeqCst) > 0 {
+            // Taken so that the notice cannot fall between a waiter's look and its sleep.
+            let _lock = self.lock.lock();
             self.quiet.notify_all();
         }
     }
 
+    fn busy(&self) -> bool {
+        self.running.load(Ordering::SeqCst) & !MUTED != 0
+    }
+
     /// No callback starts after this.
     pub fn mute(&self) {
-        let _running = self.running.lock();
-        self.muted.store(true, Ordering::Release);
+        self.running.fetch_or(MUTED, Ordering::SeqCst);
     }
 
     /// Waits until no callback runs; `None` waits without limit. False when the time has passed.
     pub fn wait_quiet(&self, timeout: Option<Duration>) -> bool {
-        let mut running = self.running.lock();
-        while *running > 0 {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut lock = self.lock.lock();
+        let mut in_time = true;
+        while in_time && self.busy() {
             match timeout {
-                None => self.quiet.wait(&mut running),
-                Some(t) => {
-                    if self.quiet.wait_for(&mut running, t).timed_out() {
-                        return *running == 0;
-                    }
-                }
+                None => self.quiet.wait(&mut lock),
+                Some(t) => in_time = !self.quiet.wait_for(&mut lock, t).timed_out(),
             }
         }
-        true
+        let quiet = !self.busy();
+        drop(lock);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        quiet
     }
 }
 
@@ -221,7 +231,7 @@ impl Record {
             source: 0,
             a: 0,
             b: 0,
-            time_ns: i64::try_from(crate::runtime::clock::now().as_nanos()).unwrap_or(i64::MAX),
+            time_ns: i64::try_from(crate::runtime::clock::recent().as_nanos()).unwrap_or(i64::MAX),
             user_conn: core::ptr::null_mut(),
             user_stream: core::ptr::null_mut(),
             data: core::ptr::null(),

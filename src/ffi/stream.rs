@@ -113,6 +113,10 @@ impl Object for StreamObject {
             return;
         }
         let code = if self.http3 { codes::h3::REQUEST_CANCELLED } else { 0 };
+        // Sent to its end and read to its end: nothing to give up.
+        if self.send_ended.load(Ordering::Acquire) && self.recv_ended.load(Ordering::Acquire) {
+            return;
+        }
         let _ = self.reset(code);
         let _ = self.stop(code);
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything below the runtime takes a [`Timestamp`] as an argument. A worker reads the clock once
 //! per batch; application threads read it once per verb.
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -18,6 +19,43 @@ pub fn now() -> Timestamp {
     let epoch = EPOCH.get_or_init(Instant::now);
     let elapsed = u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Timestamp(elapsed.saturating_add(HEAD_START_NANOS))
+}
+
+thread_local! {
+    /// A worker's reading for the events it delivers, and how often it was used; zero outside of deliveries.
+    static HELD: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// One reading of the clock serves so many events and verbs of a batch.
+const USES_PER_READING: u32 = 32;
+
+/// The present moment, or while a worker delivers a batch of events ([`hold`]) one just past.
+#[must_use]
+pub fn recent() -> Timestamp {
+    HELD.with(|held| match held.get() {
+        (0, _) => now(),
+        (at, uses) if uses < USES_PER_READING => {
+            held.set((at, uses + 1));
+            Timestamp(at)
+        }
+        _ => {
+            let fresh = now();
+            held.set((fresh.as_nanos(), 0));
+            fresh
+        }
+    })
+}
+
+/// Runs `deliver` with a clock that is read once in a while: events of one batch happened together.
+pub(super) fn hold<R>(deliver: impl FnOnce() -> R) -> R {
+    struct Restore((u64, u32));
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            HELD.with(|held| held.set(self.0));
+        }
+    }
+    let _restore = HELD.with(|held| Restore(held.replace((now().as_nanos(), 0))));
+    deliver()
 }
 
 /// The instant `timeout` from now, for waits on condition variables; `None` when it is out of range.

@@ -249,7 +249,7 @@ impl Conn {
     /// Lock, act, unlock, and let the worker see to the consequences. The closure must not wait and
     /// must not call verbs of this connection or its endpoint.
     pub fn with<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState, Timestamp) -> R) -> R {
-        let now = clock::now();
+        let now = clock::recent();
         let result = act(&mut self.state.lock(), now);
         self.wake();
         result
@@ -263,7 +263,7 @@ impl Conn {
     /// Lock, act, unlock, wake the worker only if the closure's second value says that it has to
     /// (a read that freed no window, say, has no consequence).
     pub fn with_hint<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState, Timestamp) -> (R, bool)) -> R {
-        let now = clock::now();
+        let now = clock::recent();
         let (result, wake) = act(&mut self.state.lock(), now);
         if wake {
             self.wake();

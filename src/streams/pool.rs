@@ -6,6 +6,8 @@
 //! Invariant: at most `KEEP_*` slabs of each size and `KEEP_LENT` shared ones wait here.
 use std::collections::VecDeque;
 
+use super::reassembly::Segment;
+use super::send_buffer::Piece;
 use crate::collections::{Chunk, Slab};
 
 /// A stream's first buffer.
@@ -15,17 +17,24 @@ pub const MEDIUM: usize = 16 << 10;
 /// Buffers of a busy stream.
 pub const LARGE: usize = 64 << 10;
 
-const KEEP_SMALL: usize = 16;
+/// A hundred requests at a time, as browsers and proxies make them: half a megabyte while streams are open.
+const KEEP_SMALL: usize = 128;
 const KEEP_MEDIUM: usize = 16;
 /// One megabyte: what a fast sender's send buffer turns over.
 const KEEP_LARGE: usize = 16;
 
 /// Slabs that were full when the application still had chunks of them.
 const KEEP_LENT: usize = 8;
+/// Empty lists: a short stream needs one for each direction.
+const KEEP_LISTS: usize = 128;
+/// A longer list is not worth keeping.
+const LONG_LIST: usize = 64;
 
-/// Free slabs by size.
+/// Free slabs by size, and the empty lists that referred to them.
 #[derive(Debug, Default)]
 pub struct SlabPool {
+    pieces: Vec<VecDeque<Piece>>,
+    segments: Vec<VecDeque<Segment>>,
     small: Vec<Slab>,
     medium: Vec<Slab>,
     large: Vec<Slab>,
@@ -69,6 +78,26 @@ impl SlabPool {
         }
     }
 
+    /// Gives an empty list that has no memory yet the memory of one that is done with.
+    pub(super) fn lend_pieces(&mut self, list: &mut VecDeque<Piece>) {
+        lend(&mut self.pieces, list);
+    }
+
+    /// Takes the memory of an empty list back.
+    pub(super) fn take_pieces(&mut self, list: &mut VecDeque<Piece>) {
+        take_back(&mut self.pieces, list);
+    }
+
+    /// As [`Self::lend_pieces`].
+    pub(super) fn lend_segments(&mut self, list: &mut VecDeque<Segment>) {
+        lend(&mut self.segments, list);
+    }
+
+    /// As [`Self::take_pieces`].
+    pub(super) fn take_segments(&mut self, list: &mut VecDeque<Segment>) {
+        take_back(&mut self.segments, list);
+    }
+
     /// Takes back what a chunk referred to, if it was the last reference to a slab.
     pub fn give_chunk(&mut self, chunk: Chunk) {
         if let Some(slab) = chunk.into_slab() {
@@ -87,11 +116,28 @@ impl SlabPool {
         self.medium = Vec::new();
         self.large = Vec::new();
         self.lent = VecDeque::new();
+        self.pieces.truncate(2);
+        self.segments.truncate(2);
     }
 
     /// Bytes waiting here, those that the application still reads not counted.
     #[must_use]
     pub fn held(&self) -> usize {
         self.small.len() * SMALL + self.medium.len() * MEDIUM + self.large.len() * LARGE
+    }
+}
+
+fn lend<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
+    if list.capacity() == 0
+        && let Some(spare) = shelf.pop()
+    {
+        *list = spare;
+    }
+}
+
+fn take_back<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
+    let spare = core::mem::take(list);
+    if spare.is_empty() && spare.capacity() > 0 && spare.capacity() <= LONG_LIST && shelf.len() < KEEP_LISTS {
+        shelf.push(spare);
     }
 }

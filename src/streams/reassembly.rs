@@ -15,16 +15,13 @@ use crate::collections::{Chunk, RangeSet, Slab};
 /// leaves about two thousand; more than twice that is an attack (tiny-fragment reassembly).
 pub const MAX_FRAGMENTS: usize = 4096;
 
-/// An idle stream gives back a longer list than this.
-const MANY_SEGMENTS: usize = 64;
-
 /// The peer's data is in more pieces than we are willing to track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooManyFragments;
 
 /// A stretch of the stream and the memory for it, absent while nothing of it has arrived.
 #[derive(Debug)]
-struct Segment {
+pub(super) struct Segment {
     start: u64,
     capacity: usize,
     slab: Option<Slab>,
@@ -119,6 +116,7 @@ impl Reassembly {
 
     /// Copies `data` to where it belongs.
     fn place(&mut self, start: u64, mut data: &[u8], pool: &mut SlabPool) {
+        pool.lend_segments(&mut self.segments);
         let mut at = start;
         let mut index = self.segment_of(at);
         while !data.is_empty() {
@@ -208,8 +206,8 @@ impl Reassembly {
                 }
             }
         }
-        if self.segments.is_empty() && self.segments.capacity() > MANY_SEGMENTS {
-            self.segments = VecDeque::new();
+        if self.segments.is_empty() {
+            pool.take_segments(&mut self.segments);
         }
     }
 

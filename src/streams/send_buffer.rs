@@ -17,7 +17,7 @@ pub const ZERO_COPY_MIN: usize = 2048;
 
 /// Consecutive bytes with one owner.
 #[derive(Debug)]
-struct Piece {
+pub(super) struct Piece {
     start: u64,
     len: usize,
     /// `None` once all of it is acknowledged.
@@ -88,6 +88,7 @@ impl SendBuffer {
 
     /// Copies `data` to the end.
     pub fn write(&mut self, mut data: &[u8], pool: &mut SlabPool) {
+        pool.lend_pieces(&mut self.pieces);
         while !data.is_empty() {
             let room = self.tail.as_ref().map_or(0, |t| t.capacity() - self.tail_used);
             if room == 0 {
@@ -149,6 +150,7 @@ impl SendBuffer {
         if chunk.is_revoked() {
             return Err(Revoked);
         }
+        pool.lend_pieces(&mut self.pieces);
         self.pieces.push_back(Piece { start: self.end, len, chunk: Some(chunk) });
         self.end += len as u64;
         Ok(())
@@ -253,6 +255,7 @@ impl SendBuffer {
         if self.pieces.is_empty() {
             // Nothing refers to the tail slab any more: an idle stream keeps no memory.
             self.retire_tail(pool);
+            pool.take_pieces(&mut self.pieces);
         }
     }
 

@@ -244,6 +244,6 @@ impl Shard {
 }
 
 fn deliver(conn: &Arc<Conn>, harvest: &mut Harvest) {
-    conn.endpoint.sink.deliver(conn, &mut harvest.events);
+    clock::hold(|| conn.endpoint.sink.deliver(conn, &mut harvest.events));
     harvest.events.clear();
 }
