@@ -51,6 +51,8 @@ pub(crate) struct ConnObject {
     handshake: AtomicU64,
     /// Cipher suite of the newest keys.
     cipher: AtomicU32,
+    /// Events in a queue.
+    waiting: AtomicU32,
 }
 
 /// How far a connection has come.
@@ -111,6 +113,7 @@ impl ConnObject {
             started: AtomicU64::new(clock::now().as_nanos()),
             handshake: AtomicU64::new(0),
             cipher: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         })
     }
 
@@ -368,6 +371,15 @@ impl ConnObject {
             return;
         }
         self.route.emit(record);
+    }
+
+    /// One more event in a queue: how many now.
+    pub fn count_waiting(&self) -> u32 {
+        self.waiting.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    pub fn discount_waiting(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub fn announce_incoming(self: &Arc<Self>) {

@@ -1,7 +1,7 @@
 //! `wb_queue_*`: events in batches for an application with its own loop.
 //!
-//! Bounded: readable and writable notices of a stream merge, datagrams beyond `MAX_DATAGRAMS` are dropped, all other
-//! kinds are bounded by the objects that exist. Invariant: the descriptor is readable whenever the queue is not empty
+//! Bounded: readable and writable notices of a stream merge, datagrams beyond `MAX_DATAGRAMS` are dropped, and a
+//! connection of which `MAX_WAITING` events wait is closed. Invariant: the descriptor is readable whenever the queue is not empty
 //! or a wake is due (raised and lowered under the queue's lock, except by `wake`, which raises only).
 use super::abi::*;
 use super::args;
@@ -14,6 +14,7 @@ use super::object::{Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
+use crate::base::codes;
 use crate::runtime::clock;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,11 @@ use std::time::Duration;
 const MAX_BATCH: usize = 1024;
 /// Datagram events that wait at most: datagrams may get lost, memory may not (RFC 9221 section 5.4).
 const MAX_DATAGRAMS: usize = 4096;
+
+/// Events of one connection that wait at most. A peer that opens and resets streams makes events without needing the
+/// application to do anything (CVE-2023-44487's pattern); an application that stands still must not collect them for
+/// ever.
+const MAX_WAITING: u32 = 1 << 16;
 
 /// A queue.
 pub(crate) struct QueueObject {
@@ -67,6 +73,7 @@ impl Object for QueueObject {
         };
         // What waited keeps objects alive that keep routes alive that keep this queue: cut here.
         for record in records {
+            record.leave_queue();
             record.end();
         }
     }
@@ -94,6 +101,9 @@ impl QueueObject {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
+            if let Some(stream) = &record.stream {
+                stream.notices.leave(record.merge);
+            }
             record.end();
             return;
         }
@@ -103,10 +113,15 @@ impl QueueObject {
             }
             state.datagrams += 1;
         }
+        let flooded = record.conn.as_ref().filter(|conn| conn.count_waiting() == MAX_WAITING).cloned();
         state.records.push_back(record);
         if !state.raised {
             state.raised = true;
             self.fd.raise();
+        }
+        drop(state);
+        if let Some(conn) = flooded {
+            conn.close(codes::h3::EXCESSIVE_LOAD, b"events are not taken");
         }
     }
 
@@ -131,9 +146,7 @@ impl QueueObject {
             if record.event.kind == WB_EV_DATAGRAM {
                 state.datagrams = state.datagrams.saturating_sub(1);
             }
-            if let Some(stream) = &record.stream {
-                stream.notices.leave(record.merge);
-            }
+            record.leave_queue();
         }
         let events: Box<[wb_event]> = records.iter().map(Record::view).collect();
         let (pointer, count) = (events.as_ptr(), events.len());
@@ -157,6 +170,18 @@ impl QueueObject {
             record.end();
         }
         Ok(())
+    }
+}
+
+impl Record {
+    /// It waits no longer: the next notice of its kind may come in.
+    fn leave_queue(&self) {
+        if let Some(stream) = &self.stream {
+            stream.notices.leave(self.merge);
+        }
+        if let Some(conn) = &self.conn {
+            conn.discount_waiting();
+        }
     }
 }
 

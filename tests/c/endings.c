@@ -227,9 +227,55 @@ static void settings(void) {
     OK(wb_handle_release(tls));
 }
 
+/* A peer that opens and resets streams against an application that takes no events: the connection ends, memory does
+ * not. */
+static void flood(const char *folder) {
+    wb_runtime server, runtime;
+    wb_queue asleep, queue;
+    wb_config c;
+    wb_endpoint endpoint;
+    wb_addr address;
+    wb_conn conn;
+    wb_stream stream;
+    wb_error_info why = WB_INIT(wb_error_info);
+    wb_tls st = tls_for(WB_ROLE_SERVER, folder), ct = tls_for(WB_ROLE_CLIENT, folder);
+    int up = 0, closed = 0;
+    OK(wb_config_new(WB_CONFIG_CONN, &c));
+    OK(wb_config_set_u64(c, WB_KEY_HTTP3, 0));
+    OK(wb_runtime_open(0, &server));
+    OK(wb_queue_open(server, &asleep));
+    OK(wb_runtime_open(0, &runtime));
+    OK(wb_queue_open(runtime, &queue));
+    OK(wb_server_listen(server, c, st, "127.0.0.1", WB_TEXT_Z, 0, &endpoint));
+    OK(wb_endpoint_address(endpoint, &address));
+    OK(wb_client_connect(runtime, c, ct, "127.0.0.1", WB_TEXT_Z, address.port, &conn));
+    while (!closed) {
+        wb_batch batch = WB_INIT(wb_batch);
+        OK(wb_queue_take(queue, &batch, 1024, 20 * SECOND));
+        for (size_t i = 0; i < batch.count; i++) {
+            up |= wb_batch_event(&batch, i)->kind == WB_EV_CONNECTED;
+            closed |= wb_batch_event(&batch, i)->kind == WB_EV_CONN_CLOSED;
+        }
+        OK(wb_queue_return(queue, &batch));
+        while (up && wb_stream_open(conn, WB_STREAM_UNI, &stream) == WB_OK) {
+            size_t accepted;
+            wb_stream_send_copy(stream, "x", 1, 0, &accepted);
+            wb_stream_reset(stream, 1);
+            OK(wb_handle_release(stream));
+        }
+    }
+    OK(wb_conn_error(conn, &why));
+    CHECK(why.origin == WB_ORIGIN_PEER && why.wire_code == 0x107 && why.application == 1);
+    OK(wb_handle_release(asleep));
+    end(runtime);
+    end(server);
+    OK(wb_handle_release_many((wb_handle[]){conn, endpoint, queue, runtime, server, c, st, ct}, 8));
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     settings();
+    flood(argv[1]);
     queues();
     never_started(argv[1]);
     mute(argv[1]);
