@@ -15,6 +15,8 @@ pub(super) struct Control {
     pub(super) ping: bool,
     /// Probe packets still to be sent per space (RFC 9002 section 6.2.4).
     pub(super) probes: [u8; 3],
+    /// Packets without anything ack-eliciting since the last one with (RFC 9000 section 13.2.4).
+    pub(super) acks_unanswered: u8,
 }
 
 impl Control {

@@ -15,6 +15,8 @@ use crate::wire::{Frame, Writer};
 
 /// Below this a second packet in a datagram is not worth its header.
 const MIN_COALESCED: usize = 64;
+/// After that many packets that only acknowledge, a PING asks to be acknowledged (RFC 9000 section 13.2.4).
+const ACKS_BEFORE_PING: u8 = 32;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
 pub(super) const MIN_DATAGRAM: usize = 1200;
 
@@ -259,8 +261,7 @@ impl Connection {
         }
         let mut eliciting = w.position() > after_ack;
         let ack_only = after_ack > draft.payload_at && !eliciting;
-        // RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few.
-        let ask = ack_only && self.received(batch.path, space).is_some_and(|r| r.should_elicit(draft.pn));
+        let ask = ack_only && self.asks_for_ack(batch.path, space, draft.pn);
         if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {
             tokens.push(FrameToken::Other);
             eliciting = true;
@@ -273,6 +274,7 @@ impl Connection {
         if probing && let Some(n) = self.control.probes.get_mut(space.index()) {
             *n = n.saturating_sub(1);
         }
+        self.control.acks_unanswered = if eliciting { 0 } else { self.control.acks_unanswered.saturating_add(1) };
         let server_initial = level == Level::Initial && eliciting;
         let left = limit.saturating_sub(end);
         let must_pad = (shape.pad || server_initial) && (shape.last || left < MIN_COALESCED);
@@ -282,6 +284,13 @@ impl Connection {
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
         self.tokens = tokens;
         Built { len, eliciting }
+    }
+
+    /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives
+    /// learns from the answer that the path still works, and forgets its own old packets.
+    fn asks_for_ack(&mut self, path: u8, space: SpaceId, pn: u64) -> bool {
+        let many_ranges = self.received(path, space).is_some_and(|r| r.should_elicit(pn));
+        many_ranges || self.control.acks_unanswered >= ACKS_BEFORE_PING
     }
 
     /// More is waiting than fitted, and the next datagram may go as well.
