@@ -27,7 +27,7 @@ const KEEP_LARGE: usize = 16;
 const KEEP_LENT: usize = 8;
 /// Empty lists: a short stream needs one for each direction.
 const KEEP_LISTS: usize = 128;
-/// A longer list is not worth keeping.
+/// A longer list belongs to a busy stream and stays there.
 const LONG_LIST: usize = 64;
 
 /// Free slabs by size, and the empty lists that referred to them.
@@ -136,8 +136,8 @@ fn lend<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
 }
 
 fn take_back<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
-    let spare = core::mem::take(list);
-    if spare.is_empty() && spare.capacity() > 0 && spare.capacity() <= LONG_LIST && shelf.len() < KEEP_LISTS {
-        shelf.push(spare);
+    let short = (1..=LONG_LIST).contains(&list.capacity());
+    if short && list.is_empty() && shelf.len() < KEEP_LISTS {
+        shelf.push(core::mem::take(list));
     }
 }

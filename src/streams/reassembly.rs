@@ -15,6 +15,9 @@ use crate::collections::{Chunk, RangeSet, Slab};
 /// leaves about two thousand; more than twice that is an attack (tiny-fragment reassembly).
 pub const MAX_FRAGMENTS: usize = 4096;
 
+/// An idle stream gives back a longer list than this.
+const MANY_SEGMENTS: usize = 64;
+
 /// The peer's data is in more pieces than we are willing to track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooManyFragments;
@@ -208,6 +211,9 @@ impl Reassembly {
         }
         if self.segments.is_empty() {
             pool.take_segments(&mut self.segments);
+            if self.segments.capacity() > MANY_SEGMENTS {
+                self.segments = VecDeque::new();
+            }
         }
     }
 
