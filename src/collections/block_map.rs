@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 /// Slots of a block.
 const SLOTS: u64 = 64;
-/// Empty blocks kept for reuse besides as many as are in use, while the map is not empty.
-const SPARE: usize = 2;
+/// Empty blocks kept for reuse besides as many as are in use, until `release`: on a short path every window is
+/// acknowledged at once and filled anew.
+const SPARE: usize = 32;
 
 /// What to do with a visited record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,10 +178,6 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
             && self.spare.len() < self.blocks.len() + SPARE
         {
             self.spare.push(block);
-        }
-        if self.blocks.is_empty() {
-            // One block stays for the next exchange, until `release`.
-            self.spare.truncate(1);
         }
     }
 
