@@ -35,8 +35,8 @@ struct Block<R, T> {
 }
 
 impl<R: Copy + Default, T: Copy> Block<R, T> {
-    fn new() -> Box<Self> {
-        Box::new(Self { present: 0, slots: [Slot::default(); SLOTS as usize], tokens: Vec::new() })
+    fn new(tokens: usize) -> Box<Self> {
+        Box::new(Self { present: 0, slots: [Slot::default(); SLOTS as usize], tokens: Vec::with_capacity(tokens) })
     }
 }
 
@@ -79,7 +79,10 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
             Some((last, block)) if *last == base && block.present >> (key - base) != 0 => return false,
             Some((last, _)) if *last == base => {}
             _ => {
-                let mut block = self.spare.pop().unwrap_or_else(Block::new);
+                let mut block = self.spare.pop().unwrap_or_else(|| {
+                    // A second block means a transfer: room for two tokens per packet. The first one grows as needed.
+                    Block::new(if self.blocks.is_empty() { 0 } else { SLOTS as usize * 2 })
+                });
                 block.present = 0;
                 block.tokens.clear();
                 self.blocks.push_back((base, block));
