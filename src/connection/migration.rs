@@ -410,9 +410,24 @@ impl Connection {
         if end == draft.payload_at {
             return None;
         }
+        let token = self.help_to_answer(path, &mut w);
+        let end = w.position();
         let how = Finish { path, eliciting: true, mtu_probe: false, ect: ecn != Ecn::NotEct, fill: true };
-        let len = self.finish_packet(&draft, buf, end, &[FrameToken::Other], how, now);
+        let len = self.finish_packet(&draft, buf, end, &[token], how, now);
         Some(self.sent_datagrams(path, len, None, ecn))
+    }
+
+    /// A challenge of ours goes unanswered: the server may have no connection ID left for this path, and no way to
+    /// tell (RFC 9000 section 9.5). Each repetition brings one; NEW_CONNECTION_ID is a probing frame (section 9.1).
+    fn help_to_answer(&mut self, path: u8, w: &mut Writer<'_>) -> FrameToken {
+        let repeated = self.paths.get(path).is_some_and(|p| p.validation.tries() > 1);
+        if self.side.is_client() && repeated && self.local_cids.rotate() {
+            self.want_cids();
+        }
+        let Some(new) = self.local_cids.again() else { return FrameToken::Other };
+        let (sequence, retire_prior_to, cid, token) = (new.sequence, new.retire_prior_to, new.cid, new.token);
+        let frame = Frame::NewConnectionId { sequence, retire_prior_to, cid, token };
+        if frame.write(w).is_ok() { FrameToken::NewConnectionId(sequence) } else { FrameToken::Other }
     }
 
     /// A datagram larger than those that the path is known to carry (RFC 8899).

@@ -1,19 +1,23 @@
 //! Connection IDs that we issued (RFC 9000 section 5.1.1) and that the peer retires (section 19.16).
 //!
-//! Invariant: at most `MAX_ACTIVE` are active, and a new one is issued only when the peer retired one, so a
-//! flood of RETIRE_CONNECTION_ID costs the peer as many frames and round trips as it costs us.
+//! Invariant: at most `MAX_ACTIVE` are active, and a new one is issued only when the peer retired one or we asked
+//! it to (`rotate`, bounded by `MAX_ROTATING`), so a flood of RETIRE_CONNECTION_ID costs the peer as many frames and
+//! round trips as it costs us.
 use crate::base::{ConnectionId, ResetToken, TransportError, codes};
 use std::collections::VecDeque;
 
 /// Connection IDs that we keep active however many the peer would take.
 pub const MAX_ACTIVE: u64 = 8;
 
+/// IDs that the peer was asked to retire and has not yet (RFC 9000 section 5.1.2 lets it bound them).
+const MAX_ROTATING: usize = 2;
+
 /// A NEW_CONNECTION_ID frame to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewCid {
     /// Sequence number.
     pub sequence: u64,
-    /// Always below the lowest active sequence number.
+    /// IDs below are to be retired; never falls.
     pub retire_prior_to: u64,
     /// The ID.
     pub cid: ConnectionId,
@@ -37,6 +41,7 @@ pub struct LocalCids {
     queued: VecDeque<u64>,
     /// Asked for and not yet issued.
     requested: u64,
+    retire_prior_to: u64,
     zero_length: bool,
 }
 
@@ -50,6 +55,7 @@ impl LocalCids {
             next: 1,
             queued: VecDeque::new(),
             requested: 0,
+            retire_prior_to: 0,
             zero_length: initial.is_empty(),
         }
     }
@@ -60,10 +66,40 @@ impl LocalCids {
         if self.zero_length {
             return 0;
         }
-        let active = self.entries.len() as u64;
+        let active = (self.entries.len() - self.rotating()) as u64;
         let wanted = peer_limit.min(MAX_ACTIVE).saturating_sub(active.saturating_add(self.requested));
         self.requested = self.requested.saturating_add(wanted);
         wanted
+    }
+
+    /// Asked to be retired, and still here.
+    fn rotating(&self) -> usize {
+        self.entries.iter().filter(|e| e.sequence < self.retire_prior_to).count()
+    }
+
+    /// The peer holds all the IDs that it may and seems to have none left to answer on a new path (section 9.5), while
+    /// what it retires is lost on the way: asks it to give up the oldest one. True: `wanted` has one more to ask for
+    /// (section 5.1.1: a frame may exceed the limit if it retires the excess).
+    pub fn rotate(&mut self) -> bool {
+        let mut active = self.entries.iter().map(|e| e.sequence).filter(|s| *s >= self.retire_prior_to);
+        let Some(oldest) = active.next().filter(|_| active.next().is_some()) else { return false };
+        if self.zero_length || self.requested > 0 || self.rotating() >= MAX_ROTATING {
+            return false;
+        }
+        self.retire_prior_to = oldest.saturating_add(1);
+        true
+    }
+
+    /// The newest ID once more, while the peer has not done what `rotate` asked for: the frame may have been lost on
+    /// a path that is gone.
+    #[must_use]
+    pub fn again(&self) -> Option<NewCid> {
+        if self.rotating() == 0 {
+            return None;
+        }
+        let entry = self.entries.last()?;
+        let (sequence, cid, retire_prior_to) = (entry.sequence, entry.cid, self.retire_prior_to);
+        Some(NewCid { sequence, retire_prior_to, cid, token: entry.token? })
     }
 
     /// Issues an ID that the endpoint made; its frame is queued.
@@ -95,7 +131,8 @@ impl LocalCids {
         while let Some(sequence) = self.queued.pop_front() {
             let Some(entry) = self.entries.iter().find(|e| e.sequence == sequence) else { continue };
             let Some(token) = entry.token else { continue };
-            return Some(NewCid { sequence, retire_prior_to: 0, cid: entry.cid, token });
+            let retire_prior_to = self.retire_prior_to.min(sequence);
+            return Some(NewCid { sequence, retire_prior_to, cid: entry.cid, token });
         }
         None
     }

@@ -254,14 +254,17 @@ impl PathTable {
     }
 
     /// Gives paths whose connection ID the peer retired another one (RFC 9000 section 5.1.2), and the active
-    /// path one if it has none. A path for which none is left cannot send.
+    /// path one if it has none. A path for which none is left cannot send. Where the peer was heard last comes first:
+    /// when IDs are scarce, the active path may be one that the peer has left. Paths with nothing to say wait until
+    /// they have.
     pub fn refresh_cids(&mut self, cids: &mut PeerCids) {
         let active = self.active;
-        self.paths.sort_by_key(|p| p.id != active);
+        self.paths.sort_by_key(|p| (core::cmp::Reverse(p.last_received), p.id != active));
         for path in &mut self.paths {
             let gone = path.cid.is_none_or(|c| !cids.is_active(c.sequence) && !cids.is_zero_length());
-            if gone && (path.cid.is_some() || path.id == active || path.pinned || path.validation.wants_response()) {
-                path.cid = cids.take_unused();
+            let busy = path.validation.wants_response() || path.validation.is_pending();
+            if gone {
+                path.cid = if path.id == active || path.pinned || busy { cids.take_unused() } else { None };
             }
         }
     }

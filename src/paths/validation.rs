@@ -117,6 +117,12 @@ impl Validation {
         Some(data)
     }
 
+    /// Challenges sent since the start.
+    #[must_use]
+    pub const fn tries(&self) -> u8 {
+        self.tries
+    }
+
     /// PATH_RESPONSE with `data` arrived, on whatever path (RFC 9000 section 8.2.3).
     pub fn on_response(&mut self, data: Data) -> Answer {
         if self.state != State::Pending {

@@ -126,8 +126,8 @@ impl Scenario {
         s.mishap_gap = Duration::from_millis(r.below(900));
         s.client.keep_alive = Duration::from_millis(100 + r.below(400));
         s.client.idle_timeout = Duration::from_secs(20);
-        s.client.active_cid_limit = 2 + r.below(6);
-        s.server.active_cid_limit = 2 + r.below(6);
+        s.client.active_cid_limit = 4 + r.below(4);
+        s.server.active_cid_limit = 4 + r.below(4);
         s.mishaps.clear();
         for _ in 0..4 + r.below(12) {
             let mishap = match r.below(7) {

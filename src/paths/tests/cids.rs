@@ -185,3 +185,58 @@ fn the_preferred_address_has_number_one() {
     p.on_preferred_address(cid(1), token(1)).unwrap();
     assert_eq!(p.take(1).unwrap().cid, cid(1));
 }
+
+#[test]
+fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
+    let (mut ours, mut theirs) = (LocalCids::new(cid(0)), PeerCids::new(cid(0), 2));
+    let mut pass = |ours: &mut LocalCids, theirs: &mut PeerCids| {
+        while let Some(n) = ours.pop_new() {
+            theirs.on_new(n.sequence, n.retire_prior_to, n.cid, n.token).unwrap();
+        }
+    };
+    assert_eq!(ours.wanted(2), 1);
+    ours.issue(cid(1), token(1));
+    pass(&mut ours, &mut theirs);
+    assert_eq!(theirs.take_unused().map(|c| c.sequence), Some(1));
+    assert_eq!((theirs.take_unused(), ours.wanted(2), ours.again()), (None, 0, None));
+
+    assert!(ours.rotate());
+    assert_eq!(ours.wanted(2), 1);
+    assert!(!ours.rotate(), "one at a time");
+    ours.issue(cid(2), token(2));
+    // The frame travels twice: queued, and with the challenge; it is within the peer's limit both times.
+    let again = ours.again().unwrap();
+    assert_eq!((again.sequence, again.retire_prior_to), (2, 1));
+    pass(&mut ours, &mut theirs);
+    theirs.on_new(again.sequence, again.retire_prior_to, again.cid, again.token).unwrap();
+    assert_eq!(theirs.take_unused().map(|c| c.sequence), Some(2));
+    assert!(ours.contains(&cid(0)), "routed until the peer says that it is done");
+    assert_eq!(theirs.pop_retire(), Some(0));
+    assert_eq!(ours.on_retire(0, &cid(2)).unwrap(), Some(cid(0)));
+    assert_eq!((ours.again(), ours.wanted(2)), (None, 0));
+
+    // A peer that never answers cannot make us issue without end.
+    let mut issued = 0;
+    for n in 3..50 {
+        if ours.rotate() {
+            issued += ours.wanted(2);
+            ours.issue(cid(n), token(n));
+        }
+    }
+    assert_eq!(issued, 2);
+    assert!(!LocalCids::new(cid(0)).rotate(), "the only one stays");
+}
+
+#[test]
+fn scarce_ids_go_where_the_peer_was_heard_last() {
+    let mut w = world(Side::Server, tuple("198.51.100.7:1"));
+    w.wait(Duration::from_millis(10));
+    // The client asks from another address, and all that we have are IDs which it now wants back.
+    let asked = w.arrive(&tuple("203.0.113.5:1"), 1200).unwrap();
+    w.paths.on_path_challenge(asked, [1; 8]);
+    while w.cids.take_unused().is_some() {}
+    assert!(w.cids.on_new(9, 9, cid(9), token(9)).unwrap());
+    w.paths.refresh_cids(&mut w.cids);
+    assert_eq!(w.paths.get(asked).unwrap().cid.map(|c| c.sequence), Some(9));
+    assert_eq!(w.paths.active().cid, None);
+}
