@@ -189,7 +189,7 @@ fn the_preferred_address_has_number_one() {
 #[test]
 fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     let (mut ours, mut theirs) = (LocalCids::new(cid(0)), PeerCids::new(cid(0), 2));
-    let mut pass = |ours: &mut LocalCids, theirs: &mut PeerCids| {
+    let pass = |ours: &mut LocalCids, theirs: &mut PeerCids| {
         while let Some(n) = ours.pop_new() {
             theirs.on_new(n.sequence, n.retire_prior_to, n.cid, n.token).unwrap();
         }
