@@ -208,6 +208,7 @@ int main(int argc, char **argv) {
     wb_config_set_u64(runtime_config, WB_KEY_WORKERS, 1);
     wb_config_new(WB_CONFIG_CONN, &config);
     wb_config_set_u64(config, WB_KEY_HANDSHAKE_MS, 1000 * (uint64_t)opt.timeout);
+    wb_config_set_u64(config, WB_KEY_KEEP_ALIVE_MS, 2000); /* a NAT that rebinds in silence is noticed */
     wb_tls_new(WB_ROLE_CLIENT, &tls);
     if (opt.ca != NULL && wb_tls_trust_file(tls, opt.ca) != WB_OK)
         result = failed(LOCAL, "trusted certificates");
