@@ -67,7 +67,8 @@ lint:
 
 # Everything: the quick tier, lints, C and Python programs, foreign peers in both roles, a browser.
 check: setup lint all certs peers test
-	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests tests/interop
+	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
+	$(VENV)/bin/python -m pytest -q --color=no tests/interop
 
 bench: all certs $(OUT)/wb_bench
 	cd benches/peers && $(CARGO) build --release --locked
