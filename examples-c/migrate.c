@@ -13,6 +13,7 @@
 static struct url url;
 static FILE *out;
 static uint64_t received, expected;
+static wb_queue queue;
 static wb_stream request; /* kept: releasing an unfinished request would cancel it */
 static unsigned wanted = 10, asked, validated, moved, refused;
 
@@ -26,13 +27,14 @@ static void maybe_move(wb_conn conn) {
         fprintf(stderr, "migrate: %s\n", wb_status_name(s)), refused++;
 }
 
-/* 1 at the end of the body, 0 when more will come, -1 on failure. */
-static int body(wb_conn conn, wb_stream stream) {
+/* 1 at the end of the body, 0 when more will come, -1 on failure. Reads a bounded amount and wakes its own queue to
+ * go on, so that path events get their turn during a download that never runs dry. */
+static int body(wb_conn conn) {
     wb_buf buffers[16];
     size_t count = 0;
     uint8_t fin = 0;
-    wb_status s;
-    while ((s = wb_stream_recv(stream, buffers, 16, &count, &fin)) == WB_OK) {
+    wb_status s = WB_OK;
+    for (int round = 0; (s = wb_stream_recv(request, buffers, 16, &count, &fin)) == WB_OK; round++) {
         for (size_t i = 0; i < count; i++) {
             const void *data;
             size_t len;
@@ -42,6 +44,7 @@ static int body(wb_conn conn, wb_stream stream) {
         wb_handle_release_many(buffers, count);
         if (fin) return 1;
         maybe_move(conn);
+        if (round == 15) return wb_queue_wake(queue) == WB_OK ? 0 : -1;
     }
     return s == WB_E_WOULD_BLOCK ? 0 : s == WB_E_FINISHED ? 1 : -1;
 }
@@ -69,7 +72,8 @@ static int on_event(wb_conn conn, const struct wb_event *ev) {
         expected = value != NULL ? strtoull(value, NULL, 10) : 0;
         return 0;
     case WB_EV_STREAM_READABLE:
-        return body(conn, ev->stream);
+    case WB_EV_WAKE:
+        return body(conn);
     case WB_EV_PATH_VALIDATED:
         validated++;
         return 0;
@@ -111,7 +115,6 @@ int main(int argc, char **argv) {
     if ((out = fopen(file, "wb")) == NULL) return perror(file), 1;
 
     wb_runtime runtime = 0;
-    wb_queue queue = 0;
     wb_tls tls = 0;
     wb_conn conn = 0;
     struct wb_error_info e = WB_INIT(wb_error_info);
