@@ -365,6 +365,11 @@ impl ConnObject {
         record
     }
 
+    /// The application has lost interest: it hears of the end only.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
     /// Delivers an event, unless the application has lost interest.
     pub fn emit(&self, record: Record) {
         if record.ends.is_none() && self.abandoned.load(Ordering::Acquire) {

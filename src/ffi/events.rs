@@ -164,17 +164,30 @@ impl Route {
         None
     }
 
+    fn callback(&self, kind: u16) -> Option<&Callback> {
+        self.callbacks.get(usize::from(kind >> 8))?.as_deref()
+    }
+
+    /// A callback takes events of this kind: they need no record.
+    pub fn calls_back(&self, kind: u16) -> bool {
+        self.callback(kind).is_some()
+    }
+
+    /// Gives an event to its callback, unless muted. What it points to lives until this returns.
+    pub fn call(&self, event: &wb_event) {
+        let Some(callback) = self.callback(event.kind) else { return };
+        if self.gate.enter() {
+            // SAFETY: the application registered the function for events with this context; `event` and what it points
+            // to live until the call returns.
+            user_code(|| unsafe { (callback.function)(callback.context.pointer(), core::ptr::from_ref(event)) });
+            self.gate.leave();
+        }
+    }
+
     /// Delivers one event.
     pub fn emit(&self, record: Record) {
-        let group = usize::from(record.event.kind >> 8);
-        if let Some(Some(callback)) = self.callbacks.get(group) {
-            if self.gate.enter() {
-                let event = record.view();
-                // SAFETY: the application registered the function for events with this context; `event` and what
-                // it points to live until the call returns.
-                user_code(|| unsafe { (callback.function)(callback.context.pointer(), &raw const event) });
-                self.gate.leave();
-            }
+        if self.calls_back(record.event.kind) {
+            self.call(&record.view());
             record.end();
             return;
         }
@@ -218,26 +231,30 @@ pub(crate) struct Record {
 // SAFETY: the raw pointers of `event` are null while a record travels; they are filled in by `view`.
 unsafe impl Send for Record {}
 
+/// An event of `kind` that happens now.
+pub(crate) fn blank(kind: u16) -> wb_event {
+    wb_event {
+        struct_size: size_of::<wb_event>() as u32,
+        kind,
+        flags: 0,
+        conn: 0,
+        stream: 0,
+        path: 0,
+        source: 0,
+        a: 0,
+        b: 0,
+        time_ns: i64::try_from(crate::runtime::clock::recent().as_nanos()).unwrap_or(i64::MAX),
+        user_conn: core::ptr::null_mut(),
+        user_stream: core::ptr::null_mut(),
+        data: core::ptr::null(),
+        data_len: 0,
+    }
+}
+
 impl Record {
     /// An event without objects.
     pub fn new(kind: u16) -> Self {
-        let event = wb_event {
-            struct_size: size_of::<wb_event>() as u32,
-            kind,
-            flags: 0,
-            conn: 0,
-            stream: 0,
-            path: 0,
-            source: 0,
-            a: 0,
-            b: 0,
-            time_ns: i64::try_from(crate::runtime::clock::recent().as_nanos()).unwrap_or(i64::MAX),
-            user_conn: core::ptr::null_mut(),
-            user_stream: core::ptr::null_mut(),
-            data: core::ptr::null(),
-            data_len: 0,
-        };
-        Self { event, data: None, conn: None, stream: None, merge: Merge::No, ends: None }
+        Self { event: blank(kind), data: None, conn: None, stream: None, merge: Merge::No, ends: None }
     }
 
     pub fn numbers(mut self, a: u64, b: u64) -> Self {

@@ -5,9 +5,9 @@
 use super::abi::*;
 use super::conn::ConnObject;
 use super::error::Fail;
-use super::events::{Merge, Record};
+use super::events::{Merge, Record, blank};
 use super::handle::Object;
-use super::object::{Known, Meta, publish};
+use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
 use super::status::*;
 use crate::base::{Dir, Side, StreamId, codes};
@@ -534,8 +534,36 @@ impl StreamObject {
         self.http3
     }
 
+    /// An event as a callback gets it; valid while the stream is held.
+    fn event(&self, kind: u16, a: u64) -> wb_event {
+        let conn = self.conn.meta();
+        wb_event {
+            conn: conn.handle(),
+            source: conn.handle(),
+            stream: self.meta.handle(),
+            a,
+            user_conn: conn.user(),
+            user_stream: self.meta.user(),
+            ..blank(kind)
+        }
+    }
+
+    /// Tells the application something: straight to a callback, or as a record to a queue.
+    pub fn tell(self: &Arc<Self>, kind: u16, a: u64) {
+        if !self.conn.route.calls_back(kind) {
+            self.conn.emit(self.record(kind).numbers(a, 0));
+        } else if !self.conn.is_abandoned() {
+            self.conn.route.call(&self.event(kind, a));
+        }
+    }
+
     /// Emits STREAM_CLOSED, the last event.
     pub fn finish(self: &Arc<Self>) {
+        if self.conn.route.calls_back(WB_EV_STREAM_CLOSED) {
+            self.conn.route.call(&self.event(WB_EV_STREAM_CLOSED, 0));
+            self.ended();
+            return;
+        }
         let record = self.record(WB_EV_STREAM_CLOSED).ends(Arc::clone(self) as _);
         self.conn.emit(record);
     }

@@ -155,7 +155,7 @@ impl ConnObject {
 
     fn notice(self: &Arc<Self>, id: StreamId, kind: u16) {
         if let Some(stream) = self.known_stream(id) {
-            self.emit(stream.record(kind));
+            stream.tell(kind, 0);
         }
     }
 
@@ -163,7 +163,7 @@ impl ConnObject {
         match event {
             StreamEvent::Opened { id } => {
                 if let Some(stream) = self.peer_stream(conn, id, false) {
-                    self.emit(stream.record(WB_EV_STREAM_INCOMING));
+                    stream.tell(WB_EV_STREAM_INCOMING, 0);
                 }
             }
             StreamEvent::Readable { id } => self.notice(id, WB_EV_STREAM_READABLE),
@@ -198,14 +198,14 @@ impl ConnObject {
     fn on_stopped(self: &Arc<Self>, id: StreamId, code: u64) {
         if let Some(stream) = self.known_stream(id) {
             stream.note_stopped(code);
-            self.emit(stream.record(WB_EV_STREAM_STOPPED).numbers(code, 0));
+            stream.tell(WB_EV_STREAM_STOPPED, code);
         }
     }
 
     fn on_reset(self: &Arc<Self>, id: StreamId, code: u64) {
         if let Some(stream) = self.known_stream(id) {
             stream.note_reset(code);
-            self.emit(stream.record(WB_EV_STREAM_RESET).numbers(code, 0));
+            stream.tell(WB_EV_STREAM_RESET, code);
         }
     }
 
@@ -228,7 +228,7 @@ impl ConnObject {
                 self.emit(record);
                 if end && kind == SectionKind::Trailers {
                     // A receive call that found nothing was promised this.
-                    self.emit(stream.record(WB_EV_STREAM_READABLE));
+                    stream.tell(WB_EV_STREAM_READABLE, 0);
                 }
             }
             H3Event::Data { stream } => self.notice(stream, WB_EV_STREAM_READABLE),
