@@ -1,6 +1,6 @@
 //! TLS failures as QUIC errors: 0x0100 plus the alert (RFC 9001 section 4.8).
 use crate::base::{TransportError, codes};
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, PeerMisbehaved};
 
 /// An alert with a reason.
 pub(super) fn alert(alert: AlertDescription, reason: &'static str) -> TransportError {
@@ -9,6 +9,10 @@ pub(super) fn alert(alert: AlertDescription, reason: &'static str) -> TransportE
 
 /// What rustls failed with; `sent` is the alert that it wanted to send.
 pub(super) fn from_rustls(error: &Error, sent: Option<AlertDescription>) -> TransportError {
+    if matches!(error, Error::PeerMisbehaved(PeerMisbehaved::InvalidMaxEarlyDataSize)) {
+        // RFC 9001 section 4.6.1: this one is QUIC's own rule, not an alert of TLS.
+        return TransportError::new(codes::transport::PROTOCOL_VIOLATION, "ticket with a limit on early data");
+    }
     let description = sent.unwrap_or_else(|| description_of(error));
     alert(description, reason_of(error, description))
 }

@@ -23,6 +23,8 @@ pub struct ClientHello<'a> {
     pub transport_parameters: Option<&'a [u8]>,
     /// First identity of the pre_shared_key extension.
     pub ticket: Option<&'a [u8]>,
+    /// The client offers to resume a session of older TLS versions, or pretends to.
+    pub legacy_session_id: bool,
     /// The client sends 0-RTT data.
     pub early_data: bool,
 }
@@ -44,10 +46,10 @@ pub fn peek_client_hello(stream: &[u8]) -> Result<Option<ClientHello<'_>>, Trunc
 pub(super) fn parse(body: &[u8]) -> Result<ClientHello<'_>, Truncated> {
     let mut r = Reader::new(body);
     r.bytes(2 + 32)?;
-    opaque8(&mut r)?;
+    let legacy_session_id = !opaque8(&mut r)?.is_empty();
     opaque16(&mut r)?;
     opaque8(&mut r)?;
-    let mut hello = ClientHello::default();
+    let mut hello = ClientHello { legacy_session_id, ..ClientHello::default() };
     if r.is_empty() {
         return Ok(hello);
     }

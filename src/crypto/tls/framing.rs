@@ -11,6 +11,7 @@ const HEADER: usize = 4;
 /// The message types that the session looks at.
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
+pub(super) const KEY_UPDATE: u8 = 24;
 
 /// Bytes of the current level that do not make a whole message yet.
 #[derive(Default)]
@@ -41,6 +42,11 @@ impl Messages {
         let Some(message) = rest.get(..end) else { return Ok(None) };
         self.at += end;
         Ok(Some(message))
+    }
+
+    /// First byte of what is left over: the type of the next message.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.buffer.get(self.at).copied()
     }
 
     /// Nothing is left over.

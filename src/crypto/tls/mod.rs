@@ -15,7 +15,7 @@ mod tickets;
 
 pub use client_hello::{ClientHello, peek_client_hello};
 pub use config::{ClientTls, ClientTlsBuilder, KeyLogLine, ServerTls, ServerTlsBuilder, TlsSetupError};
-pub use session::{InstalledKeys, Session, TlsEvents};
+pub use session::{InstalledKeys, Session, TlsEvents, late_data};
 pub use summary::Summary;
 
 #[cfg(test)]

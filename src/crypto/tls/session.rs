@@ -6,7 +6,7 @@
 use super::alerts::{alert, from_rustls};
 use super::client_hello;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
-use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, Messages};
+use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, KEY_UPDATE, Messages};
 use super::secrets::{
     CLIENT_APPLICATION, CLIENT_HANDSHAKE, Captured, EARLY, EXPORTER, Logged, SERVER_APPLICATION, SERVER_HANDSHAKE,
     capture,
@@ -166,8 +166,7 @@ impl Session {
             return Ok(());
         }
         if level == Level::ZeroRtt || level < self.read_level {
-            // RFC 9001 section 4.1.3: no new data at a level whose keys were followed by newer ones.
-            return Err(violation("CRYPTO data at a level that is over"));
+            return Err(late_data(bytes));
         }
         if level > self.read_level {
             let held: usize = self.early.iter().map(|(_, b)| b.len()).sum();
@@ -202,8 +201,8 @@ impl Session {
             }
             if self.read_level != level {
                 // RFC 9001 section 4.1.3: unread data of the old level when TLS moves on.
-                if !self.messages.is_empty() {
-                    return Err(violation("CRYPTO data crosses a change of keys"));
+                if let Some(kind) = self.messages.peek() {
+                    return Err(late_data(&[kind]));
                 }
                 self.messages.clear();
                 let read_level = self.read_level;
@@ -243,6 +242,10 @@ impl Session {
         // RFC 9001 section 8.2: the extension of the RFC, not that of drafts.
         if hello.transport_parameters.is_none() {
             return Err(alert(AlertDescription::MissingExtension, "no quic_transport_parameters extension"));
+        }
+        // RFC 9001 section 8.4: middlebox compatibility mode has no place in QUIC.
+        if hello.legacy_session_id {
+            return Err(violation("legacy_session_id is not empty"));
         }
         if !hello.early_data {
             return Ok(());
@@ -443,6 +446,16 @@ impl Session {
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> bool {
         self.done && self.tls.export_keying_material(out, label, Some(context)).is_ok()
     }
+}
+
+/// New CRYPTO data at a level whose keys were followed by newer ones: a PROTOCOL_VIOLATION (RFC 9001 section
+/// 4.1.3), unless it is a KeyUpdate message, for which section 6 asks for unexpected_message.
+#[must_use]
+pub fn late_data(bytes: &[u8]) -> TransportError {
+    if bytes.first() == Some(&KEY_UPDATE) {
+        return alert(AlertDescription::UnexpectedMessage, "KeyUpdate message");
+    }
+    violation("CRYPTO data at a level that is over")
 }
 
 fn violation(reason: &'static str) -> TransportError {
