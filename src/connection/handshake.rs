@@ -4,12 +4,13 @@
 //! TLS speaks only through `TlsEvents`; what it says is collected and then applied, so that no
 //! callback ever sees a half-changed connection. Invariant: bytes reach TLS in order, at the level it reads.
 use super::Connection;
-use super::crypto_stream::CryptoStream;
+use super::crypto_stream::CryptoSend;
 use super::events::{EarlyData, EndpointEvent, Event};
 use super::life::Phase;
 use super::spaces::EarlySpace;
 use super::timers::Timer;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, SpaceId, Timestamp, TransportError, codes::transport};
+use crate::crypto::tls::late_data;
 use crate::crypto::{Cipher, DirectionKeys, InstalledKeys, Session, TlsEvents};
 use crate::wire::TransportParameters;
 
@@ -121,7 +122,7 @@ impl Connection {
         let Some(stream) = self.crypto_stream(level.space()) else { return Ok(()) };
         // RFC 9001 section 4.1.3: nothing new at a level that TLS has left.
         if level < reading && offset.saturating_add(data.len() as u64) > stream.receive.highest() {
-            return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "CRYPTO data at a level that is over"));
+            return Err(late_data(data));
         }
         let fresh = stream.receive.on_frame(offset, data)?;
         if !fresh.is_empty() {
@@ -270,7 +271,6 @@ impl Connection {
         self.events.push_back(Event::HandshakeConfirmed);
         self.paths.on_handshake_confirmed(now);
         self.follow_preferred_address(now);
-        self.shrink_after_handshake();
     }
 
     /// Frees what only the handshake needed, as soon as nothing can ask for it any more.
@@ -300,7 +300,8 @@ impl Connection {
         }
         early.keys = None;
         early.discarded = true;
-        early.crypto = CryptoStream::default();
+        // What was received stays known until the datagram is done: more frames of its last packet may follow.
+        early.crypto.send = CryptoSend::default();
         self.control.probes[space.index()] = 0;
         self.recovery.discard_space(space, &mut self.paths);
         self.dirty = true;

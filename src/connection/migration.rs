@@ -389,7 +389,11 @@ impl Connection {
 
     /// A datagram with PATH_CHALLENGE or PATH_RESPONSE (RFC 9000 section 8.2), on whatever path needs one.
     pub(super) fn transmit_path_frames(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
-        self.data.keys.as_ref()?;
+        // A server has 1-RTT keys before the client does: what a 0-RTT packet asks for is answered when it can be
+        // read, and not out of the amplification budget of the handshake.
+        if !self.life.is_complete() {
+            return None;
+        }
         let path = self.paths.wants_to_send(self.peer_cids.unused() > 0)?;
         self.paths.cid_for(path, &mut self.peer_cids)?;
         let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);

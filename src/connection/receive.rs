@@ -103,6 +103,7 @@ impl Connection {
             return;
         }
         self.replay_buffered(now);
+        self.shrink_after_handshake();
     }
 
     fn parse(&self, bytes: &[u8]) -> Option<Header> {
@@ -339,6 +340,5 @@ impl Connection {
             let arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
             self.receive_packet(&arrival, head, &mut old.bytes);
         }
-        self.shrink_after_handshake();
     }
 }
