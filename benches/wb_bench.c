@@ -4,12 +4,15 @@
  *   wb_bench --port P --certs DIR server | bulk BYTES STREAMS | requests COUNT SIZE CONCURRENT | handshakes COUNT
  */
 #include "whimbrel.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -228,6 +231,13 @@ static double percentile(double p) {
     return run.times[i < run.total ? i : run.total - 1] * 1e6;
 }
 
+/* All connections of a run share one endpoint, and so one socket, as the peers' do. */
+static void dial(wb_endpoint endpoint, wb_config config, wb_tls tls, uint16_t port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    must(wb_conn_open(endpoint, config, tls, &run.conn), "connection");
+    must(wb_conn_start_address(run.conn, (struct sockaddr *)&to, sizeof to, "localhost", WB_TEXT_Z), "connect");
+}
+
 static wb_status must_be_full(wb_conn conn) {
     struct wb_conn_desc d = WB_INIT(wb_conn_desc);
     wb_status st = wb_conn_info(conn, &d);
@@ -242,7 +252,9 @@ static int drive(uint16_t port, int argc, char **argv) {
     for (int i = 1; i < argc && i <= 3; i++) n[i - 1] = strtoull(argv[i], NULL, 10);
     must(wb_config_on(c, WB_GROUP_ALL, on_client, NULL, NULL), "callback");
     must(wb_queue_open(runtime, &run.wake), "queue");
-    must(wb_client_connect(runtime, c, t, "localhost", WB_TEXT_Z, port, &run.conn), "connect");
+    wb_endpoint endpoint = 0;
+    must(wb_endpoint_open(runtime, 0, &endpoint), "endpoint");
+    dial(endpoint, c, t, port);
     wait_for(1);
     /* Only connections of one TLS object resume each other's sessions: with one each, every handshake is a full one. */
     int handshakes = strcmp(argv[0], "handshakes") == 0;
@@ -258,7 +270,7 @@ static int drive(uint16_t port, int argc, char **argv) {
             wait_for(2);
             wb_handle_release(run.conn);
             atomic_store(&run.finished, 0);
-            must(wb_client_connect(runtime, c, fresh[i], "localhost", WB_TEXT_Z, port, &run.conn), "connect");
+            dial(endpoint, c, fresh[i], port);
             wait_for(1);
             must(must_be_full(run.conn), "full handshake");
             run.times[i] = wall() - begin;

@@ -29,7 +29,7 @@ use super::conn::{Conn, Harvest};
 use super::endpoint::EndpointInner;
 use super::events::{ConnEvent, EndpointNotice};
 use super::shards::{Command, ShardShared};
-use super::udp::{RECV_SLOT, RECV_SLOTS};
+use super::udp::{OffloadKeepers, RECV_SLOT, RECV_SLOTS};
 use super::wake::Doorbell;
 use crate::base::Timestamp;
 use crate::base::codes::h3;
@@ -66,6 +66,8 @@ pub(super) struct Shard {
     log_files: LogFiles,
     recv_arena: Box<[u8]>,
     send_arena: Box<[u8]>,
+    /// One worker keeps them for all.
+    _offload: Option<OffloadKeepers>,
     /// Answers of the protocol part that belong to no connection.
     reply: Vec<u8>,
     /// Spare vectors whose capacity is used again.
@@ -99,6 +101,7 @@ impl Shard {
             log_files: LogFiles::default(),
             recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
             send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
+            _offload: (index == 0).then(OffloadKeepers::open),
             reply: Vec::new(),
             spare_ready: Vec::new(),
             spare_commands: Vec::new(),

@@ -42,6 +42,7 @@ impl Shard {
             SendOutcome::Blocked { offset } => {
                 let bytes = bytes.get(offset..).unwrap_or_default().to_vec();
                 state.keep(Pending { remote, source, ecn: transmit.ecn, segment: transmit.segment, bytes });
+                self.sockets.watch_writable(self.poll.registry(), number);
                 Fate::Blocked
             }
             SendOutcome::Failed { os_error } => fate_of(os_error),
@@ -74,6 +75,7 @@ impl Shard {
                 }
             }
             if !state.is_blocked() {
+                self.sockets.watch_writable(self.poll.registry(), number);
                 self.wake_waiting(number);
             }
         }

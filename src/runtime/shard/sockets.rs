@@ -118,7 +118,7 @@ impl Sockets {
         endpoint: Arc<EndpointInner>,
         part: usize,
     ) -> io::Result<()> {
-        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE | Interest::WRITABLE)?;
+        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE)?;
         let told = socket.local();
         let state = SocketState {
             wildcard: told.ip().is_unspecified(),
@@ -136,10 +136,19 @@ impl Sockets {
         Ok(())
     }
 
+    /// The poller tells when a blocked socket is writable, and of others it does not: every datagram that leaves makes
+    /// its socket "writable" once more, which would wake the worker for each send call.
+    pub fn watch_writable(&self, registry: &Registry, number: u32) {
+        let Some(state) = self.map.get(&number) else { return };
+        let interest = if state.blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        // Fails only for a descriptor that was never registered. A socket that is writable by now is told at once.
+        let _ = registry.reregister(&mut SourceFd(&state.socket.fd()), token(number), interest);
+    }
+
     /// Another descriptor under the same number and the same told address.
     pub fn replace(&mut self, registry: &Registry, number: u32, socket: UdpSocket) -> io::Result<()> {
         let Some(state) = self.map.get_mut(&number) else { return Ok(()) };
-        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE | Interest::WRITABLE)?;
+        registry.register(&mut SourceFd(&socket.fd()), token(number), Interest::READABLE)?;
         let old = core::mem::replace(&mut state.socket, socket);
         let _ = registry.deregister(&mut SourceFd(&old.fd()));
         state.unblock();

@@ -49,10 +49,19 @@ impl Shard {
             state.connection.on_deadline(now);
         }
         state.harvest(now, harvest);
-        if !harvest.events.is_empty() {
-            // Before sending: what the application writes in answer shares a datagram with our ACK.
+        let drained = state.drained;
+        if !harvest.events.is_empty() || !harvest.endpoint.is_empty() {
+            // Before sending: what the application writes in answer shares a datagram with our ACK, and so do the
+            // connection IDs and the token that the endpoint makes.
             MutexGuard::unlocked(&mut state, || {
-                deliver(conn, harvest);
+                if !harvest.events.is_empty() {
+                    deliver(conn, harvest);
+                }
+                if !drained {
+                    for event in harvest.endpoint.drain(..) {
+                        self.on_endpoint_event(conn, event);
+                    }
+                }
                 // What was done until now is seen by this turn; whoever acts later queues it again.
                 conn.queued.store(false, Ordering::Release);
             });

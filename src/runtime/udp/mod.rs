@@ -12,5 +12,7 @@ mod tests;
 
 pub use errqueue::{PeerError, drain_errors};
 pub(super) use socket::is_peer_error;
-pub use socket::{RECV_SLOT, RECV_SLOTS, Received, SendOutcome, SocketOptions, UdpSocket, bind_group, connect_raw};
+pub use socket::{
+    OffloadKeepers, RECV_SLOT, RECV_SLOTS, Received, SendOutcome, SocketOptions, UdpSocket, bind_group, connect_raw,
+};
 pub use steer::{Instruction, program};

@@ -84,6 +84,44 @@ fn open(addr: &SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     Ok(io)
 }
 
+/// Sockets that do nothing but exist with receive offload on. Linux rewrites its own code, and interrupts every core to
+/// do so, when the first such socket of a family appears and when the last one goes; a client that opens a socket per
+/// connection would pay that twice for each.
+pub struct OffloadKeepers {
+    _sockets: Vec<Socket>,
+}
+
+impl OffloadKeepers {
+    /// None where that is not how things are.
+    #[must_use]
+    pub fn open() -> Self {
+        let families = [Domain::IPV4, Domain::IPV6];
+        Self { _sockets: families.into_iter().filter_map(offload_keeper).collect() }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn offload_keeper(family: Domain) -> Option<Socket> {
+    let io = Socket::new(family, Type::DGRAM, Some(Protocol::UDP)).ok()?;
+    let on: libc::c_int = 1;
+    // SAFETY: the option value is a live int of the size we say.
+    let rc = unsafe {
+        libc::setsockopt(
+            io.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    (rc == 0).then_some(io)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn offload_keeper(_: Domain) -> Option<Socket> {
+    None
+}
+
 #[derive(Clone, Copy)]
 enum Buffer {
     Receive,
