@@ -25,7 +25,7 @@ use self::sockets::Sockets;
 use self::timers::Timers;
 use super::clock;
 use super::config::RuntimeConfig;
-use super::conn::{Conn, Harvest};
+use super::conn::{Conn, ConnState, Harvest};
 use super::endpoint::EndpointInner;
 use super::events::{ConnEvent, EndpointNotice};
 use super::shards::{Command, ShardShared};
@@ -240,6 +240,18 @@ impl Shard {
     fn close_endpoint(&mut self, id: u64, code: u64, reason: &[u8]) {
         let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { return };
         let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+        self.close_part(&endpoint, part, |_| code, reason);
+        self.settle_endpoint(&endpoint, part);
+    }
+
+    /// Closes every connection of an endpoint's part, each with the code that fits it.
+    fn close_part(
+        &mut self,
+        endpoint: &Arc<EndpointInner>,
+        part: usize,
+        code: impl Fn(&ConnState) -> u64,
+        reason: &[u8],
+    ) {
         let Some(p) = endpoint.parts.get(part) else { return };
         let conns: Vec<Arc<Conn>> = {
             let mut core = p.core.lock();
@@ -250,12 +262,12 @@ impl Shard {
             {
                 let mut state = conn.state.lock();
                 if !state.poisoned && !state.connection.is_closed() {
+                    let code = code(&state);
                     state.connection.close(code, reason, self.now);
                 }
             }
             self.touch(&conn);
         }
-        self.settle_endpoint(&endpoint, part);
     }
 
     /// Closes the sockets of a closing part once its last connection has gone.
@@ -302,22 +314,7 @@ impl Shard {
         let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
         endpoint.closed.store(true, core::sync::atomic::Ordering::Release);
         *endpoint.listen.write() = None;
-        let Some(p) = endpoint.parts.get(part) else { return };
-        let conns: Vec<Arc<Conn>> = {
-            let mut core = p.core.lock();
-            core.closing = true;
-            core.conns.values().cloned().collect()
-        };
-        for conn in conns {
-            {
-                let mut state = conn.state.lock();
-                if !state.poisoned && !state.connection.is_closed() {
-                    let code = if state.http3.is_some() { h3::NO_ERROR } else { 0 };
-                    state.connection.close(code, b"", self.now);
-                }
-            }
-            self.touch(&conn);
-        }
+        self.close_part(&endpoint, part, |state| if state.http3.is_some() { h3::NO_ERROR } else { 0 }, b"");
     }
 
     /// The thread's last act: every connection and endpoint gets its last event.
