@@ -184,6 +184,14 @@ class _Verbs:
 
     _connection: Optional[Connection] = None
 
+    def __init__(
+        self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
+        session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
+    ) -> None:
+        self.host, self.port, self.timeout = host, port, timeout
+        self.session = session or Session(ca=ca, verify=verify)
+        self.options = options or {}
+
     def _live(self) -> Connection:
         if self._connection is None:
             raise Error("the client is not open: use it as a context manager, or call open()")
@@ -222,14 +230,7 @@ class Client(_Verbs):
     ``{"transport.max_idle_ms": 10000}``.
     """
 
-    def __init__(
-        self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
-        session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
-    ) -> None:
-        self.host, self.port, self.timeout = host, port, timeout
-        self.session = session or Session(ca=ca, verify=verify)
-        self.options = options or {}
-        self._engine: Optional[Engine] = None
+    _engine: Optional[Engine] = None
 
     def open(self) -> "Client":
         """Connects; returns when the handshake is done (with early data: at once)."""
@@ -337,14 +338,7 @@ class _LoopEngine:
 class AsyncClient(_Verbs):
     """A connection to one server, for asyncio. Requests may run concurrently."""
 
-    def __init__(
-        self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
-        session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
-    ) -> None:
-        self.host, self.port, self.timeout = host, port, timeout
-        self.session = session or Session(ca=ca, verify=verify)
-        self.options = options or {}
-        self._shared: Optional[_LoopEngine] = None
+    _shared: Optional[_LoopEngine] = None
 
     async def open(self) -> "AsyncClient":
         """Connects; returns when the handshake is done (with early data: at once)."""
