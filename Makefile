@@ -76,7 +76,7 @@ bench: all certs $(OUT)/wb_bench
 
 install: lib
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
-	install -m 644 include/whimbrel.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 include/whimbrel.h include/whimbrel.hpp $(DESTDIR)$(PREFIX)/include/
 	install -m 644 target/release/libwhimbrel.a $(DESTDIR)$(LIBDIR)/
 ifeq ($(UNAME),Darwin)
 	install -m 755 target/release/$(LIB) $(DESTDIR)$(LIBDIR)/
@@ -89,7 +89,7 @@ endif
 	  > $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/include/whimbrel.h $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc \
+	rm -f $(DESTDIR)$(PREFIX)/include/whimbrel.h $(DESTDIR)$(PREFIX)/include/whimbrel.hpp $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc \
 	  $(DESTDIR)$(LIBDIR)/libwhimbrel.a $(DESTDIR)$(LIBDIR)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(ABI) \
 	  $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
 

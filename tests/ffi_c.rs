@@ -3,70 +3,11 @@
 //! bad handle.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+mod c_programs;
 
-/// A folder with a certificate for localhost, its key, and the shared library under its soname.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ffi-c");
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        std::fs::write(folder.join("cert.pem"), made.cert.pem()).expect("a temporary file");
-        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).expect("a temporary file");
-        let name = format!("{}whimbrel{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        let program = std::env::current_exe().expect("this program has a path");
-        let library = program.ancestors().take(4).map(|f| f.join(&name)).find(|p| p.exists());
-        let library = library.expect("cargo builds the cdylib before the tests");
-        let soname = if cfg!(target_os = "macos") { "libwhimbrel.0.dylib" } else { "libwhimbrel.so.0" };
-        for link in [name.as_str(), soname] {
-            let link = folder.join(link);
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(&library, link).expect("a link can be made");
-        }
-        folder
-    })
-}
-
-fn compile(source: &Path, name: &str) -> PathBuf {
-    let program = folder().join(name);
-    let out = Command::new("cc")
-        .args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
-        .arg("-I")
-        .arg(root().join("include"))
-        .arg("-I")
-        .arg(root().join("tests/c"))
-        .arg("-o")
-        .arg(&program)
-        .arg(source)
-        .arg("-L")
-        .arg(folder())
-        .args(["-lwhimbrel", "-lpthread"])
-        .arg(format!("-Wl,-rpath,{}", folder().display()))
-        .output()
-        .expect("the C compiler runs");
-    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
-    program
-}
-
-fn run(program: &Path) {
-    let child = Command::new(program).arg(folder()).stdin(Stdio::null()).output().expect("the program runs");
-    let name = program.display();
-    assert!(
-        child.status.success(),
-        "{name}: {}\n{}{}",
-        child.status,
-        String::from_utf8_lossy(&child.stdout),
-        String::from_utf8_lossy(&child.stderr)
-    );
-}
+use c_programs::{compile, folder, root, run};
 
 fn run_source(name: &str) {
     run(&compile(&root().join("tests/c").join(name).with_extension("c"), name));
