@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod abi_description;
+
 /// Sources of the header in the order in which a reader wants them.
 const SOURCES: &[&str] = &[
     "abi",
@@ -68,6 +70,35 @@ fn the_committed_header_is_fresh() {
     }
     let committed = std::fs::read_to_string(header()).unwrap_or_default();
     assert!(committed == fresh, "include/whimbrel.h is stale: WB_BLESS=1 cargo test --test header");
+}
+
+/// The ABI as data, for the makers of bindings.
+#[test]
+fn the_committed_description_is_fresh() {
+    let description = abi_description::describe(&generate());
+    let functions = description["functions"].as_array().expect("a list");
+    assert_eq!(functions.len(), declared(&generate()).len(), "every function is described");
+    let fresh = serde_json::to_string_pretty(&description).expect("it can be written") + "\n";
+    let file = root().join("bindings/whimbrel.abi.json");
+    if std::env::var_os("WB_BLESS").is_some() {
+        std::fs::write(&file, &fresh).expect("the description can be written");
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(committed == fresh, "bindings/whimbrel.abi.json is stale: WB_BLESS=1 cargo test --test header");
+}
+
+/// A copy of a struct never shows the application bytes that nobody wrote.
+#[test]
+fn structs_have_no_holes() {
+    let description = abi_description::describe(&generate());
+    let mut structs = 0;
+    for kind in description["structs"].as_array().expect("a list") {
+        let fields = kind["fields"].as_array().expect("a list");
+        let sum: u64 = fields.iter().filter_map(|f| f["size"].as_u64()).sum();
+        assert_eq!(Some(sum), kind["size"].as_u64(), "{} has a hole", kind["name"]);
+        structs += 1;
+    }
+    assert!(structs >= 10, "{structs} structs");
 }
 
 #[test]

@@ -1,13 +1,14 @@
-"""Writes whimbrel/_abi.py from include/whimbrel.h: constants, structs, callbacks, functions.
+"""Writes whimbrel/_abi.py from bindings/whimbrel.abi.json: constants, structs, callbacks, functions.
 
-The header is the only truth; a test runs this again and fails when the committed file differs.
+The description is made from the C header (WB_BLESS=1 cargo test --test header); a test runs this again and fails when
+the committed file differs, and another compares the layout of every struct in C, Rust and ctypes.
 """
+import json
 import pathlib
-import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-HEADER = HERE.parent.parent / "include" / "whimbrel.h"
+DESCRIPTION = HERE.parent / "whimbrel.abi.json"
 TARGET = HERE / "whimbrel" / "_abi.py"
 
 SCALARS = {
@@ -17,76 +18,42 @@ SCALARS = {
 }
 
 
-def strip(text):
-    return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
-
-
-class Reader:
-    def __init__(self, text):
-        self.raw = text
-        inline = text.index("#ifndef WHIMBREL_H_INLINE")
-        self.code = strip(text[:inline])
-        self.aliases = {}
-        self.structs = {}
-        self.callbacks = {}
-        self.functions = []
-        self.constants = []
-        self.read()
-
-    def read(self):
-        for name, value in re.findall(r"^#define (WB_\w+) (.+)$", self.code, re.M):
-            value = value.strip()
-            if value == "((size_t)-1)":
-                continue  # texts from Python always have a length
-            if re.fullmatch(r"-?(0x[0-9A-Fa-f]+|\d+)", value):
-                self.constants.append((name, value))
-            else:
-                raise SystemExit(f"cannot read the constant {name} = {value}")
-        for target, name in re.findall(r"^typedef (\w+) (wb_\w+);", self.code, re.M):
-            self.aliases[name] = target
-        for result, name, args in re.findall(r"^typedef (\w+) \(\*(wb_\w+)\)\((.*?)\);", self.code, re.M | re.S):
-            self.callbacks[name] = (result, args)
-        for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (wb_\w+);", self.code, re.S):
-            self.structs[name] = [self.field(f) for f in body.split(";") if f.strip()]
-        block = self.code[self.code.index('extern "C"'):]
-        for result, name, args in re.findall(r"^([\w ]+?[ *]+)(wb_\w+)\((.*?)\);", block, re.M | re.S):
-            self.functions.append((name, result.strip(), self.args(args)))
-
-    def field(self, text):
-        m = re.fullmatch(r"(.+?)(\w+)(?:\[(\d+)\])?", text.strip(), re.S)
-        return m.group(2), self.type(m.group(1)) + (f" * {m.group(3)}" if m.group(3) else "")
-
-    def args(self, text):
-        text = " ".join(text.split())
-        if text == "void":
-            return []
-        return [self.type(re.fullmatch(r"(.+?)\w+", a.strip()).group(1)) for a in text.split(",")]
-
-    def type(self, text):
-        stars = text.count("*")
-        base = re.sub(r"\bconst\b|\bstruct\b|\*", " ", text).split()
-        base = base[0]
-        if base == "sockaddr":
-            return "c_void_p"
-        if stars:
-            inner = self.named(base)
-            if base == "void":
-                return "c_void_p" if stars == 1 else "POINTER(c_void_p)"
-            if base == "char":
-                return "c_char_p" if stars == 1 else "POINTER(c_char_p)"
-            if base == "uint8_t" and "const" in text:
-                return "c_void_p"
-            for _ in range(stars):
-                inner = f"POINTER({inner})"
-            return inner
-        return self.named(base)
+class Generator:
+    def __init__(self, description):
+        self.description = description
+        self.aliases = {a["name"]: a["type"] for a in description["aliases"]}
 
     def named(self, base):
         while base in self.aliases:
             base = self.aliases[base]
-        if base in SCALARS:
-            return SCALARS[base]
-        return base
+        return SCALARS.get(base, base)
+
+    def type(self, text):
+        """The ctypes name of a C type."""
+        words = text.replace("*", " * ").split()
+        stars = words.count("*")
+        base = next(w for w in words if w not in ("const", "struct", "*"))
+        if stars == 0:
+            return self.named(base)
+        if base == "sockaddr":
+            return "c_void_p"
+        if base == "void":
+            return "c_void_p" if stars == 1 else "POINTER(c_void_p)"
+        if base == "char":
+            return "c_char_p" if stars == 1 else "POINTER(c_char_p)"
+        if base == "uint8_t" and "const" in words:
+            return "c_void_p"
+        return "POINTER(" * stars + self.named(base) + ")" * stars
+
+    def arguments(self, parameters):
+        return ", ".join(self.type(p["type"]) for p in parameters)
+
+    def struct(self, kind):
+        lines = ["", "", f"class {kind['name']}(Structure):", "    _fields_ = ["]
+        for field in kind["fields"]:
+            count = f" * {field['count']}" if "count" in field else ""
+            lines.append(f'        ("{field["name"]}", {self.type(field["type"])}{count}),')
+        return [*lines, "    ]"]
 
     def write(self):
         out = [
@@ -98,25 +65,29 @@ class Reader:
             ")",
             "",
         ]
-        out += [f"{name} = {value}" for name, value in self.constants]
-        for name, fields in self.structs.items():
-            out += ["", "", f"class {name}(Structure):", "    _fields_ = ["]
-            out += [f'        ("{field}", {kind}),' for field, kind in fields]
-            out += ["    ]"]
+        for constant in self.description["constants"]:
+            if constant["value"] != "((size_t)-1)":  # texts from Python always have a length
+                out.append(f"{constant['name']} = {int(constant['value'], 0)}")
+        for kind in self.description["structs"]:
+            out += self.struct(kind)
         out += ["", ""]
-        for name, (result, args) in self.callbacks.items():
-            kinds = ", ".join([self.named(result), *self.args(args)])
+        for callback in self.description["callbacks"]:
             # A callback's text has a length and no terminator: it arrives as an address.
-            out.append(f"{name} = CFUNCTYPE({kinds.replace('c_char_p', 'c_void_p')})")
+            arguments = self.arguments(callback["parameters"]).replace("c_char_p", "c_void_p")
+            out.append(f"{callback['name']} = CFUNCTYPE({self.type(callback['result'])}, {arguments})")
         out += ["", "#: name -> (result, arguments)", "FUNCTIONS = {"]
-        for name, result, args in self.functions:
-            out.append(f'    "{name}": ({self.type(result)}, [{", ".join(args)}]),')
-        out += ["}", ""]
-        return "\n".join(out)
+        for function in self.description["functions"]:
+            arguments = self.arguments(function["parameters"])
+            out.append(f'    "{function["name"]}": ({self.type(function["result"])}, [{arguments}]),')
+        return "\n".join([*out, "}", ""])
+
+
+def describe():
+    return json.loads(DESCRIPTION.read_text())
 
 
 def generate():
-    return Reader(HEADER.read_text()).write()
+    return Generator(describe()).write()
 
 
 if __name__ == "__main__":

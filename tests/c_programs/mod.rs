@@ -42,6 +42,7 @@ pub fn compile_with(compiler: &str, flags: &[&str], source: &Path, name: &str) -
     let program = folder().join(name);
     let out = Command::new(compiler)
         .args(["-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
+        // Before ours, so that a test may put another header first.
         .args(flags)
         .arg("-I")
         .arg(root().join("include"))

@@ -11,15 +11,15 @@ import generate  # noqa: E402
 from whimbrel import _abi, _library  # noqa: E402
 
 
-def test_declarations_are_those_of_the_header():
+def test_declarations_are_those_of_the_description():
     assert generate.TARGET.read_text() == generate.generate(), "run bindings/python/generate.py"
 
 
-def test_every_function_of_the_header_is_declared_and_exported():
-    reader = generate.Reader(generate.HEADER.read_text())
-    assert len(reader.functions) >= 70
-    for name, _, args in reader.functions:
-        assert len(getattr(_library.lib, name).argtypes) == len(args)
+def test_every_function_of_the_description_is_declared_and_exported():
+    functions = generate.describe()["functions"]
+    assert len(functions) >= 70
+    for function in functions:
+        assert len(getattr(_library.lib, function["name"]).argtypes) == len(function["parameters"])
 
 
 def structs():
@@ -27,6 +27,17 @@ def structs():
         kind for kind in vars(_abi).values()
         if isinstance(kind, type) and issubclass(kind, ctypes.Structure) and kind is not ctypes.Structure
     ]
+
+
+def test_layout_is_that_of_rust():
+    described = {kind["name"]: kind for kind in generate.describe()["structs"]}
+    assert {kind.__name__ for kind in structs()} == set(described)
+    for kind in structs():
+        rust = described[kind.__name__]
+        assert (ctypes.sizeof(kind), ctypes.alignment(kind)) == (rust["size"], rust["align"])
+        for field in rust["fields"]:
+            ours = getattr(kind, field["name"])
+            assert (ours.offset, ours.size) == (field["offset"], field["size"]), field["name"]
 
 
 def test_layout_is_that_of_the_c_compiler(tmp_path):
