@@ -343,20 +343,24 @@ impl Connection {
     }
 
     /// The socket below us was replaced or its address changed without our asking: moves at once, because the
-    /// old path is gone. Harmless on a server and before confirmation (nothing happens).
+    /// old path is gone. Where a move is not allowed, or would show which connection moved, the connection is over:
+    /// nothing could be sent for it any more. Harmless on a server.
     pub fn on_local_address_changed(&mut self, new: FourTuple, now: Timestamp) {
-        if !self.side.is_client() || !self.is_confirmed() {
-            // RFC 9000 section 9: before confirmation the new address stands in for the old one.
-            if self.side.is_client() && self.life.is_open() {
-                self.paths.active_mut().tuple = new;
-            }
+        if !self.side.is_client() || !self.life.is_open() {
+            return;
+        }
+        if !self.is_confirmed() || self.peer.disable_migration {
+            self.end(CloseReason::NoPath, Phase::Drained, now);
             return;
         }
         self.spare_connection_id();
         let Some(path) = self.paths.open(new, now) else { return };
         if let Some(migration) = self.paths.migrate(path, now) {
-            // With no spare connection ID the old one has to do: linkable, but alive.
-            self.on_migration(migration, false, true, now);
+            self.on_migration(migration, false, false, now);
+            if self.paths.active().cid.is_none() {
+                self.end(CloseReason::NoPath, Phase::Drained, now);
+                return;
+            }
             self.paths.start_validation(migration.to, self.rng.as_mut(), now);
             self.paths.close(migration.from);
             // The peer learns of it by the first non-probing packet.
@@ -397,8 +401,7 @@ impl Connection {
         let path = self.paths.wants_to_send(self.peer_cids.unused() > 0)?;
         self.paths.cid_for(path, &mut self.peer_cids)?;
         let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);
-        // RFC 9000 section 8.2.1: expanded to 1200 bytes unless the amplification limit forbids it.
-        let buf = out.get_mut(..MIN_DATAGRAM.min(sendable).min(out.len()))?;
+        let buf = out.get_mut(..MIN_DATAGRAM)?.get_mut(..MIN_DATAGRAM.min(sendable))?;
         let limit = buf.len().checked_sub(TAG_LEN)?;
         let ecn = self.ecn_mark(path);
         let mut w = Writer::new(buf.get_mut(..limit)?);

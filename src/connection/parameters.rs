@@ -117,10 +117,10 @@ impl Connection {
         self.peer = Peer::from(&p);
         self.peer.known = true;
         if self.early != EarlyData::Pending {
-            // With early data in flight, its fate decides how these are taken.
+            // With early data in flight, its fate decides how these are taken: `settle_early_data`.
             self.streams.set_peer_limits(&p);
+            self.apply_peer_limits();
         }
-        self.apply_peer_limits();
         if let Some(token) = token {
             self.learn_initial_reset_token(token);
         }

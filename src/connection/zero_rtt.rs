@@ -27,6 +27,8 @@ impl Connection {
         if self.early != EarlyData::Pending {
             return Ok(());
         }
+        // No more 0-RTT packets are sent from here on: what the handshake said holds now.
+        self.apply_peer_limits();
         let accepted = self.tls.as_ref().and_then(|t| t.early_data_accepted()) == Some(true);
         let Some(hs) = self.hs.as_mut() else { return Ok(()) };
         let (old, new) = (hs.remembered.take(), hs.new_parameters.take());

@@ -595,3 +595,102 @@ fn fairness_among_incremental_streams() {
     assert_eq!(sent.len(), 10);
     assert!(max - min <= 10_000, "{sent:?}");
 }
+
+/// The frames of one packet, by name.
+fn names(payload: &[u8]) -> Vec<String> {
+    let name = |f: &Frame<'_>| format!("{f:?}").split([' ', '(', '{']).next().unwrap_or("").to_owned();
+    Frames::new(payload).map(|f| name(&f.unwrap().1)).collect()
+}
+
+#[test]
+fn an_abandoned_stream_sends_its_reset_and_nothing_else() {
+    let (mut c, mut s) = pair(&small());
+    let id = c.open(Dir::Bi).unwrap();
+    c.write(id, &[1; 9000]).unwrap();
+    let mut flight = Vec::new();
+    while let Some(p) = packet(&mut c, 1200) {
+        flight.push(p);
+    }
+    assert!(flight.iter().any(|p| names(&p.payload).contains(&"StreamDataBlocked".to_owned())));
+    c.reset(id, 7).unwrap();
+    // Data, its repetition and word of being blocked are all due, and none of them goes out any more.
+    flight.iter().flat_map(|p| &p.tokens).for_each(|t| c.on_token_lost(t));
+    let reset = packet(&mut c, 1200).unwrap();
+    assert_eq!(names(&reset.payload), ["ResetStream"]);
+    assert!(packet(&mut c, 1200).is_none());
+    reset.tokens.iter().for_each(|t| c.on_token_lost(t));
+    let again = packet(&mut c, 1200).unwrap();
+    assert_eq!(names(&again.payload), ["ResetStream"], "repeated until it is acknowledged");
+    receive(&mut s, &again.payload, Timestamp(1)).unwrap();
+    again.tokens.iter().for_each(|t| c.on_token_acked(t));
+    // Terminal: losses that are reported late bring nothing back, nor does what the peer says.
+    flight.iter().flat_map(|p| &p.tokens).chain(&reset.tokens).for_each(|t| c.on_token_lost(t));
+    c.on_max_stream_data(id, 1 << 20).unwrap();
+    c.on_stop_sending(id, 1).unwrap();
+    assert!(packet(&mut c, 1200).is_none());
+}
+
+#[test]
+fn a_completed_stream_sends_nothing_more() {
+    let (mut c, mut s) = pair(&small());
+    let id = c.open(Dir::Bi).unwrap();
+    c.write(id, b"all of it").unwrap();
+    c.finish(id).unwrap();
+    let p = packet(&mut c, 1200).unwrap();
+    receive(&mut s, &p.payload, Timestamp(1)).unwrap();
+    p.tokens.iter().for_each(|t| c.on_token_acked(t));
+    p.tokens.iter().for_each(|t| c.on_token_lost(t));
+    for token in [FrameToken::ResetStream(id), FrameToken::StreamDataBlocked(id)] {
+        c.on_token_lost(&token);
+    }
+    c.on_stop_sending(id, 5).unwrap();
+    c.reset(id, 6).unwrap();
+    assert!(packet(&mut c, 1200).is_none(), "everything is acknowledged: no STREAM, no RESET_STREAM");
+}
+
+#[test]
+fn credit_goes_out_without_being_asked_for() {
+    let (mut c, mut s) = pair(&small());
+    let id = c.open(Dir::Uni).unwrap();
+    c.write(id, &[1; 2000]).unwrap();
+    while let Some(p) = packet(&mut c, 1200) {
+        assert_eq!(names(&p.payload), ["Stream"], "the sender is not blocked and does not say so");
+        receive(&mut s, &p.payload, Timestamp(1)).unwrap();
+    }
+    assert!(packet(&mut s, 1200).is_none());
+    assert_eq!(read_all(&mut s, id).0.len(), 2000);
+    let credit = packet(&mut s, 1200).unwrap();
+    assert_eq!(names(&credit.payload), ["MaxStreamData"]);
+    // The connection's window of 6000 needs a little more.
+    let other = c.open(Dir::Uni).unwrap();
+    c.write(other, &[1; 1500]).unwrap();
+    while let Some(p) = packet(&mut c, 1200) {
+        assert_eq!(names(&p.payload), ["Stream"]);
+        receive(&mut s, &p.payload, Timestamp(1)).unwrap();
+    }
+    assert_eq!(read_all(&mut s, other).0.len(), 1500);
+    assert!(names(&packet(&mut s, 1200).unwrap().payload).contains(&"MaxData".to_owned()));
+}
+
+#[test]
+fn the_other_direction_keeps_its_flow_control() {
+    let (mut c, mut s) = pair(&small());
+    let id = c.open(Dir::Bi).unwrap();
+    c.write(id, b"x").unwrap();
+    settle(&mut c, &mut s);
+    c.reset(id, 1).unwrap();
+    settle(&mut c, &mut s);
+    events(&mut s);
+    // More than one window goes the other way, with credit renewed as it is read.
+    let mut got = 0;
+    assert_eq!(s.write(id, &[2; 10_000]), Ok(10_000));
+    while got < 10_000 {
+        let before = got;
+        settle(&mut c, &mut s);
+        got += read_all(&mut c, id).0.len();
+        assert!(got > before, "stuck at {got}");
+    }
+    // And its limit is still a limit.
+    let error = c.on_stream(id, 1 << 20, b"too far", false, Timestamp(1)).unwrap_err();
+    assert_eq!(error.code, codes::FLOW_CONTROL_ERROR);
+}

@@ -347,7 +347,7 @@ fn crypto_buffer_section_7_5() {
     let (mut world, mut peer) = client();
     until_done(&mut world, &mut peer);
     peer.mute = true;
-    for part in 0..20 {
+    for part in 0..30 {
         let payload: Vec<u8> = (0..100u64).flat_map(|i| crypto(1000 + (part * 100 + i) * 2, b"x")).collect();
         world.frames(&mut peer, Level::Handshake, &payload);
     }

@@ -40,9 +40,28 @@ fn bytes_and_pieces_ahead_are_bounded() {
     let error = r.on_frame(RECEIVE_LIMIT, b"x").unwrap_err();
     assert_eq!(error.code, transport::CRYPTO_BUFFER_EXCEEDED);
     let mut r = CryptoReceive::default();
-    let failed = (0..1000u64).position(|n| r.on_frame(1 + 2 * n, b"x").is_err());
+    let failed = (0..10_000u64).position(|n| r.on_frame(1 + 2 * n, b"x").is_err());
     assert_eq!(failed, Some(PIECES_LIMIT));
     assert!(r.on_frame(u64::MAX, b"xy").is_err());
+}
+
+/// The worst ways to send 4096 bytes out of order: byte by byte, with gaps, from the end.
+#[test]
+fn four_thousand_bytes_wait_in_any_form() {
+    let all: Vec<u8> = (0..4097u32).map(|n| (n % 251) as u8).collect();
+    let forward: Vec<usize> = (1..4097).collect();
+    let backward: Vec<usize> = (1..4097).rev().collect();
+    let odd_first: Vec<usize> = (1..4097).step_by(2).chain((2..4097).step_by(2)).collect();
+    let from_both_ends: Vec<usize> = (1..2049).flat_map(|n| [n, 4097 - n]).collect();
+    for order in [forward, backward, odd_first, from_both_ends] {
+        let (mut r, mut out) = (CryptoReceive::default(), Vec::new());
+        for at in order {
+            feed(&mut r, &all, at, at + 1, &mut out);
+        }
+        assert!(out.is_empty());
+        feed(&mut r, &all, 0, 1, &mut out);
+        assert_eq!(out, all);
+    }
 }
 
 #[test]

@@ -320,3 +320,33 @@ fn client_without_a_server_keeps_the_backoff() {
     // 1 first flight and PTOs at 1, 3, 7 seconds (333 ms start): never a storm.
     assert!(p.client.sent <= 14, "{}", p.client.sent);
 }
+
+#[test]
+fn no_parameter_is_sent_twice() {
+    use super::super::parameters::{OwnIds, own};
+    use crate::wire::TransportParameters;
+    for seed in 0..500 {
+        let mut rng = Pcg::new(seed);
+        for side in [Side::Client, Side::Server] {
+            let cfg = ConnectionConfig { ack_delay_exponent: 5, disable_migration: true, ..config() };
+            let of_server = side.is_server().then(|| cid(&mut rng));
+            let token = side.is_server().then_some(crate::base::ResetToken([1; 16]));
+            let ids = OwnIds { scid: cid(&mut rng), odcid: of_server, retry_scid: of_server, reset_token: token };
+            let bytes = own(&cfg, side, VERSION_1, &ids, &mut rng);
+            let mut r = crate::wire::Reader::new(&bytes);
+            let mut numbers = Vec::new();
+            while !r.is_empty() {
+                numbers.push(r.varint().unwrap());
+                r.varint_bytes().unwrap();
+            }
+            let count = numbers.len();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), count, "seed {seed}");
+            // And the IDs in it are those of the packets.
+            let p = TransportParameters::decode(&bytes, side).unwrap();
+            assert_eq!(p.initial_source_connection_id, Some(ids.scid));
+            assert_eq!((p.original_destination_connection_id, p.retry_source_connection_id), (of_server, of_server));
+        }
+    }
+}

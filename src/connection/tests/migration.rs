@@ -1,9 +1,10 @@
 //! Paths: the client moves, a NAT rebinds, addresses fail, connection IDs are issued and retired.
 use core::time::Duration;
 
-use super::super::{ConnectionConfig, Event, MigrateError};
+use super::super::{CloseReason, ConnectionConfig, Event, MigrateError};
 use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls, tuple};
 use crate::base::{Dir, Side};
+use crate::paths::PathEvent;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -142,7 +143,9 @@ fn a_socket_replaced_under_the_client_moves_at_once() {
     let new = add_address(&mut p, "10.0.0.1:1001", 1);
     p.nat.remove(0);
     let now = p.now;
+    let cid_before = p.client.conn.peer_cid_of(p.client.conn.paths.active_index());
     p.client.conn.on_local_address_changed(new, now);
+    assert_ne!(p.client.conn.peer_cid_of(p.client.conn.paths.active_index()), cid_before, "only the port is another");
     let data = pattern(100_000);
     let id = p.start(Side::Client, Dir::Bi);
     assert!(p.transfer(Side::Client, id, &data, LIMIT) == data);
@@ -204,4 +207,60 @@ fn probing_a_path_does_not_move() {
     assert_eq!(p.client.conn.path(), old);
     assert_eq!(p.server().conn.path().remote, "10.0.0.1:1000".parse().unwrap());
     assert!(p.server().saw(|e| matches!(e, Event::PathNew { .. })));
+}
+
+/// The socket is gone, and nothing may be sent from another: the application is told at once.
+#[track_caller]
+fn ends_without_its_socket(p: &mut Pair) {
+    let (sent, now) = (p.client.sent, p.now);
+    p.client.conn.on_local_address_changed(tuple("10.9.9.9:5000", 1), now);
+    p.run_for(Duration::from_secs(2));
+    assert_eq!(p.client.closed(), Some(&CloseReason::NoPath));
+    assert_eq!(p.client.sent, sent, "silently");
+}
+
+#[test]
+fn a_replaced_socket_ends_what_may_not_move() {
+    let mut early = Pair::new();
+    early.run_until(Duration::from_secs(1), |p| p.client.conn.is_established());
+    assert!(!early.client.conn.is_confirmed());
+    ends_without_its_socket(&mut early);
+    let no = ConnectionConfig { disable_migration: true, ..config() };
+    ends_without_its_socket(&mut Pair::with(config(), no, &client_tls(), server_tls()).connected());
+    // Without a connection ID that was not used from the old address the move could be followed.
+    let mut poor = Pair::new().connected();
+    while poor.client.conn.peer_cids.take_unused().is_some() {}
+    ends_without_its_socket(&mut poor);
+}
+
+#[test]
+fn path_frames_travel_in_full_datagrams() {
+    let mut p = Pair::new().connected();
+    let new = add_address(&mut p, "10.9.9.9:5000", 1);
+    let (now, mut out) = (p.now, vec![0; 65536]);
+    p.client.conn.migrate(new, now).unwrap();
+    let challenge = p.client.conn.transmit(now, &mut out, 16).unwrap();
+    assert_eq!((challenge.tuple, challenge.len), (new, 1200));
+    let seen = crate::base::FourTuple { remote: "10.9.9.9:5000".parse().unwrap(), ..p.server().conn.path() };
+    p.server().conn.receive(&seen, challenge.ecn, &mut out[..1200], now);
+    // The answer goes first, at once, and where the question came from.
+    let mut out = vec![0; 65536];
+    let answer = p.server().conn.transmit(now, &mut out, 16).unwrap();
+    assert_eq!((answer.tuple.remote, answer.len), (seen.remote, 1200));
+    p.client.conn.receive(&new, answer.ecn, &mut out[..1200], now);
+    p.run_for(Duration::from_millis(50));
+    assert!(p.client.saw(|e| matches!(e, Event::PathValidated { tuple, .. } if *tuple == new)));
+}
+
+#[test]
+fn a_server_that_knows_no_address_falls_silent() {
+    let mut p = Pair::new().connected();
+    let (now, tuple) = (p.now, p.server().conn.path());
+    let id = p.start(Side::Server, Dir::Uni);
+    p.server().conn.write(id, b"never sent").unwrap();
+    p.server().conn.on_path_event(PathEvent::NoPath { path: 0, tuple }, now);
+    assert!(p.server().conn.transmit(now, &mut vec![0; 65536], 16).is_none());
+    assert!(p.server().conn.is_drained());
+    p.run_for(Duration::from_secs(1));
+    assert_eq!(p.server().closed(), Some(&CloseReason::NoPath));
 }

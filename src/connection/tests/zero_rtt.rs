@@ -2,7 +2,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::super::{ConnectionConfig, EarlyData, Event};
+use super::super::{ConnectionConfig, EarlyData, Event, FlowConfig};
 use super::pair::{Pair, client_tls, config, pattern, server_tls};
 use crate::base::{Dir, Side, Timestamp};
 use crate::crypto::{ClientTls, ServerTls};
@@ -90,4 +90,49 @@ fn early_data_survives_loss() {
         let back = p.start(Side::Server, Dir::Uni);
         assert_eq!(p.transfer(Side::Server, back, b"x", LIMIT), b"x");
     }
+}
+
+/// What is remembered of a server that asks for uncommon things, and what is not.
+#[test]
+fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
+    let (client, server) = (client_tls(), server_tls());
+    let uncommon = || ConnectionConfig {
+        ack_delay_exponent: 7,
+        max_ack_delay: Duration::from_millis(80),
+        disable_migration: true,
+        active_cid_limit: 5,
+        max_datagram_frame: 1000,
+        max_streams_bidi: 3,
+        max_streams_uni: 2,
+        flow: FlowConfig { stream_window: 3000, connection_window: 5000, ..FlowConfig::default() },
+        ..config()
+    };
+    let mut p = Pair::with(config(), uncommon(), &client, server.clone()).connected();
+    assert_eq!((p.client.conn.peer.ack_delay_exponent, p.client.conn.peer.max_ack_delay.as_millis()), (7, 80));
+    p.run_for(Duration::from_millis(200));
+    let other = ConnectionConfig { ack_delay_exponent: 9, max_ack_delay: Duration::from_millis(40), ..uncommon() };
+    let mut p = second(&client, server, other);
+    let peer = p.client.conn.peer;
+    assert_eq!((peer.ack_delay_exponent, peer.max_ack_delay.as_millis()), (3, 25), "defaults, not what was seen");
+    assert!(p.client.conn.preferred.is_none() && p.client.conn.announced_token.is_none());
+    assert!(!peer.known && peer.disable_migration);
+    assert_eq!((peer.active_cid_limit, peer.max_datagram_frame), (5, 1000));
+    assert!(p.client.conn.datagram_max_len().is_some_and(|n| n < 1000));
+    // Three streams, 3000 bytes on one and 5000 on all of them before the server's answer.
+    let ids: Vec<_> = (0..3).map(|_| p.start(Side::Client, Dir::Bi)).collect();
+    assert!(p.client.conn.open(Dir::Bi).is_err());
+    for id in &ids {
+        p.client.conn.write(*id, &[1; 4000]).unwrap();
+    }
+    p.run_for(Duration::from_millis(15));
+    let mut got = Vec::new();
+    for id in ids {
+        let n = p.server().conn.readable_len(id).unwrap_or(0);
+        got.push(n);
+    }
+    assert!(got.iter().all(|n| *n <= 3000) && got.iter().sum::<u64>() == 5000, "{got:?}");
+    let p = p.connected();
+    assert_eq!(p.client.conn.early_data(), EarlyData::Accepted);
+    let peer = p.client.conn.peer;
+    assert_eq!((peer.ack_delay_exponent, peer.max_ack_delay.as_millis()), (9, 40), "of this handshake");
 }

@@ -55,6 +55,7 @@ fn blocked_is_said_once_per_limit() {
     assert!(c.report_blocked());
     assert!(!c.report_blocked() && c.still_blocked());
     assert!(c.raise(10) && !c.raise(10) && !c.raise(3));
+    assert_eq!(c.limit(), 10);
     assert!(!c.report_blocked() && !c.still_blocked());
     c.spend(10);
     assert!(c.report_blocked());

@@ -55,4 +55,9 @@ fn our_own_streams_obey_the_peer() {
     assert!(ids.still_blocked());
     ids.raise(3);
     assert!(!ids.still_blocked());
+    // A rejected 0-RTT voids the limit, not what was opened: no number comes twice.
+    ids.restart();
+    assert_eq!(ids.open(), None);
+    ids.raise(5);
+    assert_eq!((ids.open(), ids.open(), ids.open(), ids.open()), (Some(2), Some(3), Some(4), None));
 }

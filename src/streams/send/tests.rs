@@ -19,6 +19,7 @@ fn from_ready_to_data_recvd() {
     s.on_sent(3..5, true);
     assert_eq!(s.state(), DataSent);
     assert_eq!(s.next_frame(99, 100), None);
+    assert_eq!(s.check_writable(), Err(WriteError::Closed), "nothing comes behind the final size");
     assert_eq!(s.on_acked(3..5, true, &mut pool), Acked { freed: 0, complete: false });
     assert_eq!(s.on_acked(0..3, false, &mut pool), Acked { freed: 5, complete: true });
     assert!(s.is_over());
