@@ -88,6 +88,10 @@ pub(crate) fn copy_text(out: &mut [c_char], text: &str) -> u32 {
     for (o, b) in out.iter_mut().zip(text.as_bytes().iter().take(end)) {
         *o = *b as c_char;
     }
+    // The room may be the caller's, with anything in it.
+    if let Some(terminator) = out.get_mut(end) {
+        *terminator = 0;
+    }
     end as u32
 }
 

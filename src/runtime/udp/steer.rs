@@ -53,7 +53,10 @@ pub(super) fn attach(socket: &socket2::Socket, workers: u8) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let mut filter =
         program(workers).map(|i| libc::sock_filter { code: i.code, jt: i.jump_true, jf: i.jump_false, k: i.value });
-    let fprog = libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    // SAFETY: a number and a pointer, for which zero is valid. Zeroed whole, because the kernel copies the gap too.
+    let mut fprog: libc::sock_fprog = unsafe { core::mem::zeroed() };
+    fprog.len = filter.len() as libc::c_ushort;
+    fprog.filter = filter.as_mut_ptr();
     // SAFETY: `fprog` and the instructions it points to outlive the call, the kernel copies them.
     let rc = unsafe {
         libc::setsockopt(
