@@ -310,6 +310,13 @@ struct sockaddr;
 // transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
 #define WB_KEY_GREASE 52
 
+// transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
+// should move after the handshake (RFC 9000 section 9.6).
+#define WB_KEY_PREFERRED_IPV4 58
+
+// transport.preferred_ipv6 (bytes): the same for IPv6 clients, such as "[2001:db8::1]:443".
+#define WB_KEY_PREFERRED_IPV6 59
+
 // http3.enable: 1 (default) speaks HTTP/3 when ALPN chose it, 0 leaves the streams raw.
 #define WB_KEY_HTTP3 60
 
@@ -861,6 +868,13 @@ wb_status wb_tls_verify_mode(wb_tls tls, uint32_t mode);
 // Ownership: the names stay the caller's. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (a name is empty or over 255 bytes), `WB_E_FROZEN`. Since: 0.1.
 wb_status wb_tls_alpn(wb_tls tls, const struct wb_text *names, size_t count);
+
+// Sets the cipher suites in order of preference: 0x1301 (AES-128-GCM), 0x1302 (AES-256-GCM), 0x1303
+// (ChaCha20-Poly1305). Default: all three, the fastest on this machine first.
+//
+// Ownership: the numbers stay the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID` (none given), `WB_E_UNSUPPORTED` (another suite), `WB_E_FROZEN`. Since: 0.1.
+wb_status wb_tls_ciphers(wb_tls tls, const uint16_t *suites, size_t count);
 
 // Allows (1) or forbids (0, default) early data. Early data can be replayed by an attacker: only for requests
 // that may happen twice.

@@ -92,6 +92,7 @@ fn accept(tls: &Arc<ServerTls>, cfg: &Arc<ConnectionConfig>, tuple: FourTuple, n
         retry_scid: None,
         address_validated: true,
         reset_token: ResetToken([7; 16]),
+        preferred: None,
     };
     Connection::accept(cfg.clone(), tls, params, now, Box::new(Pcg::new(4))).unwrap()
 }

@@ -2,6 +2,7 @@
 //!
 //! Values become transport parameters (RFC 9000 section 18.2) and limits of the rooms below.
 //! Invariant: a default configuration is safe for a public server and fast for a bulk download.
+use core::net::{SocketAddrV4, SocketAddrV6};
 use core::time::Duration;
 
 use crate::base::codes;
@@ -71,6 +72,10 @@ pub struct ConnectionConfig {
     pub active_cid_limit: u64,
     /// Tell the peer not to migrate (`disable_active_migration`).
     pub disable_migration: bool,
+    /// Server: addresses, also ours, at which clients should go on after the handshake (`preferred_address`,
+    /// RFC 9000 section 9.6).
+    pub preferred_ipv4: Option<SocketAddrV4>,
+    pub preferred_ipv6: Option<SocketAddrV6>,
     /// RFC 9287.
     pub grease_quic_bit: bool,
     /// Mark packets ECT(0) while the path proves to carry the marks.
@@ -108,6 +113,8 @@ impl Default for ConnectionConfig {
             datagram_queue: 1 << 20,
             active_cid_limit: 4,
             disable_migration: false,
+            preferred_ipv4: None,
+            preferred_ipv6: None,
             grease_quic_bit: true,
             ecn: true,
             random_spin: true,
@@ -120,6 +127,12 @@ impl Default for ConnectionConfig {
 }
 
 impl ConnectionConfig {
+    /// A server with this configuration names a preferred address, and needs a connection ID for it.
+    #[must_use]
+    pub fn has_preferred_address(&self) -> bool {
+        self.preferred_ipv4.is_some() || self.preferred_ipv6.is_some()
+    }
+
     pub(super) fn recovery(&self) -> RecoveryConfig {
         RecoveryConfig {
             algorithm: self.congestion,

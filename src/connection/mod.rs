@@ -84,6 +84,8 @@ pub struct AcceptParams {
     pub address_validated: bool,
     /// Stateless reset token of `local_cid`.
     pub reset_token: ResetToken,
+    /// Connection ID and reset token that go with the configured preferred address (RFC 9000 section 9.6).
+    pub preferred: Option<(ConnectionId, ResetToken)>,
 }
 
 /// One connection.
@@ -172,7 +174,7 @@ impl Connection {
         mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
         let version = cfg.versions.first().copied().unwrap_or(crate::base::codes::VERSION_1);
-        let ids = OwnIds { scid: cids.local, odcid: None, retry_scid: None, reset_token: None };
+        let ids = OwnIds { scid: cids.local, odcid: None, retry_scid: None, reset_token: None, preferred: None };
         let own = parameters::own(&cfg, Side::Client, version, &ids, rng.as_mut());
         let session = Session::client(tls, version, server_name, own)?;
         let start = Start {
@@ -209,6 +211,8 @@ impl Connection {
             odcid: Some(params.odcid),
             retry_scid: params.retry_scid,
             reset_token: (!params.local_cid.is_empty()).then_some(params.reset_token),
+            // RFC 9000 section 18.2: a server with an empty connection ID must not name a preferred address.
+            preferred: params.preferred.filter(|_| !params.local_cid.is_empty()),
         };
         let own = parameters::own(&cfg, Side::Server, params.version, &ids, rng.as_mut());
         let session = Session::server(tls, params.version, own)?;
@@ -225,7 +229,11 @@ impl Connection {
             peer_scid: Some(params.client_scid),
             token: Vec::new(),
         };
-        Ok(Self::new(cfg, session, start, now, rng))
+        let mut conn = Self::new(cfg, session, start, now, rng);
+        if let Some((cid, token)) = ids.preferred {
+            conn.local_cids.issue_preferred(cid, token);
+        }
+        Ok(conn)
     }
 
     fn new(cfg: Arc<ConnectionConfig>, session: Session, s: Start, now: Timestamp, mut rng: Box<dyn Rng>) -> Self {

@@ -6,7 +6,7 @@ use super::Connection;
 use super::config::ConnectionConfig;
 use super::events::EarlyData;
 use crate::base::{ConnectionId, ResetToken, Rng, Side, Timestamp, TransportError, codes::transport};
-use crate::wire::{TransportParameters, VersionInformation};
+use crate::wire::{PreferredAddress, TransportParameters, VersionInformation};
 
 /// The few values of the peer that are asked for again and again.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ pub(super) struct OwnIds {
     pub(super) odcid: Option<ConnectionId>,
     pub(super) retry_scid: Option<ConnectionId>,
     pub(super) reset_token: Option<ResetToken>,
+    pub(super) preferred: Option<(ConnectionId, ResetToken)>,
 }
 
 /// Our parameters, encoded.
@@ -72,6 +73,12 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         max_ack_delay_ms: millis(cfg.max_ack_delay).min(MAX_ACK_DELAY_MS),
         disable_active_migration: cfg.disable_migration,
         active_connection_id_limit: cfg.active_cid_limit.max(2),
+        preferred_address: ids.preferred.map(|(cid, token)| PreferredAddress {
+            ipv4: cfg.preferred_ipv4,
+            ipv6: cfg.preferred_ipv6,
+            cid,
+            token,
+        }),
         initial_source_connection_id: Some(ids.scid),
         retry_source_connection_id: ids.retry_scid,
         max_datagram_frame_size: cfg.max_datagram_frame,

@@ -261,6 +261,10 @@ impl Endpoint {
         // The client uses its own choice until our ID reaches it; 0-RTT packets carry it all along (section 7.2).
         self.router.set_initial(first.dcid, Initial::Connection(key));
         self.connections.note_initial(key, first.dcid);
+        let preferred = (cfg.has_preferred_address() && self.cids.cid_len() != 0).then(|| {
+            let cid = self.issue(key);
+            (cid, self.key().reset_token(&cid))
+        });
         let params = AcceptParams {
             version: first.version,
             tuple: first.tuple,
@@ -271,6 +275,7 @@ impl Endpoint {
             retry_scid: first.retry_scid,
             address_validated: first.address_validated,
             reset_token: self.key().reset_token(&local_cid),
+            preferred,
         };
         let rng = (self.make_rng)();
         let mut connection = Connection::accept(cfg, tls, params, now, rng).map_err(|e| {

@@ -227,6 +227,11 @@ pub const WB_KEY_MAX_ACK_DELAY_MS: u32 = 50;
 pub const WB_KEY_VERSION: u32 = 51;
 /// transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
 pub const WB_KEY_GREASE: u32 = 52;
+/// transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
+/// should move after the handshake (RFC 9000 section 9.6).
+pub const WB_KEY_PREFERRED_IPV4: u32 = 58;
+/// transport.preferred_ipv6 (bytes): the same for IPv6 clients, such as "[2001:db8::1]:443".
+pub const WB_KEY_PREFERRED_IPV6: u32 = 59;
 /// http3.enable: 1 (default) speaks HTTP/3 when ALPN chose it, 0 leaves the streams raw.
 pub const WB_KEY_HTTP3: u32 = 60;
 /// http3.max_field_section: largest field section that we take.

@@ -12,6 +12,7 @@ use crate::connection::ConnectionConfig;
 use crate::http3::Http3Config;
 use crate::runtime::{MAX_WORKERS, RuntimeConfig};
 use core::ffi::{c_char, c_void};
+use core::net::{SocketAddrV4, SocketAddrV6};
 use core::time::Duration;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ struct Draft {
 struct Values {
     numbers: Vec<(u32, u64)>,
     qlog_dir: Option<String>,
+    preferred_ipv4: Option<SocketAddrV4>,
+    preferred_ipv6: Option<SocketAddrV6>,
 }
 
 /// A configuration in use.
@@ -99,6 +102,8 @@ const KEYS: &[Key] = &[
     key(WB_KEY_MAX_ACK_DELAY_MS, "transport.max_ack_delay_ms", WB_CONFIG_CONN, 0, (1 << 14) - 1),
     key(WB_KEY_VERSION, "transport.version", WB_CONFIG_CONN, 1, u32::MAX as u64),
     key(WB_KEY_GREASE, "transport.grease", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_PREFERRED_IPV4, "transport.preferred_ipv4", WB_CONFIG_CONN, 0, 0),
+    key(WB_KEY_PREFERRED_IPV6, "transport.preferred_ipv6", WB_CONFIG_CONN, 0, 0),
     key(WB_KEY_HTTP3, "http3.enable", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_FIELD_SECTION, "http3.max_field_section", WB_CONFIG_CONN, 256, 16 << 20),
     key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_CONN, 0, 0),
@@ -128,7 +133,7 @@ impl ConfigObject {
 
     fn set_number(&self, number: u32, value: u64) -> Result<(), Fail> {
         let key = self.key(number)?;
-        if number == WB_KEY_QLOG_DIR {
+        if takes_bytes(number) {
             return Err(Fail::new(WB_E_INVALID, format!("{} takes bytes", key.name)));
         }
         if value < key.min || value > key.max {
@@ -152,14 +157,22 @@ impl ConfigObject {
             return Err(Fail::new(WB_E_RANGE, format!("{}: value is too long", key.name)));
         }
         let text = core::str::from_utf8(value).map_err(|_| Fail::new(WB_E_UTF8, format!("{}: not UTF-8", key.name)))?;
-        if number != WB_KEY_QLOG_DIR {
-            return self.set_text(key, text);
+        match number {
+            WB_KEY_QLOG_DIR => self.change(|draft| draft.values.qlog_dir = (!text.is_empty()).then(|| text.to_owned())),
+            WB_KEY_PREFERRED_IPV4 => {
+                let address = address_value(key, text)?;
+                self.change(|draft| draft.values.preferred_ipv4 = address)
+            }
+            WB_KEY_PREFERRED_IPV6 => {
+                let address = address_value(key, text)?;
+                self.change(|draft| draft.values.preferred_ipv6 = address)
+            }
+            _ => self.set_text(key, text),
         }
-        self.change(|draft| draft.values.qlog_dir = (!text.is_empty()).then(|| text.to_owned()))
     }
 
     fn set_text(&self, key: &Key, text: &str) -> Result<(), Fail> {
-        if key.number == WB_KEY_QLOG_DIR {
+        if takes_bytes(key.number) {
             return self.set_bytes(key.number, text.as_bytes());
         }
         let named = match (key.number, text) {
@@ -219,6 +232,20 @@ impl ConfigObject {
         }
         Ok(())
     }
+}
+
+/// Keys whose value is no number.
+const fn takes_bytes(number: u32) -> bool {
+    matches!(number, WB_KEY_QLOG_DIR | WB_KEY_PREFERRED_IPV4 | WB_KEY_PREFERRED_IPV6)
+}
+
+/// Address and port as text; empty text takes a former value back.
+fn address_value<A: core::str::FromStr>(key: &Key, text: &str) -> Result<Option<A>, Fail> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Fail::new(WB_E_INVALID, format!("{}: \"{text}\" is not an address with a port", key.name));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn frozen() -> Fail {
@@ -284,6 +311,8 @@ impl Values {
                 _ => {}
             }
         }
+        c.preferred_ipv4 = self.preferred_ipv4;
+        c.preferred_ipv6 = self.preferred_ipv6;
         Settings {
             callbacks,
             connection: Arc::new(c),

@@ -10,7 +10,7 @@ use super::events::user_code;
 use super::handle::{self, Object};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
-use crate::crypto::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
+use crate::crypto::{Cipher, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
 use core::ffi::{c_char, c_void};
 use parking_lot::Mutex;
 use std::fs::File;
@@ -32,6 +32,8 @@ struct Draft {
     verify: Option<u32>,
     alpn: Vec<Vec<u8>>,
     early_data: bool,
+    /// Most wanted first; empty: the default of the crypto room.
+    ciphers: Vec<Cipher>,
     key_log: Option<Arc<KeyLog>>,
     client: Option<Arc<ClientTls>>,
     server: Option<Arc<ServerTls>>,
@@ -114,6 +116,7 @@ impl TlsObject {
             verify: None,
             alpn: vec![b"h3".to_vec()],
             early_data: false,
+            ciphers: Vec::new(),
             key_log: None,
             client: None,
             server: None,
@@ -187,6 +190,9 @@ impl TlsObject {
         if let Some(log) = draft.key_log.clone() {
             builder = builder.key_log(Arc::new(move |line: &str| log.add(line)));
         }
+        if !draft.ciphers.is_empty() {
+            builder = builder.ciphers(draft.ciphers.clone());
+        }
         let client = builder.build().map_err(|e| tls_fail(&e))?;
         draft.client = Some(Arc::clone(&client));
         Ok(client)
@@ -218,6 +224,9 @@ impl TlsObject {
         }
         if let Some(log) = draft.key_log.clone() {
             builder = builder.key_log(Arc::new(move |line: &str| log.add(line)));
+        }
+        if !draft.ciphers.is_empty() {
+            builder = builder.ciphers(draft.ciphers.clone());
         }
         let server = builder.build().map_err(|e| tls_fail(&e))?;
         draft.server = Some(Arc::clone(&server));
@@ -357,6 +366,33 @@ pub unsafe extern "C" fn wb_tls_alpn(tls: wb_tls, names: *const wb_text, count: 
             alpn.push(bytes.to_vec());
         }
         tls.change(|d| d.alpn = alpn)
+    })
+}
+
+/// Sets the cipher suites in order of preference: 0x1301 (AES-128-GCM), 0x1302 (AES-256-GCM), 0x1303
+/// (ChaCha20-Poly1305). Default: all three, the fastest on this machine first.
+///
+/// Ownership: the numbers stay the caller's. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_INVALID` (none given), `WB_E_UNSUPPORTED` (another suite), `WB_E_FROZEN`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_tls_ciphers(tls: wb_tls, suites: *const u16, count: usize) -> wb_status {
+    fence(|| {
+        let tls = handle::get::<TlsObject>(tls)?;
+        if count == 0 {
+            return Err(Fail::invalid("TLS needs a cipher suite"));
+        }
+        let mut ciphers: Vec<Cipher> = Vec::new();
+        // SAFETY: readable by contract.
+        for suite in unsafe { args::slice(suites, count, "cipher suites")? } {
+            let known = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
+            let found = known.into_iter().find(|c| c.wire_id() == *suite);
+            let cipher = found
+                .ok_or_else(|| Fail::new(WB_E_UNSUPPORTED, format!("{suite:#06x} is not a suite of this library")))?;
+            if !ciphers.contains(&cipher) {
+                ciphers.push(cipher);
+            }
+        }
+        tls.change(|d| d.ciphers = ciphers)
     })
 }
 

@@ -197,6 +197,13 @@ int main(int argc, char **argv) {
     OK(wb_config_set_bytes(cc, WB_KEY_QLOG_DIR, logs, strlen(logs)));
     wb_tls st = tls_h3(WB_ROLE_SERVER, argv[1]), ct = tls_h3(WB_ROLE_CLIENT, argv[1]), wary;
     OK(wb_tls_keylog_file(ct, keys));
+    uint16_t suites[] = {0x1303, 0x1304};
+    CHECK(wb_tls_ciphers(ct, suites, 0) == WB_E_INVALID);
+    CHECK(wb_tls_ciphers(ct, suites, 2) == WB_E_UNSUPPORTED);
+    OK(wb_tls_ciphers(ct, suites, 1));
+    CHECK(wb_config_parse(sc, "transport.preferred_ipv4=localhost:1", WB_TEXT_Z) == WB_E_INVALID);
+    CHECK(wb_config_parse(sc, "transport.preferred_ipv6=192.0.2.1:443", WB_TEXT_Z) == WB_E_INVALID);
+    CHECK(wb_config_set_u64(sc, WB_KEY_PREFERRED_IPV4, 1) == WB_E_INVALID);
     OK(wb_server_listen(runtime, sc, st, "127.0.0.1", WB_TEXT_Z, 0, &endpoint));
     OK(wb_server_listen(runtime, rc, st, "127.0.0.1", WB_TEXT_Z, 0, &strict));
     OK(wb_endpoint_address(endpoint, &address));
@@ -204,7 +211,7 @@ int main(int argc, char **argv) {
     GIVES(wb_server_listen(runtime, sc, st, "127.0.0.1", WB_TEXT_Z, address.port, &strict), WB_E_BUSY);
 
     struct result first = exchange(runtime, queue, cc, ct, address.port, 0, &d);
-    CHECK(!first.resumed && !first.zero_rtt && d.resumed == 0 && d.retried == 0);
+    CHECK(!first.resumed && !first.zero_rtt && d.resumed == 0 && d.retried == 0 && d.cipher == 0x1303);
     CHECK(lines_of(keys) == 4);
     struct result second = exchange(runtime, queue, cc, ct, address.port, 1, &d);
     CHECK(second.early && second.resumed && second.zero_rtt && d.resumed == 1 && d.early_data == 1);

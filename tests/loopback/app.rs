@@ -16,7 +16,7 @@ use whimbrel::streams::{ReadError, StreamEvent, WriteError};
 
 /// Longest wait for anything in these tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const ALPN: &[u8] = b"wb-test";
+pub const ALPN: &[u8] = b"wb-test";
 
 /// Byte number `at` of every answer.
 pub fn pattern(at: u64) -> u8 {

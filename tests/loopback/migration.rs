@@ -1,9 +1,12 @@
 //! Sockets that change under a running download.
+use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use whimbrel::runtime::EndpointOptions;
+use whimbrel::connection::ConnectionConfig;
+use whimbrel::runtime::{EndpointOptions, ListenConfig};
 
-use crate::app::{PATIENCE, World};
+use crate::app::{ALPN, PATIENCE, World, tls_for};
 
 const BYTES: u64 = 64 << 20;
 
@@ -78,6 +81,32 @@ fn a_nat_rebinding_that_the_client_does_not_know_of() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(world.client_app.seen(1).migrated, 0, "the client was not told");
+    world.end();
+}
+
+/// RFC 9000 section 9.6: the server names another of its addresses, the client goes there with the connection ID that
+/// came with it, and the transfer goes on.
+#[test]
+fn the_server_prefers_another_of_its_addresses() {
+    let mut world = World::new("0.0.0.0:0", 2);
+    let port = world.addr.port();
+    let preferred = SocketAddrV4::new([127, 0, 0, 2].into(), port);
+    let connection = ConnectionConfig { preferred_ipv4: Some(preferred), ..(*world.config).clone() };
+    let (client_tls, server_tls) = tls_for(ALPN);
+    world
+        .server
+        .listen(ListenConfig { connection: Arc::new(connection), tls: server_tls, http3: None })
+        .expect("listen");
+    world.client_tls = client_tls;
+    world.addr = ([127, 0, 0, 1], port).into();
+    download_with(&world, 0, |_| {});
+    let seen = world.client_app.wait(1, "migration", |s| s.migrated == 1 || s.closed.is_some());
+    assert_eq!((seen.migrated, seen.path_failed), (1, 0), "{seen:?}");
+    let conn = world.connect(2);
+    let moved = world.client_app.wait(2, "migration", |s| s.migrated == 1 || s.closed.is_some());
+    assert_eq!(moved.closed, None);
+    world.ask(&conn, 1000);
+    world.client_app.wait(2, "answer from the new address", |s| s.fins == 1);
     world.end();
 }
 

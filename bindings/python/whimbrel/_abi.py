@@ -113,6 +113,8 @@ WB_KEY_DATAGRAM_SIZE = 49
 WB_KEY_MAX_ACK_DELAY_MS = 50
 WB_KEY_VERSION = 51
 WB_KEY_GREASE = 52
+WB_KEY_PREFERRED_IPV4 = 58
+WB_KEY_PREFERRED_IPV6 = 59
 WB_KEY_HTTP3 = 60
 WB_KEY_MAX_FIELD_SECTION = 61
 WB_KEY_QLOG_DIR = 80
@@ -352,6 +354,7 @@ FUNCTIONS = {
     "wb_tls_trust_file": (c_int32, [c_uint64, c_char_p]),
     "wb_tls_verify_mode": (c_int32, [c_uint64, c_uint32]),
     "wb_tls_alpn": (c_int32, [c_uint64, POINTER(wb_text), c_size_t]),
+    "wb_tls_ciphers": (c_int32, [c_uint64, POINTER(c_uint16), c_size_t]),
     "wb_tls_early_data": (c_int32, [c_uint64, c_uint8]),
     "wb_tls_keylog": (c_int32, [c_uint64, wb_line_fn, c_void_p, wb_destroy_fn]),
     "wb_tls_keylog_file": (c_int32, [c_uint64, c_char_p]),

@@ -301,6 +301,7 @@ impl Pair {
             retry_scid: None,
             address_validated: false,
             reset_token: ResetToken([9; 16]),
+            preferred: None,
         };
         (self.accept)(&mut params);
         let source = Box::new(Pcg::new(99));
