@@ -331,7 +331,13 @@ fn no_parameter_is_sent_twice() {
             let cfg = ConnectionConfig { ack_delay_exponent: 5, disable_migration: true, ..config() };
             let of_server = side.is_server().then(|| cid(&mut rng));
             let token = side.is_server().then_some(crate::base::ResetToken([1; 16]));
-            let ids = OwnIds { scid: cid(&mut rng), odcid: of_server, retry_scid: of_server, reset_token: token };
+            let ids = OwnIds {
+                scid: cid(&mut rng),
+                odcid: of_server,
+                retry_scid: of_server,
+                reset_token: token,
+                preferred: None,
+            };
             let bytes = own(&cfg, side, VERSION_1, &ids, &mut rng);
             let mut r = crate::wire::Reader::new(&bytes);
             let mut numbers = Vec::new();
