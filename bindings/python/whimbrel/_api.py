@@ -11,7 +11,7 @@ from ._messages import Body, Fields, Response
 
 def request(
     method: str, url: str, *, body: Optional[Body] = None, headers: Fields = (), ca: Optional[str] = None,
-    verify: bool = True, session: Optional[Session] = None, timeout: float = 30.0,
+    verify: bool = True, session: Optional[Session] = None, timeout: float = 30.0, views: bool = False,
 ) -> Response:
     """Opens a connection, sends one request, returns the response, closes the connection."""
     parts = urlsplit(url)
@@ -21,7 +21,7 @@ def request(
     with Client(
         parts.hostname, parts.port or 443, ca=ca, verify=verify, session=session, timeout=timeout
     ) as client:
-        return client.request(method, target, body=body, headers=headers)
+        return client.request(method, target, body=body, headers=headers, views=views)
 
 
 def get(url: str, **more) -> Response:

@@ -145,7 +145,7 @@ class Connection:
         items = [(":method", method), (":scheme", "https"), (":authority", self.authority), (":path", path)]
         items += [(name.lower(), value) for name, value in headers]
         if body is not None and not any(name == "content-length" for name, _ in items):
-            items.append(("content-length", str(len(body))))
+            items.append(("content-length", str(memoryview(body).nbytes)))
         array, keep = field_array(items)
         out = ctypes.c_uint64()
         flags = _abi.WB_FIN if body is None and trailers is None else 0
@@ -258,11 +258,12 @@ class Client(_Verbs):
 
     def request(
         self, method: str, path: str, *, body: Optional[Body] = None, headers: Fields = (),
-        trailers: Optional[Fields] = None, timeout: Optional[float] = None,
+        trailers: Optional[Fields] = None, timeout: Optional[float] = None, views: bool = False,
     ) -> Response:
-        """Sends a request and returns the whole response."""
+        """Sends a request and returns the whole response. A large ``body`` is read in place: leave it unchanged until
+        the call returns. ``views`` gives the response's body without a copy, as ``response.views``."""
         conn = self._live()
-        exchange = Exchange(lambda ex: conn.exchanges.pop(ex.stream, None))
+        exchange = Exchange(lambda ex: conn.exchanges.pop(ex.stream, None), views)
         conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
         try:
             self._wait(lambda: exchange.over, self.timeout if timeout is None else timeout)
@@ -372,9 +373,10 @@ class AsyncClient(_Verbs):
 
     async def request(
         self, method: str, path: str, *, body: Optional[Body] = None, headers: Fields = (),
-        trailers: Optional[Fields] = None, timeout: Optional[float] = None,
+        trailers: Optional[Fields] = None, timeout: Optional[float] = None, views: bool = False,
     ) -> Response:
-        """Sends a request and returns the whole response."""
+        """Sends a request and returns the whole response. A large ``body`` is read in place: leave it unchanged until
+        the call returns. ``views`` gives the response's body without a copy, as ``response.views``."""
         conn = self._live()
         done: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
 
@@ -383,7 +385,7 @@ class AsyncClient(_Verbs):
             if not done.done():
                 done.set_result(None)
 
-        exchange = Exchange(finished)
+        exchange = Exchange(finished, views)
         conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
         limit = self.timeout if timeout is None else timeout
         try:

@@ -5,36 +5,50 @@ import ctypes
 from typing import Callable, List, Optional
 
 from . import _abi
+from ._buffers import Lent, next_received
 from ._engine import Event
 from ._errors import Error, StreamReset, from_info, new_info
 from ._library import check, lib
 from ._messages import Body, Headers, Response, received_fields, split
 
-#: What one call offers or takes at most.
-PIECE = 1 << 20
-
 
 class Sender:
-    """Sends a body; ``resume`` continues after WRITABLE."""
+    """Sends a body; ``resume`` continues after WRITABLE. A large body is lent, not copied, until ``close``."""
 
     def __init__(self, stream: int, body: Body, trailers: Optional[Headers] = None) -> None:
         self.stream = stream
         self.trailers = trailers if trailers is not None and len(trailers) else None
-        # `from_buffer` wants writable memory; for read-only bytes the address of the object is taken, which the
-        # reference in `self.body` keeps valid.
-        self.body = bytes(body) if isinstance(body, (bytearray, memoryview)) else body
-        self.address = ctypes.cast(ctypes.c_char_p(self.body), ctypes.c_void_p).value or 0
+        self.end = memoryview(body).nbytes
+        self.lent: Optional[Lent] = None
+        self.copy = b""
         self.at = 0
         self.done = False
+        if Lent.worth(body):
+            try:
+                self.lent = Lent(body)
+                return
+            except BufferError:
+                pass  # memory in pieces
+        self.copy = bytes(body)
+
+    def _offer(self, flags: int, taken: ctypes.c_size_t) -> int:
+        """One send call for what is left."""
+        if self.lent is None:
+            # The reference in `self.copy` keeps the address valid.
+            address = ctypes.cast(ctypes.c_char_p(self.copy), ctypes.c_void_p).value or 0
+            return lib.wb_stream_send_copy(
+                self.stream, address + self.at, self.end - self.at, flags, ctypes.byref(taken)
+            )
+        part = ctypes.c_uint64(self.lent.rest(self.at))
+        try:
+            return lib.wb_stream_send(self.stream, ctypes.byref(part), 1, flags, ctypes.byref(taken))
+        finally:
+            lib.wb_handle_release(part)
 
     def resume(self) -> None:
         taken = ctypes.c_size_t()
-        end = len(self.body)
         while not self.done:
-            n = min(PIECE, end - self.at)
-            last = self.at + n == end
-            flags = _abi.WB_FIN if last and self.trailers is None else 0
-            status = lib.wb_stream_send_copy(self.stream, self.address + self.at, n, flags, ctypes.byref(taken))
+            status = self._offer(_abi.WB_FIN if self.trailers is None else 0, taken)
             if status == _abi.WB_E_WOULD_BLOCK:
                 return
             if status == _abi.WB_E_STOPPED:
@@ -44,7 +58,7 @@ class Sender:
             self.at += taken.value
             if status == _abi.WB_PARTIAL:
                 return
-            if last:
+            if self.at == self.end:
                 self.done = True
                 if self.trailers is not None:
                     from ._messages import field_array
@@ -52,12 +66,18 @@ class Sender:
                     array, keep = field_array(self.trailers)
                     check(lib.wb_h3_headers(self.stream, array, len(keep), _abi.WB_H3_TRAILERS | _abi.WB_FIN))
 
+    def close(self) -> None:
+        """Ends the loan: the body is the application's alone again."""
+        if self.lent is not None:
+            self.lent.close()
+
 
 class Receiver:
-    """Collects a body: straight into place when its length is known, else in pieces."""
+    """Collects a body: straight into place when its length is known, else in pieces; or as views of received memory."""
 
-    def __init__(self, limit: Optional[int] = None) -> None:
+    def __init__(self, limit: Optional[int] = None, views: bool = False) -> None:
         self.limit = limit
+        self.views: Optional[List[memoryview]] = [] if views else None
         self.whole: Optional[bytearray] = None
         self.at = 0
         self.pieces: List[bytes] = []
@@ -65,11 +85,21 @@ class Receiver:
 
     def expect(self, length: Optional[str]) -> None:
         """The content-length field. A peer's promise reserves at most 64 MiB at once."""
-        if length is not None and length.isdigit() and 0 < int(length) <= 64 << 20:
+        if self.views is None and length is not None and length.isdigit() and 0 < int(length) <= 64 << 20:
             self.whole = bytearray(int(length))
 
     def resume(self, stream: int) -> None:
         got, fin = ctypes.c_size_t(), ctypes.c_uint8()
+        if self.views is not None:
+            while not self.fin:
+                piece = next_received(stream, fin)
+                self.fin = bool(fin.value)
+                if piece is None:
+                    return
+                self.at += len(piece)
+                if len(piece):
+                    self.views.append(piece)
+            return
         spare = None
         while not self.fin:
             if self.whole is not None and self.at < len(self.whole):
@@ -101,11 +131,11 @@ class Receiver:
 class Exchange:
     """A client's request. ``finished(exchange)`` is called once, with ``response`` or ``error`` set."""
 
-    def __init__(self, finished: Callable[["Exchange"], None]) -> None:
+    def __init__(self, finished: Callable[["Exchange"], None], views: bool = False) -> None:
         self.finished = finished
         self.stream = 0
         self.sender: Optional[Sender] = None
-        self.receiver = Receiver()
+        self.receiver = Receiver(views=views)
         self.interim: List[Response] = []
         self.head: Optional[Response] = None
         self.response: Optional[Response] = None
@@ -133,9 +163,12 @@ class Exchange:
             elif ev.kind == _abi.WB_EV_STREAM_RESET:
                 raise StreamReset(f"the peer reset the stream (code {ev.a:#x})", _abi.WB_E_RESET, ev.a, True)
             elif ev.kind == _abi.WB_EV_STREAM_STOPPED:
-                self.sender = None  # the peer has heard enough; its response may still come
+                self.end_sending()  # the peer has heard enough; its response may still come
             if self.head is not None and self.receiver.fin:
-                self.head.body = self.receiver.body()
+                if self.receiver.views is None:
+                    self.head.body = self.receiver.body()
+                else:
+                    self.head.views = self.receiver.views
                 self.head.trailers = split(received_fields(self.stream, _abi.WB_SECTION_TRAILERS))[1]
                 self.response = self.head
                 self.finish()
@@ -147,8 +180,15 @@ class Exchange:
             self.error = error
             self.finish()
 
+    def end_sending(self) -> None:
+        """The body is the application's alone again."""
+        if self.sender is not None:
+            self.sender.close()
+            self.sender = None
+
     def finish(self) -> None:
         self.over = True
+        self.end_sending()
         lib.wb_handle_release(self.stream)
         self.finished(self)
 
@@ -158,6 +198,7 @@ class Exchange:
             lib.wb_stream_reset(self.stream, 0x10C)
             lib.wb_stream_stop(self.stream, 0x10C)
             self.over = True
+            self.end_sending()
             lib.wb_handle_release(self.stream)
 
 

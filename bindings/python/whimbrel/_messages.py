@@ -58,6 +58,9 @@ class Response:
     trailers: Headers = field(default_factory=Headers)
     #: Interim responses (1xx) that came before.
     interim: List["Response"] = field(default_factory=list)
+    #: The body as read-only views of received memory, when the request asked for them (``views=True``); ``body`` is
+    #: empty then. They stay valid after client and connection are gone.
+    views: List[memoryview] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.headers, Headers):

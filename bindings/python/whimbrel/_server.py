@@ -109,7 +109,7 @@ class Server:
             elif ev.kind == _abi.WB_EV_STREAM_WRITABLE and exchange.sender is not None:
                 exchange.sender.resume()
             elif ev.kind in (_abi.WB_EV_STREAM_RESET, _abi.WB_EV_STREAM_CLOSED):
-                self._exchanges.pop(ev.stream, None)
+                self._forget(ev.stream)
                 return
             if exchange.receiver.fin and not exchange.answered:
                 exchange.answered = True
@@ -120,7 +120,13 @@ class Server:
                 exchange.answered = True
                 self._respond(ev.stream, Response(413, body=b"the body is too large\n"))
             else:
-                self._exchanges.pop(ev.stream, None)
+                self._forget(ev.stream)
+
+    def _forget(self, stream: int) -> None:
+        """Ends an exchange; a body that was lent is the handler's alone again."""
+        exchange = self._exchanges.pop(stream, None)
+        if exchange is not None and exchange.sender is not None:
+            exchange.sender.close()
 
     def _dispatch(self, exchange: _Exchange) -> None:
         request = exchange.request()
@@ -148,7 +154,7 @@ class Server:
         items = [(":status", str(response.status))]
         items += [(k, v) for k, v in response.headers if k not in FORBIDDEN]
         if "content-length" not in response.headers and not len(response.trailers):
-            items.append(("content-length", str(len(response.body))))
+            items.append(("content-length", str(memoryview(response.body).nbytes)))
         head = exchange.pseudo.get(":method") == "HEAD"
         empty = head or (not len(response.body) and not len(response.trailers))
         array, keep = field_array(items)
