@@ -173,7 +173,13 @@ class Server:
             self._turn(min(0.2, max(0.0, end - time.monotonic())))
 
     def _turn(self, timeout: float) -> None:
-        self._engine.pump(timeout)
+        try:
+            self._engine.pump(timeout)
+        except Error:
+            if not self._engine.closed:
+                raise
+            self._stop.set()  # the interpreter ends while this thread serves
+            return
         while not self._answers.empty():
             self._respond(*self._answers.get())
 
