@@ -18,6 +18,7 @@ static struct {
     const char *url, *output, *ca, *qlog;
     int verbose, fail_on_error;
     unsigned timeout;
+    uint16_t suite;
 } opt = {.timeout = 10};
 
 static struct url url;
@@ -173,14 +174,14 @@ static int fetch(wb_queue queue, wb_conn conn) {
 }
 
 static int usage(const char *why) {
-    fprintf(stderr, "h3_get: %s; usage: h3_get [-v] [-f] [-o FILE] [-c CA.pem] [-q QLOG-DIR] [-t SECONDS] https://HOST[:PORT]/PATH\n", why);
+    fprintf(stderr, "h3_get: %s; usage: h3_get [-v] [-f] [-o FILE] [-c CA.pem] [-q QLOG-DIR] [-t SECONDS] [-s CIPHER-SUITE] https://HOST[:PORT]/PATH\n", why);
     return USAGE;
 }
 
 int main(int argc, char **argv) {
     int c;
     opterr = 0;
-    while ((c = getopt(argc, argv, "vfo:c:q:t:")) != -1) {
+    while ((c = getopt(argc, argv, "vfo:c:q:t:s:")) != -1) {
         switch (c) {
         case 'v': opt.verbose = 1; break;
         case 'f': opt.fail_on_error = 1; break;
@@ -188,6 +189,7 @@ int main(int argc, char **argv) {
         case 'c': opt.ca = optarg; break;
         case 'q': opt.qlog = optarg; break;
         case 't': opt.timeout = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 's': opt.suite = (uint16_t)strtoul(optarg, NULL, 0); break; /* such as 0x1303 */
         default: return usage("unknown option");
         }
     }
@@ -212,6 +214,8 @@ int main(int argc, char **argv) {
     wb_tls_new(WB_ROLE_CLIENT, &tls);
     if (opt.ca != NULL && wb_tls_trust_file(tls, opt.ca) != WB_OK)
         result = failed(LOCAL, "trusted certificates");
+    else if (opt.suite != 0 && wb_tls_ciphers(tls, &opt.suite, 1) != WB_OK)
+        result = failed(USAGE, "cipher suite");
     else if (keys != NULL && wb_tls_keylog_file(tls, keys) != WB_OK)
         result = failed(LOCAL, "SSLKEYLOGFILE");
     else if (opt.qlog != NULL && wb_config_set_bytes(config, WB_KEY_QLOG_DIR, opt.qlog, strlen(opt.qlog)) != WB_OK)

@@ -1,6 +1,6 @@
 /* migrate: a download during which the client's socket is replaced again and again.
  *
- *   migrate [-n MOVES] [-o FILE] [-c CA.pem] https://HOST[:PORT]/PATH
+ *   migrate [-n MOVES] [-o FILE] [-c CA.pem] [-s CIPHER-SUITE] https://HOST[:PORT]/PATH
  *
  * Shows path events, and that one connection survives: every move is a new socket with a new port, a new
  * connection ID (so nobody on the way can link the two), a validated path, and not a byte lost.
@@ -97,19 +97,22 @@ static int on_event(wb_conn conn, const struct wb_event *ev) {
 
 int main(int argc, char **argv) {
     const char *ca = NULL, *file = "/dev/null";
+    uint16_t suite = 0;
     int c;
-    while ((c = getopt(argc, argv, "n:o:c:")) != -1) {
+    while ((c = getopt(argc, argv, "n:o:c:s:")) != -1) {
         if (c == 'n')
             wanted = (unsigned)strtoul(optarg, NULL, 10);
         else if (c == 'o')
             file = optarg;
         else if (c == 'c')
             ca = optarg;
+        else if (c == 's')
+            suite = (uint16_t)strtoul(optarg, NULL, 0);
         else
             return 2;
     }
     if (argc - optind != 1 || url_parse(argv[optind], &url) != 0) {
-        fprintf(stderr, "usage: migrate [-n MOVES] [-o FILE] [-c CA.pem] https://HOST[:PORT]/PATH\n");
+        fprintf(stderr, "usage: migrate [-n MOVES] [-o FILE] [-c CA.pem] [-s CIPHER-SUITE] https://HOST[:PORT]/PATH\n");
         return 2;
     }
     if ((out = fopen(file, "wb")) == NULL) return perror(file), 1;
@@ -120,7 +123,8 @@ int main(int argc, char **argv) {
     struct wb_error_info e = WB_INIT(wb_error_info);
     int done = 0;
     wb_tls_new(WB_ROLE_CLIENT, &tls);
-    if ((ca != NULL && wb_tls_trust_file(tls, ca) != WB_OK) || wb_runtime_open(0, &runtime) != WB_OK ||
+    if ((ca != NULL && wb_tls_trust_file(tls, ca) != WB_OK) ||
+        (suite != 0 && wb_tls_ciphers(tls, &suite, 1) != WB_OK) || wb_runtime_open(0, &runtime) != WB_OK ||
         wb_queue_open(runtime, &queue) != WB_OK ||
         wb_client_connect(runtime, 0, tls, url.host, WB_TEXT_Z, url.port, &conn) != WB_OK) {
         wb_last_error(&e);

@@ -464,6 +464,9 @@ public:
         for (std::string_view n : names) list.push_back({n.data(), n.size()});
         return wb_tls_alpn(handle_, list.data(), list.size());
     }
+    result<void> ciphers(std::initializer_list<std::uint16_t> suites) const noexcept {
+        return wb_tls_ciphers(handle_, suites.begin(), suites.size());
+    }
     result<void> early_data(bool allow) const noexcept { return wb_tls_early_data(handle_, allow ? 1 : 0); }
     result<void> keylog_file(const std::string &file) const noexcept {
         return wb_tls_keylog_file(handle_, file.c_str());

@@ -47,16 +47,29 @@ pub fn program(workers: u8) -> [Instruction; 8] {
     ]
 }
 
+/// `sock_fprog` with the gap behind its length written out, because the kernel copies the gap too.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[repr(C)]
+struct Program {
+    len: libc::c_ushort,
+    gap: [u16; size_of::<usize>() / 2 - 1],
+    filter: *mut libc::sock_filter,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const _: () = assert!(size_of::<Program>() == size_of::<libc::sock_fprog>());
+
 /// Attaches [`program`] to the reuse-port group of `socket`; sockets count in the order of their binding.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn attach(socket: &socket2::Socket, workers: u8) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let mut filter =
         program(workers).map(|i| libc::sock_filter { code: i.code, jt: i.jump_true, jf: i.jump_false, k: i.value });
-    // SAFETY: a number and a pointer, for which zero is valid. Zeroed whole, because the kernel copies the gap too.
-    let mut fprog: libc::sock_fprog = unsafe { core::mem::zeroed() };
-    fprog.len = filter.len() as libc::c_ushort;
-    fprog.filter = filter.as_mut_ptr();
+    let fprog = Program {
+        len: filter.len() as libc::c_ushort,
+        gap: [0; size_of::<usize>() / 2 - 1],
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: `fprog` and the instructions it points to outlive the call, the kernel copies them.
     let rc = unsafe {
         libc::setsockopt(
@@ -64,7 +77,7 @@ pub(super) fn attach(socket: &socket2::Socket, workers: u8) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_ATTACH_REUSEPORT_CBPF,
             (&raw const fprog).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
+            size_of::<Program>() as libc::socklen_t,
         )
     };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
