@@ -15,6 +15,8 @@
 //! collections base
 //! ```
 //!
+//! `sim` (feature `sim`) stands beside `runtime`: a virtual world instead of the system's.
+//!
 //! Everything below `runtime` is sans-IO: time, randomness and datagrams come in as arguments.
 pub mod base;
 pub mod collections;
@@ -29,5 +31,7 @@ pub mod qlog;
 pub mod qpack;
 pub mod recovery;
 pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod streams;
 pub mod wire;

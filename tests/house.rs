@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("qpack", 8),
     ("http3", 9),
     ("runtime", 10),
+    ("sim", 10),
     ("ffi", 11),
 ];
 

@@ -7,17 +7,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use whimbrel::base::{Dir, Ecn, FourTuple, Side, StreamId, Timestamp};
+use whimbrel::base::{Dir, Ecn, FourTuple, Pcg, StreamId, Timestamp};
 use whimbrel::collections::Chunk;
 use whimbrel::connection::{Connection, Event, Transmit};
-use whimbrel::endpoint::{Endpoint, Routed};
+use whimbrel::endpoint::{Endpoint, EndpointConfig, Routed};
+use whimbrel::sim::{Scenario, identity};
 use whimbrel::streams::{ReadError, WriteError};
-
-#[path = "sim/mod.rs"]
-mod sim;
-
-use sim::node::Node;
-use sim::scenario::Scenario;
 
 thread_local! {
     static ARMED: Cell<bool> = const { Cell::new(false) };
@@ -116,14 +111,23 @@ impl Bulk {
         let mut scenario = Scenario::clean(77);
         scenario.client.max_streams_uni = 1000;
         scenario.server.max_streams_uni = 1000;
-        let (mut client, server) = (Node::new(Side::Client, &scenario), Node::new(Side::Server, &scenario));
+        let endpoint = |server: bool| {
+            let mut seed = 77 + u64::from(server) * 1000;
+            let config = EndpointConfig { server, secret: [1 + server as u8; 32], ..EndpointConfig::default() };
+            let rng = move || {
+                seed += 1;
+                Box::new(Pcg::new(seed)) as Box<dyn whimbrel::base::Rng>
+            };
+            Endpoint::new(config, Box::new(rng))
+        };
         let addresses = ["10.0.0.1:5000", "192.0.2.1:443"].map(|a| a.parse().unwrap());
         let tuple = |me: usize| FourTuple { local: Some(addresses[me]), remote: addresses[1 - me], socket: 0 };
-        let tls = (sim::identity::client(false), sim::identity::server(false));
+        let tls = (identity::client(false), identity::server(false));
         let mut now = Timestamp(1_000_000_000);
-        client.connect(&tls.0, tuple(0), now);
-        let (client_key, client) = (client.endpoint, client.conn.take().unwrap());
-        let (mut endpoints, mut keys): ([Endpoint; 2], _) = ([client_key, server.endpoint], [Some(client.0), None]);
+        let mut endpoints = [endpoint(false), endpoint(true)];
+        let config = std::sync::Arc::new(scenario.client.clone());
+        let client = endpoints[0].connect(config, &tls.0, identity::NAME, tuple(0), Vec::new(), now).unwrap();
+        let mut keys = [Some(client.0), None];
         let mut conns = [Some(client.1), None];
         // The handshake, over a perfect wire.
         let mut out = vec![0; 65536];

@@ -1,15 +1,10 @@
 //! Two of our endpoints in a virtual network: 500 seeds in the quick tier, more with `WB_SEEDS=n`.
 //! `WB_SEED=n cargo test --test sim` plays one seed and tells what happened.
-#[path = "sim/mod.rs"]
-mod sim;
-
 use std::time::Duration;
 
-use sim::link::LinkConfig;
-use sim::scenario::{Mishap, Scenario};
-use sim::world::play;
 use whimbrel::congestion::Algorithm;
 use whimbrel::endpoint::RetryPolicy;
+use whimbrel::sim::{LinkConfig, Mishap, Rebind, Scenario, play};
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -115,10 +110,10 @@ fn a_download_survives_ten_changes_of_network() {
     scenario.client.keep_alive = Duration::from_millis(250);
     scenario.mishap_gap = Duration::from_millis(600);
     let kinds = [
-        Mishap::Rebind { new_address: false },
+        Mishap::Rebind(Rebind::Port),
         Mishap::Migrate { old_path_dies: true },
         Mishap::Moved,
-        Mishap::Rebind { new_address: true },
+        Mishap::Rebind(Rebind::Address),
         Mishap::Migrate { old_path_dies: false },
     ];
     scenario.mishaps = (0..10).map(|i| (Duration::from_millis(500 + 900 * i as u64), kinds[i % kinds.len()])).collect();
@@ -128,8 +123,15 @@ fn a_download_survives_ten_changes_of_network() {
 
 #[test]
 fn a_bad_path_is_only_slow() {
-    let bad = LinkConfig { loss: 1000, reorder: 2000, duplicate: 500, corrupt: 300, ..LinkConfig::clean() };
-    play(Scenario { up: bad.clone(), down: bad, ..Scenario::clean(6) });
+    let bad = LinkConfig {
+        loss: 1000,
+        reorder: 2000,
+        duplicate: 500,
+        corrupt: 300,
+        reorder_time: Duration::from_millis(30),
+        ..LinkConfig::clean()
+    };
+    let _ = play(Scenario { up: bad.clone(), down: bad, ..Scenario::clean(6) });
 }
 
 /// Time that the bytes take at full rate, and how long they took.

@@ -9,6 +9,8 @@ pub mod keys;
 pub mod one_rtt;
 pub mod retry_tag;
 mod schedule;
+#[cfg(feature = "sim")]
+mod sha256;
 pub mod tls;
 pub mod token_key;
 
@@ -17,6 +19,8 @@ pub use initial::initial_keys;
 pub use keys::{DirectionKeys, LevelKeys, OpenFailed, TAG_LEN};
 pub use one_rtt::{OneRttKeys, OneRttOpenError, Opened};
 pub use retry_tag::retry_tag;
+#[cfg(feature = "sim")]
+pub use sha256::Sha256;
 pub use tls::{
     ClientTls, ClientTlsBuilder, InstalledKeys, ServerTls, ServerTlsBuilder, Session, Summary, TlsEvents, TlsSetupError,
 };

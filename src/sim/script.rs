@@ -4,12 +4,14 @@
 //! being told. Invariant: a byte is only accepted at its own place, an end only where it belongs.
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use whimbrel::base::{Dir, Side, StreamId};
-use whimbrel::collections::Chunk;
-use whimbrel::connection::{Connection, Event};
-use whimbrel::streams::{OpenError, ReadError, ReadOk, StreamEvent, WriteError};
+use crate::base::{Dir, Side, StreamId, Timestamp};
+use crate::collections::Chunk;
+use crate::connection::{Connection, Event};
+use crate::streams::{OpenError, ReadError, ReadOk, StreamEvent, WriteError};
 
-use super::scenario::Scenario;
+use super::app::{App, Digests};
+use super::pattern::{Pattern, mix};
+use crate::crypto::Sha256;
 
 /// How a message ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,15 +30,23 @@ pub struct Message {
     pub ending: Ending,
 }
 
-fn mix(a: u64, b: u64) -> u64 {
-    let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b;
-    x ^= x >> 29;
-    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x ^ (x >> 32)
+/// The script of both sides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptConfig {
+    pub seed: u64,
+    pub streams_each_side: u32,
+    /// Longest message.
+    pub longest: u64,
+    /// Streams that are reset or stopped half-way are among them.
+    pub with_resets: bool,
+    pub datagrams: u32,
+    /// The client begins before the handshake is over.
+    pub early_data: bool,
 }
 
 /// What `sender` says on a stream.
-pub fn message(s: &Scenario, id: StreamId, sender: Side) -> Message {
+#[must_use]
+pub fn message(s: &ScriptConfig, id: StreamId, sender: Side) -> Message {
     let h = mix(s.seed, id.0 * 2 + u64::from(sender.is_server()));
     // Short ones are as frequent as long ones, and some are empty.
     let len = match h % 5 {
@@ -52,24 +62,15 @@ pub fn message(s: &Scenario, id: StreamId, sender: Side) -> Message {
     Message { len, ending }
 }
 
-pub fn byte(seed: u64, id: StreamId, sender: Side, offset: u64) -> u8 {
-    let word = mix(seed ^ id.0, (offset / 8) * 2 + u64::from(sender.is_server()));
-    (word >> (offset % 8 * 8)) as u8
-}
-
-pub fn bytes(seed: u64, id: StreamId, sender: Side, from: u64, len: usize) -> Vec<u8> {
-    (from..from + len as u64).map(|o| byte(seed, id, sender, o)).collect()
-}
-
 /// Code of resets and stops in the script.
 pub const GIVE_UP: u64 = 0x51;
 /// Code of the final close.
 pub const DONE: u64 = 0x600d;
 
 /// One side's view of the transfer.
-pub struct App {
+pub struct Script {
     side: Side,
-    scenario: Scenario,
+    config: ScriptConfig,
     to_open: Vec<Dir>,
     /// Streams that we still write on, with the position.
     writing: BTreeMap<StreamId, u64>,
@@ -87,13 +88,16 @@ pub struct App {
     pub confirmed: bool,
     pub zero_rtt_accepted: Option<bool>,
     pub events: u64,
+    hashing: BTreeMap<(StreamId, bool), Sha256>,
+    digests: Digests,
     /// Alternates between the copying and the sharing calls.
     flip: bool,
 }
 
-impl App {
-    pub fn new(side: Side, scenario: &Scenario) -> Self {
-        let n = scenario.streams_each_side;
+impl Script {
+    #[must_use]
+    pub fn new(side: Side, config: &ScriptConfig) -> Self {
+        let n = config.streams_each_side;
         let dir = |i: u32| if i % 3 == 2 { Dir::Uni } else { Dir::Bi };
         let mut expected = BTreeSet::new();
         let (mut bi, mut uni) = (0, 0);
@@ -104,7 +108,7 @@ impl App {
         }
         Self {
             side,
-            scenario: scenario.clone(),
+            config: config.clone(),
             to_open: (0..n).rev().map(dir).collect(),
             writing: BTreeMap::new(),
             reading: BTreeMap::new(),
@@ -112,19 +116,21 @@ impl App {
             seen: BTreeSet::new(),
             closed: BTreeSet::new(),
             expected,
-            datagrams_to_send: scenario.datagrams,
+            datagrams_to_send: config.datagrams,
             datagrams_received: 0,
             bytes_read: 0,
             connected: false,
             confirmed: false,
             zero_rtt_accepted: None,
             events: 0,
+            hashing: BTreeMap::new(),
+            digests: Digests::default(),
             flip: false,
         }
     }
 
     /// Every stream of both sides has come and gone.
-    pub fn is_done(&self) -> bool {
+    fn all_over(&self) -> bool {
         self.connected
             && self.to_open.is_empty()
             && self.expected.is_empty()
@@ -133,7 +139,7 @@ impl App {
             && self.seen == self.closed
     }
 
-    pub fn progress(&self) -> String {
+    fn tell(&self) -> String {
         format!(
             "{:?}: connected {}, to open {}, writing {:?}, reading {:?}, expected {:?}, not closed {:?}",
             self.side,
@@ -147,7 +153,7 @@ impl App {
     }
 
     /// Takes one event of the connection.
-    pub fn on_event(&mut self, conn: &mut Connection, event: &Event) {
+    fn take_event(&mut self, conn: &mut Connection, event: &Event) {
         self.events += 1;
         match event {
             Event::Connected { zero_rtt_accepted, .. } => {
@@ -161,8 +167,8 @@ impl App {
                 while let Some(d) = conn.datagram_recv() {
                     self.datagrams_received += 1;
                     let n = u64::from(d[0]);
-                    let expected = bytes(self.scenario.seed, StreamId(n), self.side.peer(), 0, d.len() - 1);
-                    assert_eq!(&d[1..], &expected[..], "a datagram changed on the way");
+                    let expected = Pattern::new(self.config.seed, n, self.side.peer());
+                    assert!(expected.matches(0, &d[1..]), "a datagram changed on the way");
                 }
             }
             _ => {}
@@ -181,13 +187,13 @@ impl App {
             }
             StreamEvent::Stopped { id, code } => {
                 assert_eq!(code, GIVE_UP);
-                assert_eq!(message(&self.scenario, id, self.side).ending, Ending::Stop, "{id:?} stopped");
+                assert_eq!(message(&self.config, id, self.side).ending, Ending::Stop, "{id:?} stopped");
                 self.writing.remove(&id);
                 self.blocked.remove(&id);
             }
             StreamEvent::Reset { id, code } => {
                 assert_eq!(code, GIVE_UP);
-                let ending = message(&self.scenario, id, self.side.peer()).ending;
+                let ending = message(&self.config, id, self.side.peer()).ending;
                 assert_eq!(ending, Ending::Reset, "{id:?} reset");
                 self.reading.remove(&id);
             }
@@ -212,8 +218,8 @@ impl App {
     }
 
     /// Does what can be done now; true if anything changed.
-    pub fn work(&mut self, conn: &mut Connection) -> bool {
-        let early = self.side.is_client() && self.scenario.early_data && conn.is_handshaking();
+    fn turn(&mut self, conn: &mut Connection) -> bool {
+        let early = self.side.is_client() && self.config.early_data && conn.is_handshaking();
         if !(self.connected || early) || conn.is_closed() {
             return false;
         }
@@ -238,16 +244,18 @@ impl App {
     fn write_all(&mut self, conn: &mut Connection) -> bool {
         let mut changed = false;
         for (id, mut at) in self.writing.clone() {
-            let m = message(&self.scenario, id, self.side);
+            let m = message(&self.config, id, self.side);
             let end = if m.ending == Ending::Reset { m.len / 2 } else { m.len };
             while at < end && !self.blocked.contains(&id) {
                 let n = ((end - at) as usize).min(if self.flip { 700 } else { 9000 });
                 self.flip = !self.flip;
-                let data = bytes(self.scenario.seed, id, self.side, at, n);
+                let data = Pattern::new(self.config.seed, id.0, self.side).bytes(at, n);
+                let sent = data.clone();
                 let taken = if self.flip { conn.write(id, &data) } else { conn.write_chunk(id, Chunk::from_vec(data)) };
                 match taken {
                     Ok(taken) => {
                         changed = true;
+                        self.hashing.entry((id, true)).or_default().update(&sent[..taken]);
                         at += taken as u64;
                         if taken < n {
                             self.blocked.insert(id);
@@ -265,7 +273,11 @@ impl App {
                 continue;
             }
             let ended = if m.ending == Ending::Reset { conn.reset(id, GIVE_UP) } else { conn.finish(id) };
+            let hash = self.hashing.remove(&(id, true)).unwrap_or_default();
             match ended {
+                Ok(()) if m.ending != Ending::Reset => {
+                    self.digests.sent.insert(id, hash.finish());
+                }
                 Ok(()) | Err(WriteError::Stopped(GIVE_UP)) => {}
                 Err(e) => panic!("{id:?} end: {e}"),
             }
@@ -279,7 +291,7 @@ impl App {
     fn read_all(&mut self, conn: &mut Connection) -> bool {
         let mut changed = false;
         for (id, mut at) in self.reading.clone() {
-            let m = message(&self.scenario, id, self.side.peer());
+            let m = message(&self.config, id, self.side.peer());
             if m.ending == Ending::Stop && at >= m.len / 2 {
                 match conn.stop(id, GIVE_UP) {
                     Ok(()) => {}
@@ -300,14 +312,21 @@ impl App {
                 match got {
                     Ok((data, fin)) => {
                         changed = true;
-                        let expected = bytes(self.scenario.seed, id, self.side.peer(), at, data.len());
-                        assert!(data == expected, "{id:?} at {at}: {} bytes are not what was sent", data.len());
+                        let expected = Pattern::new(self.config.seed, id.0, self.side.peer());
+                        assert!(
+                            expected.matches(at, &data),
+                            "{id:?} at {at}: {} bytes are not what was sent",
+                            data.len()
+                        );
+                        self.hashing.entry((id, false)).or_default().update(&data);
                         at += data.len() as u64;
                         self.bytes_read += data.len() as u64;
                         self.reading.insert(id, at);
                         assert!(at <= m.len, "{id:?}: more than was sent");
                         if fin {
                             assert_eq!(at, m.len, "{id:?}: the end is early");
+                            let hash = self.hashing.remove(&(id, false)).unwrap_or_default();
+                            self.digests.received.insert(id, hash.finish());
                             self.reading.remove(&id);
                             break;
                         }
@@ -333,7 +352,7 @@ impl App {
             let n = self.datagrams_to_send % 256;
             let len = (n as usize * 37) % 1000;
             let mut d = vec![n as u8];
-            d.extend(bytes(self.scenario.seed, StreamId(u64::from(n)), self.side, 0, len));
+            d.extend(Pattern::new(self.config.seed, n as u64, self.side).bytes(0, len));
             if conn.datagram_send(Chunk::from_vec(d), 0).is_err() {
                 break;
             }
@@ -341,5 +360,31 @@ impl App {
             changed = true;
         }
         changed
+    }
+}
+
+impl App for Script {
+    fn on_event(&mut self, conn: &mut Connection, event: &Event, _: Timestamp) {
+        self.take_event(conn, event);
+    }
+
+    fn work(&mut self, conn: &mut Connection, _: Timestamp) -> bool {
+        self.turn(conn)
+    }
+
+    fn is_done(&self) -> bool {
+        self.all_over()
+    }
+
+    fn progress(&self) -> String {
+        self.tell()
+    }
+
+    fn digests(&self) -> Digests {
+        self.digests.clone()
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 }

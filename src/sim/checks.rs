@@ -2,13 +2,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use whimbrel::base::Timestamp;
-use whimbrel::connection::{Connection, ConnectionConfig};
-use whimbrel::wire::header::{self, PacketType};
+use crate::base::Timestamp;
+use crate::connection::{Connection, ConnectionConfig};
+use crate::wire::header::{self, PacketType};
 
 /// RFC 9000 section 8.1: at most three times what an unvalidated address has sent.
 #[derive(Debug, Default)]
-pub struct Amplification {
+pub(super) struct Amplification {
     addresses: HashMap<SocketAddr, Budget>,
 }
 
@@ -28,6 +28,11 @@ impl Amplification {
         // Damage hits one byte; other packets of the datagram may be whole.
         let short = datagram.first().is_some_and(|b| b & 0x80 == 0);
         budget.validated |= proves_address(datagram) || (intact && short && answers);
+    }
+
+    /// This side speaks to `address` of its own accord.
+    pub fn trust(&mut self, address: SocketAddr) {
+        self.addresses.entry(address).or_default().validated = true;
     }
 
     /// The server sends.
@@ -59,8 +64,16 @@ fn proves_address(mut datagram: &[u8]) -> bool {
     false
 }
 
+/// A batch of equal datagrams leaves the connection.
+pub(super) fn on_transmit(conn: &Connection, config: &ConnectionConfig, len: usize, segment: usize) {
+    let ceiling = usize::from(config.mtu_ceiling.max(1200));
+    assert!(segment <= ceiling, "a datagram of {segment} bytes, the ceiling is {ceiling}");
+    assert!(segment > 0 && len > 0, "an empty datagram");
+    let _ = conn;
+}
+
 /// After `transmit` has said that there is nothing more to send.
-pub fn at_rest(conn: &Connection, config: &ConnectionConfig, now: Timestamp) {
+pub(super) fn at_rest(conn: &Connection, config: &ConnectionConfig, now: Timestamp) {
     if let Some(deadline) = conn.deadline() {
         assert!(deadline > now, "a deadline in the past would make a busy loop: {deadline:?} at {now:?}");
     } else {

@@ -1,19 +1,22 @@
 //! What a seed means: the network, the settings of both ends, what is transferred and what goes wrong meanwhile.
 use std::time::Duration;
 
-use whimbrel::base::codes::{VERSION_1, VERSION_2};
-use whimbrel::base::{Pcg, Rng};
-use whimbrel::congestion::Algorithm;
-use whimbrel::connection::ConnectionConfig;
-use whimbrel::endpoint::RetryPolicy;
+use crate::base::codes::{VERSION_1, VERSION_2};
+use crate::base::{Pcg, Rng};
+use crate::congestion::Algorithm;
+use crate::connection::ConnectionConfig;
+use crate::endpoint::RetryPolicy;
 
-use super::link::LinkConfig;
+use super::aqm::Aqm;
+use super::link::{EcnPath, GilbertElliott, LinkConfig};
+use super::script::ScriptConfig;
+use super::world::Rebind;
 
 /// Something that happens to the client at a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mishap {
     /// The NAT gives the client another port (or address), and nobody is told.
-    Rebind { new_address: bool },
+    Rebind(Rebind),
     /// The client moves to another socket on purpose.
     Migrate { old_path_dies: bool },
     /// The client's network changes under it and it is told.
@@ -55,6 +58,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// One connection over a faithful path.
+    #[must_use]
     pub fn clean(seed: u64) -> Self {
         let config = ConnectionConfig { handshake_timeout: Duration::from_secs(60), ..ConnectionConfig::default() };
         Self {
@@ -78,7 +82,21 @@ impl Scenario {
         }
     }
 
+    /// What both applications do.
+    #[must_use]
+    pub fn script(&self) -> ScriptConfig {
+        ScriptConfig {
+            seed: self.seed,
+            streams_each_side: self.streams_each_side,
+            longest: self.longest,
+            with_resets: self.with_resets,
+            datagrams: self.datagrams,
+            early_data: self.early_data,
+        }
+    }
+
     /// The world of a seed.
+    #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Pcg::new(seed ^ 0x5ce7_a210);
         let r = &mut rng;
@@ -100,7 +118,7 @@ impl Scenario {
         for _ in 0..[0, 0, 1, 1, 2, 4][r.below(6) as usize] {
             let at = Duration::from_millis(r.below(3000));
             let mishap = match r.below(6) {
-                0 | 1 => Mishap::Rebind { new_address: r.below(3) == 0 },
+                0 | 1 => Mishap::Rebind(rebind(r.below(3) == 0)),
                 2 => Mishap::Migrate { old_path_dies: r.below(2) == 0 },
                 3 => Mishap::Moved,
                 4 => Mishap::Outage(Duration::from_millis(r.below(4000))),
@@ -116,6 +134,7 @@ impl Scenario {
     }
 
     /// A seed's world with far more trouble than a connection has to survive.
+    #[must_use]
     pub fn storm(seed: u64) -> Self {
         let mut s = Self::from_seed(seed);
         let mut rng = Pcg::new(seed ^ 0x0005_7072);
@@ -131,7 +150,7 @@ impl Scenario {
         s.mishaps.clear();
         for _ in 0..4 + r.below(12) {
             let mishap = match r.below(7) {
-                0 | 1 => Mishap::Rebind { new_address: r.below(2) == 0 },
+                0 | 1 => Mishap::Rebind(rebind(r.below(2) == 0)),
                 2 | 3 => Mishap::Migrate { old_path_dies: r.below(2) == 0 },
                 4 => Mishap::Moved,
                 5 => Mishap::Outage(Duration::from_millis(r.below(1500))),
@@ -143,6 +162,10 @@ impl Scenario {
     }
 }
 
+fn rebind(new_address: bool) -> Rebind {
+    if new_address { Rebind::Address } else { Rebind::Port }
+}
+
 fn link(r: &mut Pcg) -> LinkConfig {
     let mut c = LinkConfig::clean();
     c.rate = [60_000, 250_000, 1_250_000, 12_500_000, 125_000_000][r.below(5) as usize];
@@ -150,15 +173,17 @@ fn link(r: &mut Pcg) -> LinkConfig {
     c.queue = (c.rate / 5).clamp(15_000, 1 << 20);
     c.jitter = Duration::from_nanos(r.below(c.delay.as_nanos() as u64 / 4 + 1));
     c.mtu = [1200, 1280, 1400, 1472, 1500][r.below(5) as usize];
-    c.ecn_mark = r.below(2) == 0;
-    c.ecn_bleach = r.below(5) == 0;
+    let half = c.serialise(c.queue as usize / 2);
+    c.aqm = if r.below(2) == 0 { Aqm::Step { threshold: half } } else { Aqm::DropTail };
+    c.ecn = if r.below(5) == 0 { EcnPath::Bleach } else { EcnPath::Faithful };
     if r.below(4) == 0 {
         return c; // a good day
     }
     c.loss = [0, 0, 100, 300, 800][r.below(5) as usize];
     if r.below(4) == 0 {
-        (c.burst_enter, c.burst_length, c.burst_loss) = (50, Duration::from_millis(500), 8000);
+        c.bursts = GilbertElliott { enter: 50, leave: 2000, loss: 8000 };
     }
+    c.reorder_time = c.delay * 3;
     c.reorder = [0, 0, 100, 1500][r.below(4) as usize];
     c.duplicate = [0, 0, 100, 500][r.below(4) as usize];
     c.corrupt = [0, 0, 50, 300][r.below(4) as usize];
