@@ -10,6 +10,8 @@ use crate::collections::RangeSet;
 
 /// Bytes beyond the read position that may wait (RFC 9000 section 7.5 asks for 4096 at least);
 /// a long certificate chain fits, an attacker's gaps do not.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
+//# Implementations MUST support buffering at least 4096 bytes of data received in out-of-order CRYPTO frames.
 const RECEIVE_LIMIT: u64 = 64 * 1024;
 
 /// Separate pieces that may wait: a gap behind every byte of the 4096 that section 7.5 asks for. Bounds the cost of
@@ -117,6 +119,14 @@ impl CryptoReceive {
     /// Takes a frame. Returns what can go to TLS at once from this frame; waiting pieces follow with `pop`.
     pub(super) fn on_frame<'a>(&mut self, offset: u64, data: &'a [u8]) -> Result<&'a [u8], TransportError> {
         let end = offset.saturating_add(data.len() as u64);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
+        //# If an endpoint does not expand its buffer, it MUST close the connection with a CRYPTO_BUFFER_EXCEEDED error
+        //# code.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
+        //= type=exception
+        //= reason=no CRYPTO frame is discarded: one that cannot be buffered closes the connection
+        //# Packets containing discarded CRYPTO frames MUST be acknowledged because the packet has been received and
+        //# processed by the transport even though the CRYPTO frame was discarded.
         if end.saturating_sub(self.next) > RECEIVE_LIMIT && end > self.next {
             return Err(TransportError::new(transport::CRYPTO_BUFFER_EXCEEDED, "too much CRYPTO data ahead"));
         }

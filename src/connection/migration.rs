@@ -197,6 +197,9 @@ impl Connection {
             }
             PathEvent::NoPath { path, tuple } => {
                 self.events.push_back(Event::PathFailed { path, tuple });
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3.2
+                //# If an endpoint has no state about the last validated peer address, it MUST close the connection
+                //# silently by discarding all connection state.
                 if self.side.is_server() {
                     // RFC 9000 section 9.3.2: no address is known to work; the connection is silently discarded.
                     self.end(CloseReason::NoPath, Phase::Drained, now);
@@ -219,6 +222,9 @@ impl Connection {
         if arrival.path == self.paths.active_index() {
             return;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# If the peer violates this requirement, the endpoint MUST either drop the incoming packets on that path
+        //# without generating a Stateless Reset or proceed with path validation and allow the peer to migrate.
         if let Some(migration) = self.paths.on_non_probing(arrival.path, true, arrival.now) {
             self.on_migration(migration, true, kept, arrival.now);
         }
@@ -284,10 +290,18 @@ impl Connection {
     }
 
     fn open_path(&mut self, new: FourTuple, now: Timestamp) -> Result<u8, MigrateError> {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# An endpoint MUST NOT initiate connection migration before the handshake is confirmed, as defined in Section
+        //# 4.1.2 of [QUIC-TLS].
         if !self.side.is_client() || !self.is_confirmed() {
             return Err(MigrateError::NotNow);
         }
         // RFC 9000 section 18.2.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets
+        //# (including probing packets; see Section 9.1) from a different local address to the address the peer used
+        //# during the handshake, unless the endpoint has acted on a preferred_address transport parameter from the
+        //# peer.
         if self.peer.disable_migration {
             return Err(MigrateError::Forbidden);
         }
@@ -349,6 +363,14 @@ impl Connection {
         if !self.side.is_client() || !self.life.is_open() {
             return;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# An endpoint MUST NOT initiate connection migration before the handshake is confirmed, as defined in Section
+        //# 4.1.2 of [QUIC-TLS].
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets
+        //# (including probing packets; see Section 9.1) from a different local address to the address the peer used
+        //# during the handshake, unless the endpoint has acted on a preferred_address transport parameter from the
+        //# peer.
         if !self.is_confirmed() || self.peer.disable_migration {
             self.end(CloseReason::NoPath, Phase::Drained, now);
             return;
@@ -401,6 +423,16 @@ impl Connection {
         let path = self.paths.wants_to_send(self.peer_cids.unused() > 0)?;
         self.paths.cid_for(path, &mut self.peer_cids)?;
         let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+        //# An endpoint MUST expand datagrams that contain a PATH_CHALLENGE frame to at least the smallest allowed
+        //# maximum datagram size of 1200 bytes, unless the anti-amplification limit for the path does not permit
+        //# sending a datagram of this size.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+        //# An endpoint MUST expand datagrams that contain a PATH_RESPONSE frame to at least the smallest allowed
+        //# maximum datagram size of 1200 bytes.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+        //# However, an endpoint MUST NOT expand the datagram containing the PATH_RESPONSE if the resulting data exceeds
+        //# the anti-amplification limit.
         let buf = out.get_mut(..MIN_DATAGRAM)?.get_mut(..MIN_DATAGRAM.min(sendable))?;
         let limit = buf.len().checked_sub(TAG_LEN)?;
         let ecn = self.ecn_mark(path);

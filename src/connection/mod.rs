@@ -183,6 +183,9 @@ impl Connection {
             tuple,
             address_validated: true,
             scid: cids.local,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+            //# Until a packet is received from the server, the client MUST use the same Destination Connection ID value
+            //# on all packets in this connection.
             dcid: cids.remote,
             key_cid: cids.remote,
             odcid: cids.remote,
@@ -222,6 +225,9 @@ impl Connection {
             tuple: params.tuple,
             address_validated: params.address_validated,
             scid: params.local_cid,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+            //# A server MUST set the Destination Connection ID it uses for sending packets based on the first received
+            //# Initial packet.
             dcid: params.client_scid,
             key_cid: params.initial_dcid,
             odcid: params.odcid,

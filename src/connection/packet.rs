@@ -55,6 +55,12 @@ impl Connection {
             Level::ZeroRtt => PacketType::ZeroRtt,
             _ => PacketType::Handshake,
         };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.2
+        //# This token MUST be repeated by the client in all Initial packets it sends for that connection after it
+        //# receives the Retry packet.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+        //# The client MUST include the token in all Initial packets it sends, unless a Retry replaces the token with a
+        //# newer one.
         let token: &[u8] = if level == Level::Initial { &hs.token } else { &[] };
         let long = LongHeader { ty, version: self.version, dcid: &dcid, scid: &self.scid, token };
         let mark = header::write_long(w, &long, pn, pn_len).ok()?;

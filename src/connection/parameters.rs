@@ -59,6 +59,9 @@ pub(super) struct OwnIds {
 pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds, rng: &mut dyn Rng) -> Vec<u8> {
     let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let mut p = TransportParameters {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+        //# The values provided by a peer for these transport parameters MUST match the values that an endpoint used in
+        //# the Destination and Source Connection ID fields of Initial packets that it sent (and received, for servers).
         original_destination_connection_id: ids.odcid,
         max_idle_timeout_ms: millis(cfg.idle_timeout).min(MAX_IDLE_MS),
         stateless_reset_token: ids.reset_token,
@@ -92,6 +95,8 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         p.version_information = Some(VersionInformation { chosen: version, available });
     }
     // RFC 9000 section 18.1: a reserved parameter now and then keeps peers tolerant.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
+    //# An endpoint MUST NOT send a parameter more than once in a given transport parameters extension.
     let reserved = rng.below(1 << 20).saturating_mul(31).saturating_add(27);
     let mut value = vec![0; usize::try_from(rng.below(8)).unwrap_or(0)];
     rng.fill(&mut value);
@@ -123,6 +128,10 @@ impl Connection {
         let token = p.stateless_reset_token;
         self.peer = Peer::from(&p);
         self.peer.known = true;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# When sending frames in 0-RTT packets, a client MUST only use remembered transport parameters; importantly,
+        //# it MUST NOT use updated values that it learns from the server's updated transport parameters or from frames
+        //# received in 1-RTT packets.
         if self.early != EarlyData::Pending {
             // With early data in flight, its fate decides how these are taken: `settle_early_data`.
             self.streams.set_peer_limits(&p);
@@ -152,6 +161,15 @@ impl Connection {
     }
 
     /// RFC 9000 section 7.3: the connection IDs of the handshake's headers, now authenticated.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+    //# Endpoints MUST validate that received transport parameters match received connection ID values.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+    //# An endpoint MUST treat the absence of the initial_source_connection_id transport parameter from either endpoint
+    //# or the absence of the original_destination_connection_id transport parameter from the server as a connection
+    //# error of type TRANSPORT_PARAMETER_ERROR.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+    //# An endpoint MUST treat the following as a connection error of type TRANSPORT_PARAMETER_ERROR or
+    //# PROTOCOL_VIOLATION:
     fn authenticate_ids(&self, p: &TransportParameters) -> Result<(), TransportError> {
         let Some(hs) = self.hs.as_ref() else { return Ok(()) };
         if p.initial_source_connection_id.is_none() || p.initial_source_connection_id != hs.peer_scid {

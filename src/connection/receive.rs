@@ -178,6 +178,9 @@ impl Connection {
 
     /// Checks of the clear part of the header.
     fn acceptable(&self, head: &Header, level: Level, arrival: &Arrival) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.1
+        //# If a client receives a packet that uses a different version than it initially selected, it MUST discard that
+        //# packet.
         if level != Level::OneRtt && head.version != self.version {
             return false;
         }
@@ -191,6 +194,13 @@ impl Connection {
             return false;
         }
         // RFC 9000 section 7.2: the peer's Source Connection ID does not change after the first packet.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+        //# Once a client has received a valid Initial packet from the server, it MUST discard any subsequent packet it
+        //# receives on that connection with a different Source Connection ID.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+        //# Any further changes to the Destination Connection ID are only permitted if the values are taken from
+        //# NEW_CONNECTION_ID frames; if subsequent Initial packets include a different Source Connection ID, they MUST
+        //# be discarded.
         if level != Level::OneRtt && hs.peer_scid.is_some_and(|scid| scid != head.scid) {
             return false;
         }
@@ -199,6 +209,9 @@ impl Connection {
             (Side::Client, Level::Initial) => !head.has_token,
             (Side::Client, Level::ZeroRtt) => false,
             // RFC 9000 section 14.1.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+            //# Unlike other cases where datagrams are expanded, endpoints MUST NOT discard datagrams that appear to be
+            //# too small when they contain PATH_CHALLENGE or PATH_RESPONSE.
             (Side::Server, Level::Initial) => arrival.datagram_len >= MIN_INITIAL_DATAGRAM,
             _ => true,
         }
@@ -297,6 +310,9 @@ impl Connection {
                     self.discard_space(SpaceId::Initial);
                 }
             }
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2
+            //# An endpoint MUST generate a connection error if processing the contents of these packets prior to
+            //# discovering an error, or fully revert any changes made during that processing.
             Err(error) => self.fail(error, now),
         }
         self.dirty = true;
@@ -306,6 +322,9 @@ impl Connection {
         let Some(hs) = self.hs.as_mut() else { return };
         hs.heard_peer = true;
         let late_zero_rtt = hs.zero_rtt.is_some();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+        //# A client MUST change the Destination Connection ID it uses for sending packets in response to only the first
+        //# received Initial or Retry packet.
         if opened.level != Level::OneRtt && hs.peer_scid.is_none() {
             // RFC 9000 section 7.2: the client switches to the server's choice.
             hs.peer_scid = Some(head.scid);

@@ -152,7 +152,12 @@ impl Connection {
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
         for other in [SpaceId::Initial, SpaceId::Handshake] {
-            if other != space && self.has_keys(other) && self.recovery.has_eliciting_in_flight(other) {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+            //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
+            //# if it does not have Handshake keys, and otherwise send a Handshake packet.
+            let proves_address = other == SpaceId::Handshake && self.side.is_client();
+            let owed = proves_address || self.recovery.has_eliciting_in_flight(other);
+            if other != space && self.has_keys(other) && owed {
                 self.probe(other, 1, now);
             }
         }

@@ -67,6 +67,9 @@ impl Connection {
             Phase::Closing => self.transmit_close(now, out),
             Phase::Draining | Phase::Drained => None,
             _ => self
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+                //# An endpoint MUST NOT delay transmission of a packet containing a PATH_RESPONSE frame unless
+                //# constrained by congestion control.
                 .transmit_path_frames(now, out)
                 .or_else(|| self.transmit_mtu_probe(now, out))
                 .or_else(|| self.transmit_active(now, out, max_segments)),
@@ -103,6 +106,9 @@ impl Connection {
         if segment < MIN_DATAGRAM || self.amplification_blocked || self.out_of_keys(now) {
             return None;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+        //# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the
+        //# number of bytes they have received.
         let allowed = self.paths.sendable(path) / segment as u64;
         let max_segments = max_segments.min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(out.len() / segment);
         let ecn = self.ecn_mark(path);
@@ -224,6 +230,9 @@ impl Connection {
             let Some(room) = buf.get_mut(total.len..).filter(|r| r.len() >= MIN_COALESCED) else { break };
             // RFC 9000 section 14.1: every datagram of a client that has an Initial packet.
             let initial = level == Level::Initial;
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+            //# Clients MUST ensure that UDP datagrams containing Initial packets have UDP payloads of at least 1200
+            //# bytes, adding PADDING frames as necessary.
             pad |= initial && self.side.is_client();
             let built = self.build_packet(level, batch, room, Shape { pad, last: !more });
             // The same for a server's ack-eliciting ones.

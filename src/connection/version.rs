@@ -24,12 +24,20 @@ impl Connection {
         };
         // RFC 9000 section 6.2: only as the answer to our first packets; RFC 8999 section 6: with our IDs echoed.
         let echoed = vn.dcid == self.scid.as_slice() && vn.scid == hs.odcid.as_slice();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+        //# A client MUST discard any Version Negotiation packet if it has received and successfully processed any other
+        //# packet, including an earlier Version Negotiation packet.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+        //# A client MUST discard a Version Negotiation packet that lists the QUIC version selected by the client.
         let acceptable = self.side.is_client() && !hs.heard_peer && hs.retry_scid.is_none() && echoed;
         if !acceptable || vn.versions().any(|v| v == self.version) {
             self.count_drop();
             return;
         }
         let versions = vn.versions().take(VERSIONS_KEPT).collect();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+        //# A client that supports only this version of QUIC MUST abandon the current connection attempt if it receives
+        //# a Version Negotiation packet, with the following two exceptions.
         self.end(CloseReason::VersionMismatch(versions), Phase::Drained, now);
     }
 
@@ -57,6 +65,11 @@ impl Connection {
             return;
         }
         hs.retry_scid = Some(parsed.scid);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+        //# The client MUST NOT use the token provided in a Retry for future connections.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+        //# In comparison, a token obtained in a Retry packet MUST be used immediately during the connection attempt and
+        //# cannot be used in subsequent connection attempts.
         hs.token = parsed.token.to_vec();
         hs.initial.keys = Some(initial_keys(self.version, &parsed.scid, self.side));
         self.set_peer_cid(parsed.scid);

@@ -12,9 +12,19 @@ impl Connection {
         let Ok(p) = TransportParameters::decode(bytes, self.side.peer()) else { return };
         self.peer = Peer::from(&p);
         // RFC 9000 section 7.4.1: these two are not remembered.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# A client MUST NOT use remembered values for the following parameters: ack_delay_exponent, max_ack_delay,
+        //# initial_source_connection_id, original_destination_connection_id, preferred_address,
+        //# retry_source_connection_id, and stateless_reset_token.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# The client MUST use the server's new values in the handshake instead; if the server does not provide new
+        //# values, the default values are used.
         let defaults = Peer::default();
         self.peer.ack_delay_exponent = defaults.ack_delay_exponent;
         self.peer.max_ack_delay = defaults.max_ack_delay;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# A client that attempts to send 0-RTT data MUST remember all other transport parameters used by the server
+        //# that it is able to process.
         self.streams.set_peer_limits(&p);
         self.apply_peer_limits();
         if let Some(hs) = self.hs.as_mut() {

@@ -80,6 +80,12 @@ impl AddressTokens {
     }
 
     /// A token for a NEW_TOKEN frame. The random nonce makes each unique (RFC 9000 section 8.1.3).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+    //# A token issued with NEW_TOKEN MUST NOT include information that would allow values to be linked by an observer
+    //# to the connection on which it was issued.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+    //# A server MUST ensure that every NEW_TOKEN frame it sends is unique across all clients, with the exception of
+    //# those sent to repair losses of previously sent NEW_TOKEN frames.
     pub(super) fn new_token(key: &TokenKey, rng: &mut dyn Rng, remote: IpAddr, unix_ms: u64) -> Vec<u8> {
         seal(key, rng, NEW_TOKEN_MARKER, &new_token_aad(remote), &unix_ms.to_be_bytes())
     }
@@ -93,6 +99,9 @@ impl AddressTokens {
         unix_ms: u64,
     ) -> TokenVerdict {
         let Some((marker, sealed)) = token.split_first_chunk::<4>() else { return TokenVerdict::Absent };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.1
+        //# A token sent in a NEW_TOKEN frame or a Retry packet MUST be constructed in a way that allows the server to
+        //# identify how it was provided to a client.
         match *marker {
             RETRY_MARKER => match self.open_retry(keys, sealed, binding, unix_ms) {
                 Some(odcid) => TokenVerdict::Retry { odcid },
@@ -138,6 +147,11 @@ fn fresh(issued_ms: u64, now_ms: u64, lifetime_ms: u64) -> bool {
     issued_ms <= now_ms.saturating_add(CLOCK_SKEW_MS) && now_ms.saturating_sub(issued_ms) <= lifetime_ms
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//# An address validation token MUST be difficult to guess.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//# For this design to work, the token MUST be covered by integrity protection against modification or falsification by
+//# clients.
 fn seal(key: &TokenKey, rng: &mut dyn Rng, marker: [u8; 4], aad: &[u8], plain: &[u8]) -> Vec<u8> {
     let mut nonce = [0; 12];
     rng.fill(&mut nonce);
@@ -174,6 +188,9 @@ fn retry_aad(b: &RetryBinding<'_>) -> Vec<u8> {
     aad
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//# Tokens sent in NEW_TOKEN frames MUST include information that allows the server to verify that the client IP address
+//# has not changed from when the token was issued.
 fn new_token_aad(remote: IpAddr) -> Vec<u8> {
     let mut aad = NEW_TOKEN_MARKER.to_vec();
     aad.extend_from_slice(&ip_bytes(remote));
@@ -195,6 +212,8 @@ impl ReplayFilter {
     }
 
     /// Remembers `nonce`; false when it (or, rarely, others that cover its bits) was seen before.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+    //# To protect against such attacks, servers MUST ensure that replay of tokens is prevented or limited.
     fn first_use(&mut self, nonce: &[u8; 12], now_ms: u64) -> bool {
         let age = now_ms.saturating_sub(self.started_ms);
         if self.current.is_empty() || age > self.window_ms {

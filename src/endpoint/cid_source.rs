@@ -54,6 +54,8 @@ impl CidSource {
 }
 
 /// A client's first Destination Connection ID: unpredictable, at least 8 bytes (RFC 9000 section 7.2).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//# This Destination Connection ID MUST be at least 8 bytes in length.
 pub fn random_initial_dcid(rng: &mut dyn Rng) -> ConnectionId {
     let mut bytes = [0; 8];
     rng.fill(&mut bytes);

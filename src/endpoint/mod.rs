@@ -222,6 +222,9 @@ impl Endpoint {
         }
         let key = self.connections.add(Side::Client).ok_or(ConnectError::TooMany)?;
         let local = if self.cids.cid_len() == 0 {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
+            //# An endpoint MUST NOT use the same IP address and port for multiple concurrent connections with
+            //# zero-length connection IDs, unless it is certain that those protocol features are not in use.
             if !self.router.add_address(&tuple, key) {
                 self.connections.remove(key);
                 return Err(ConnectError::AddressInUse);
@@ -353,6 +356,9 @@ impl Endpoint {
     fn issue(&mut self, key: ConnectionKey) -> crate::base::ConnectionId {
         // With at least 24 random bits and far fewer connections this ends soon; a full table of short IDs
         // would be a configuration error, and then the newest connection takes the ID over.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
+        //# As a trivial example, this means the same connection ID MUST NOT be issued more than once on the same
+        //# connection.
         let mut cid = self.cids.next(&mut *self.rng);
         for _ in 0..64 {
             if self.router.add_issued(cid, key) {

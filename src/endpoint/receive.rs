@@ -82,6 +82,9 @@ impl Endpoint {
         };
         // RFC 9000 section 10.3: tell the peer that we know nothing of this connection any more. An ID of another
         // shard number was never ours.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.3
+        //# Server deployments that use this simple form of load balancing MUST avoid the creation of a stateless reset
+        //# oracle; see Section 21.11.
         let ours = self.cids.shard_of(peek.dcid) == Some(self.cfg.shard);
         if !ours || !(fixed_bit || self.cfg.grease_quic_bit) || datagram.len() <= stateless_reset::MIN_LEN {
             return Routed::Dropped(DropReason::Unknown);
@@ -113,6 +116,9 @@ impl Endpoint {
         reply: &mut Vec<u8>,
     ) -> Routed {
         // RFC 9000 section 6.1: Version Negotiation is never answered, and a client answers nothing.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-6.1
+        //# An endpoint MUST NOT send a Version Negotiation packet in response to receiving a Version Negotiation
+        //# packet.
         if peek.version == 0 || !self.cfg.server {
             return Routed::Dropped(DropReason::Unknown);
         }
@@ -135,6 +141,8 @@ impl Endpoint {
                     Routed::Dropped(DropReason::Full)
                 }
             }
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.2
+            //# Servers MUST drop incoming packets under all other circumstances.
             PacketType::Handshake => self.elsewhere(peek.dcid).unwrap_or(Routed::Dropped(DropReason::Unknown)),
             PacketType::Retry | PacketType::VersionNegotiation | PacketType::Short => {
                 Routed::Dropped(DropReason::Unknown)
@@ -144,6 +152,8 @@ impl Endpoint {
 
     /// RFC 9000 sections 5.2.2 and 6.1: only a datagram as large as a first one of ours is answered.
     fn other_version(&mut self, datagram: &[u8], peek: &Peek<'_>, now: Timestamp, reply: &mut Vec<u8>) -> Routed {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.2
+        //# Servers MUST drop smaller packets that specify unsupported versions.
         if datagram.len() < MIN_INITIAL_DATAGRAM {
             return Routed::Dropped(DropReason::Malformed);
         }
@@ -178,8 +188,13 @@ impl Endpoint {
             retry_scid: &head.dcid,
         };
         let unix_ms = self.unix_ms(now);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+        //# When a server receives an Initial packet with an address validation token, it MUST attempt to validate the
+        //# token, unless it has already completed address validation.
         let verdict = self.tokens.check(&self.keys, head.token, &binding, unix_ms);
         let after_retry = matches!(verdict, TokenVerdict::Retry { .. } | TokenVerdict::InvalidRetry);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+        //# This Destination Connection ID MUST be at least 8 bytes in length.
         if !after_retry && head.dcid.len() < MIN_INITIAL_DCID {
             return Routed::Dropped(DropReason::ShortDcid);
         }
@@ -190,6 +205,9 @@ impl Endpoint {
             dcid: head.dcid,
             client_scid: head.scid,
             retry_scid: None,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+            //# If the client IP address has changed, the server MUST adhere to the anti-amplification limit; see
+            //# Section 8.
             address_validated: false,
         };
         match verdict {

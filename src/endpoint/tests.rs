@@ -143,6 +143,9 @@ fn unknown_versions_are_answered_with_ours() {
     assert_eq!(dropped(&mut client, &tuple(), &initial(&[]), T0), DropReason::Unknown);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.2
+//= type=test
+//# Servers MUST drop incoming packets under all other circumstances.
 #[test]
 fn initials_that_start_nothing() {
     let mut e = endpoint(server());
@@ -174,6 +177,10 @@ fn get_retry(e: &mut Endpoint, now: Timestamp) -> (ConnectionId, Vec<u8>) {
     (r.scid, r.token.to_vec())
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.1
+//= type=test
+//# A token sent in a NEW_TOKEN frame or a Retry packet MUST be constructed in a way that allows the server to identify
+//# how it was provided to a client.
 #[test]
 fn retry_and_its_token() {
     let mut e = endpoint(EndpointConfig { retry: RetryPolicy::Always, ..server() });
@@ -209,6 +216,10 @@ fn retry_and_its_token() {
     assert_eq!(close_code(reply, &scid), CONNECTION_REFUSED);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.1
+//= type=test
+//# A token sent in a NEW_TOKEN frame or a Retry packet MUST be constructed in a way that allows the server to identify
+//# how it was provided to a client.
 #[test]
 fn foreign_tokens_count_as_none() {
     let mut e = endpoint(EndpointConfig { retry: RetryPolicy::Always, ..server() });
@@ -240,6 +251,13 @@ fn new_token(e: &mut Endpoint, now: Timestamp) -> Vec<u8> {
     token
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+//= type=test
+//# When a server receives an Initial packet with an address validation token, it MUST attempt to validate the token,
+//# unless it has already completed address validation.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//= type=test
+//# If the client IP address has changed, the server MUST adhere to the anti-amplification limit; see Section 8.
 #[test]
 fn new_token_tokens_work_once_from_the_same_ip() {
     let mut e = endpoint(server());
@@ -271,6 +289,9 @@ fn new_token_tokens_work_once_from_the_same_ip() {
     assert!(incoming(&mut e, &from("[::ffff:198.51.100.7]:1"), &datagram, T0).address_validated());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//= type=test
+//# To protect against such attacks, servers MUST ensure that replay of tokens is prevented or limited.
 #[test]
 fn used_tokens_are_remembered_until_they_expire() {
     let cfg = EndpointConfig { new_token_lifetime: Duration::from_secs(100), ..server() };
@@ -410,6 +431,10 @@ fn connection_ids_route_and_end() {
     assert_eq!((e.route_count(), e.connection_count()), (0, 0));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.3
+//= type=test
+//# Server deployments that use this simple form of load balancing MUST avoid the creation of a stateless reset oracle;
+//# see Section 21.11.
 #[test]
 fn shards() {
     let mut e = endpoint(EndpointConfig { shard: 2, shards: 4, ..server() });
@@ -493,6 +518,10 @@ fn stateless_resets_we_receive() {
     assert_eq!(e.route_count(), 0);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
+//= type=test
+//# An endpoint MUST NOT use the same IP address and port for multiple concurrent connections with zero-length
+//# connection IDs, unless it is certain that those protocol features are not in use.
 #[test]
 fn connections_without_ids_are_found_by_address() {
     let mut e = endpoint(EndpointConfig { cid_len: 0, ..Default::default() });
@@ -575,4 +604,60 @@ fn addresses_have_the_documented_form() {
         assert!(e.add_address(a, &t(socket)));
     }
     assert_eq!(e.route_count(), 5);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+//= type=test
+//# A token issued with NEW_TOKEN MUST NOT include information that would allow values to be linked by an observer to
+//# the connection on which it was issued.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+//= type=test
+//# A server MUST ensure that every NEW_TOKEN frame it sends is unique across all clients, with the exception of those
+//# sent to repair losses of previously sent NEW_TOKEN frames.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//= type=test
+//# An address validation token MUST be difficult to guess.
+#[test]
+fn tokens_of_one_client_have_nothing_in_common() {
+    let mut e = endpoint(server());
+    let tokens: Vec<Vec<u8>> = (0..500).map(|_| new_token(&mut e, T0)).collect();
+    let mut unique = tokens.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), tokens.len());
+    for pair in tokens.windows(2) {
+        assert_eq!(pair[0][..4], pair[1][..4], "the kind of token is told in clear");
+        let same = pair[0].iter().zip(&pair[1]).skip(4).filter(|(a, b)| a == b).count();
+        assert!(same <= 6, "{same} of {} bytes", pair[0].len() - 4);
+    }
+}
+
+/// Draws everything twice.
+struct Stutter(Pcg, bool, Vec<u8>);
+
+impl crate::base::Rng for Stutter {
+    fn fill(&mut self, out: &mut [u8]) {
+        if core::mem::take(&mut self.1) && self.2.len() == out.len() {
+            out.copy_from_slice(&self.2);
+            return;
+        }
+        crate::base::Rng::fill(&mut self.0, out);
+        (self.1, self.2) = (true, out.to_vec());
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
+//= type=test
+//# As a trivial example, this means the same connection ID MUST NOT be issued more than once on the same connection.
+#[test]
+fn no_connection_id_is_issued_twice() {
+    let mut e = Endpoint::new(server(), Box::new(|| Box::new(Stutter(Pcg::new(4), false, Vec::new()))));
+    let (key, first) = connection(&mut e, Side::Server);
+    let Answer::Cids(more) = e.on_event(key, EndpointEvent::NeedCids(12), T0) else { panic!() };
+    let mut all: Vec<ConnectionId> = more.iter().map(|c| c.0).chain([first]).collect();
+    let (_, other) = connection(&mut e, Side::Server);
+    all.push(other);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 14);
 }

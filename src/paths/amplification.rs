@@ -20,6 +20,9 @@ impl Budget {
     }
 
     /// A whole datagram that belongs to the connection, including padding and packets that did not open.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+    //# For the purposes of avoiding amplification prior to address validation, servers MUST count all of the payload
+    //# bytes received in datagrams that are uniquely attributed to a single connection.
     pub fn on_received(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes as u64);
     }
@@ -41,6 +44,9 @@ impl Budget {
     }
 
     /// Bytes that may be sent now; `u64::MAX` when there is no limit.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8
+    //# Therefore, after receiving packets from an address that is not yet validated, an endpoint MUST limit the amount
+    //# of data it sends to the unvalidated address to three times the amount of data received from that address.
     #[must_use]
     pub const fn sendable(&self) -> u64 {
         if self.limited { self.received.saturating_mul(FACTOR).saturating_sub(self.sent) } else { u64::MAX }

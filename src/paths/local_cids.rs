@@ -67,6 +67,8 @@ impl LocalCids {
             return 0;
         }
         let active = (self.entries.len() - self.rotating()) as u64;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+        //# An endpoint MUST NOT provide more connection IDs than the peer's limit.
         let wanted = peer_limit.min(MAX_ACTIVE).saturating_sub(active.saturating_add(self.requested));
         self.requested = self.requested.saturating_add(wanted);
         wanted
@@ -105,6 +107,8 @@ impl LocalCids {
     /// Issues an ID that the endpoint made; its frame is queued.
     pub fn issue(&mut self, cid: ConnectionId, token: ResetToken) -> u64 {
         self.requested = self.requested.saturating_sub(1);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+        //# The sequence number on each newly issued connection ID MUST increase by 1.
         let sequence = self.next;
         self.next = self.next.saturating_add(1);
         self.entries.push(Entry { sequence, cid, token: Some(token) });
@@ -169,6 +173,10 @@ impl LocalCids {
     }
 
     /// One of ours, still active.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+    //# When an endpoint issues a connection ID, it MUST accept packets that carry this connection ID for the duration
+    //# of the connection or until its peer invalidates the connection ID via a RETIRE_CONNECTION_ID frame (Section
+    //# 19.16).
     #[must_use]
     pub fn contains(&self, cid: &ConnectionId) -> bool {
         self.entries.iter().any(|e| e.cid == *cid)

@@ -56,6 +56,10 @@ impl PathTable {
         let rebinding = self.is_rebinding(&tuple);
         let old_at = self.position(old)?;
         let new_at = self.position(id)?;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+        //# On confirming a peer's ownership of its new address, an endpoint MUST immediately reset the congestion
+        //# controller and round-trip time estimator for the new path to initial values (see Appendices A.3 and B.3 of
+        //# [QUIC-RECOVERY]) unless the only change in the peer's address is its port number.
         let (to, from) = if rebinding {
             let [a, b] = self.paths.get_disjoint_mut([old_at, new_at]).ok()?;
             a.swap_addresses(b);
@@ -74,6 +78,10 @@ impl PathTable {
         } else {
             (id, old)
         };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3
+        //# If the recipient permits the migration, it MUST send subsequent packets to the new peer address and MUST
+        //# initiate path validation (Section 8.2) to verify the peer's ownership of the address if validation is not
+        //# already underway.
         self.active = to;
         let old_path = self.get_mut(from)?;
         let old_validated = old_path.is_validated();
@@ -85,11 +93,17 @@ impl PathTable {
         }
         let new = self.get(to)?;
         let new_validated = new.is_validated();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+        //# An endpoint MUST perform path validation (Section 8.2) if it detects any change to a peer's address, unless
+        //# it has previously validated that address.
         let validate_new = !new_validated && !new.validation.is_pending();
         if new_validated {
             self.fallback = None;
         }
         self.leave_others(from);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3.3
+        //# In response to an apparent migration, endpoints MUST validate the previously active path using a
+        //# PATH_CHALLENGE frame.
         Some(Migration { to, from, tuple, rebinding, validate_new, validate_old: old_validated })
     }
 
@@ -111,6 +125,10 @@ impl PathTable {
         let old = self.get(migration.from).and_then(|p| p.cid);
         let Some(path) = self.get_mut(migration.to) else { return false };
         if path.cid.is_none() {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+            //# An endpoint MUST NOT reuse a connection ID when sending from more than one local address -- for example,
+            //# when initiating connection migration as described in Section 9.2 or when probing a new network path as
+            //# described in Section 9.1.
             let same_local = if kept { old } else { None };
             path.cid = if migration.rebinding {
                 same_local.or_else(|| cids.take_unused())

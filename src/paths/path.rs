@@ -55,6 +55,9 @@ impl Path {
             recovery,
             mtu,
             validation: Validation::new(),
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3
+            //# An endpoint MAY send data to an unvalidated peer address, but it MUST protect against potential attacks
+            //# as described in Sections 9.3.1 and 9.3.2.
             budget: Budget::new(validated),
             cid: None,
             datagrams_received: 0,

@@ -123,6 +123,10 @@ impl PeerCids {
         if self.seen.len() > MAX_GAPS {
             return Err(error(codes::transport::PROTOCOL_VIOLATION, "gaps in connection ID sequence numbers"));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+        //# Upon receipt of an increased Retire Prior To field, the peer MUST stop using the corresponding connection
+        //# IDs and retire them with RETIRE_CONNECTION_ID frames before adding the newly provided connection ID to the
+        //# set of active connection IDs.
         let retired_used = self.retire_below(retire_prior_to);
         if fresh {
             if sequence < self.retire_prior_to {
@@ -133,9 +137,17 @@ impl PeerCids {
             }
         }
         // RFC 9000 section 5.1.1: counted after retirement.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+        //# After processing a NEW_CONNECTION_ID frame and adding and retiring active connection IDs, if the number of
+        //# active connection IDs exceeds the value advertised in its active_connection_id_limit transport parameter, an
+        //# endpoint MUST close the connection with an error of type CONNECTION_ID_LIMIT_ERROR.
         if self.entries.len() as u64 > self.limit {
             return Err(error(codes::transport::CONNECTION_ID_LIMIT_ERROR, "more connection IDs than we keep"));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+        //# An endpoint MUST NOT forget a connection ID without retiring it, though it MAY choose to treat having
+        //# connection IDs in need of retirement that exceed this limit as a connection error of type
+        //# CONNECTION_ID_LIMIT_ERROR.
         if self.pending_retirements() > self.limit.saturating_mul(MAX_UNACKED_PER_LIMIT) {
             return Err(error(codes::transport::CONNECTION_ID_LIMIT_ERROR, "too many retirements in flight"));
         }

@@ -135,6 +135,8 @@ impl PathTable {
     pub fn on_datagram_received(&mut self, tuple: &FourTuple, len: usize, now: Timestamp) -> Option<u8> {
         let id = match self.find(tuple) {
             Some(id) => id,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9
+            //# If a client receives packets from an unknown server address, the client MUST discard these packets.
             None if self.side.is_client() => self.find_moved_client(tuple)?,
             None if self.confirmed => self.add_candidate(tuple, now),
             None => return None,
@@ -279,6 +281,12 @@ impl PathTable {
             path.cid = cids.initial().or(path.cid);
         }
         if path.cid.is_none() {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+            //# An endpoint MUST NOT reuse a connection ID when sending from more than one local address -- for example,
+            //# when initiating connection migration as described in Section 9.2 or when probing a new network path as
+            //# described in Section 9.1.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+            //# Similarly, an endpoint MUST NOT reuse a connection ID when sending to more than one destination address.
             path.cid = cids.take_unused();
         }
         path.cid
@@ -331,6 +339,8 @@ impl PathTable {
     pub fn on_path_challenge(&mut self, id: u8, data: [u8; 8]) -> bool {
         self.on_authenticated(id);
         let Some(path) = self.get_mut(id) else { return false };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+        //# A PATH_RESPONSE frame MUST be sent on the network path where the PATH_CHALLENGE frame was received.
         path.validation.on_challenge(data);
         !path.is_validated() && !path.validation.is_pending() && !path.validation.is_failed()
     }
@@ -339,6 +349,9 @@ impl PathTable {
     pub fn on_path_response(&mut self, arrived_on: u8, data: [u8; 8], _now: Timestamp) -> PathEvent {
         self.on_authenticated(arrived_on);
         for path in &mut self.paths {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+            //# This requirement MUST NOT be enforced by the endpoint that initiates path validation, as that would
+            //# enable an attack on migration; see Section 9.3.3.
             match path.validation.on_response(data) {
                 Answer::Unknown => {}
                 Answer::AddressOnly => {
@@ -461,6 +474,9 @@ impl PathTable {
             return PathEvent::Failed { path: id, tuple };
         }
         // RFC 9000 section 9.3.2: back to the last validated address.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3.2
+        //# To protect the connection from failing due to such a spurious migration, an endpoint MUST revert to using
+        //# the last validated peer address when validation of a new peer address fails.
         match self.fallback.take().filter(|&to| self.get(to).is_some()) {
             Some(to) => {
                 self.active = to;

@@ -79,6 +79,9 @@ impl Validation {
         self.queue(rng);
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+    //# The endpoint MUST use unpredictable data in every PATH_CHALLENGE frame so that it can associate the peer's
+    //# response with the corresponding PATH_CHALLENGE.
     fn queue(&mut self, rng: &mut dyn Rng) {
         let mut data = [0; 8];
         rng.fill(&mut data);
@@ -111,6 +114,8 @@ impl Validation {
         if let Some(last) = self.outstanding.last_mut() {
             *last = Some((data, expanded));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+        //# This timer SHOULD be set as described in Section 6.2.1 of [QUIC-RECOVERY] and MUST NOT be more aggressive.
         let backoff = 1u32.checked_shl(u32::from(self.tries)).unwrap_or(u32::MAX);
         self.tries = self.tries.saturating_add(1);
         self.again_at = if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
@@ -138,12 +143,21 @@ impl Validation {
         }
         // RFC 9000 section 8.2.1: a second validation with an expanded datagram proves the MTU.
         self.outstanding = [None; MAX_OUTSTANDING];
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+        //# To ensure that the path MTU is large enough, the endpoint MUST perform a second path validation by sending a
+        //# PATH_CHALLENGE frame in a datagram of at least 1200 bytes.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.3
+        //# However, the endpoint MUST initiate another path validation with an expanded datagram to verify that the
+        //# path supports the required MTU.
         self.due = Some(self.spare);
         self.again_at = Timestamp::NEVER;
         Answer::AddressOnly
     }
 
     /// We owe an answer; the oldest is forgotten when too many are owed.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+    //# On receiving a PATH_CHALLENGE frame, an endpoint MUST respond by echoing the data contained in the
+    //# PATH_CHALLENGE frame in a PATH_RESPONSE frame.
     pub fn on_challenge(&mut self, data: Data) {
         if usize::from(self.responses_len) == MAX_RESPONSES {
             self.responses.rotate_left(1);
@@ -162,6 +176,9 @@ impl Validation {
     }
 
     /// The oldest answer that we owe, to be written exactly once (RFC 9000 section 8.2.2).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+    //# An endpoint MUST NOT send more than one PATH_RESPONSE frame in response to one PATH_CHALLENGE frame; see Section
+    //# 13.3.
     pub fn take_response(&mut self) -> Option<Data> {
         let len = self.responses_len.checked_sub(1)?;
         let data = *self.responses.first()?;

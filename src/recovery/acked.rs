@@ -177,6 +177,9 @@ impl Space {
         outcome.ecn_failed |= losses.ecn_failed;
 
         for share in sweep.shares.iter().flatten() {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+            //# Packets sent on the old path MUST NOT contribute to congestion control or RTT estimation for the new
+            //# path.
             if let Some(path) = paths.recovery(share.path) {
                 let sample = sample.filter(|_| share.path == newest_record.path);
                 path.on_acked(share.removed, share.grow, share.newest_sent_at, sample, now);

@@ -106,9 +106,15 @@ impl Recovery {
         // the handshake is complete at the peer: a CRYPTO frame that waits for window would wait for ever.
         let data_waits =
             !self.context.handshake_confirmed && self.spaces.iter().any(|s| s.id == SpaceId::Data && s.eliciting > 0);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+        //# To prevent this deadlock, clients MUST send a packet on a Probe Timeout (PTO); see Section 6.2 of
+        //# [QUIC-RECOVERY].
         if !self.peer_completed_validation() || data_waits {
             // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
             let since = *self.deadlock_since.get_or_insert(now);
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+            //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
+            //# if it does not have Handshake keys, and otherwise send a Handshake packet.
             let space = if self.context.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
             return Timer::Deadlock(space, since + self.backed_off(pto(self.last_path, Duration::ZERO, paths)));
         }

@@ -84,6 +84,10 @@ impl ReceiveWindow {
     }
 
     /// Half of the window is used up (RFC 9000 section 4.2: often enough to never stall the sender, not more).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-4.2
+    //# Therefore, a receiver MUST NOT wait for a STREAM_DATA_BLOCKED or DATA_BLOCKED frame before sending a
+    //# MAX_STREAM_DATA or MAX_DATA frame; doing so could result in the sender being blocked for the rest of the
+    //# connection.
     #[must_use]
     pub const fn wants_renewal(&self) -> bool {
         self.advertised.saturating_sub(self.consumed) <= self.size / 2
@@ -139,6 +143,8 @@ impl SendCredit {
 
     /// True if that is more than before; a smaller limit is ignored (RFC 9000 section 4.1).
     pub fn raise(&mut self, limit: u64) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+        //# A sender MUST ignore any MAX_STREAM_DATA or MAX_DATA frames that do not increase flow control limits.
         let more = limit > self.limit;
         self.limit = self.limit.max(limit);
         more

@@ -112,6 +112,9 @@ impl Streams {
     ///
     /// # Errors
     /// `STREAM_STATE_ERROR`, `STREAM_LIMIT_ERROR`.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-3.5
+    //# An endpoint that receives a STOP_SENDING frame MUST send a RESET_STREAM frame if the stream is in the "Ready" or
+    //# "Send" state.
     pub fn on_stop_sending(&mut self, id: StreamId, code: u64) -> Result<(), TransportError> {
         let Some(slot) = self.locate(id, Half::Send)? else { return Ok(()) };
         let Self { table, pool, .. } = self;

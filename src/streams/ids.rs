@@ -27,6 +27,10 @@ pub struct LocalIds {
 impl LocalIds {
     /// Index of the next stream, if the peer allows it.
     pub fn open(&mut self) -> Option<u64> {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-2.1
+        //# A QUIC endpoint MUST NOT reuse a stream ID within a connection.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+        //# Endpoints MUST NOT exceed the limit set by their peer.
         (self.next < self.limit).then(|| {
             self.next += 1;
             self.next - 1
@@ -46,6 +50,8 @@ impl LocalIds {
 
     /// True if the limit grew; smaller values are ignored (RFC 9000 section 4.6).
     pub fn raise(&mut self, limit: u64) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+        //# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
         let more = limit > self.limit;
         self.limit = self.limit.max(limit.min(MAX_STREAM_COUNT));
         more
@@ -109,9 +115,14 @@ impl RemoteIds {
             let fresh = !self.dormant.is_empty() && self.dormant.remove(index..index + 1);
             return Ok(if fresh { RemoteState::Fresh } else { RemoteState::Known });
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+        //# An endpoint that receives a frame with a stream ID exceeding the limit it has sent MUST treat this as a
+        //# connection error of type STREAM_LIMIT_ERROR; see Section 11 for details on error handling.
         if index >= self.limit {
             return Err(TransportError::new(STREAM_LIMIT_ERROR, "peer opened more streams than allowed"));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-3.2
+        //# Before a stream is created, all streams of the same type with lower- numbered stream IDs MUST be created.
         self.dormant.insert(self.next..index);
         self.next = index + 1;
         Ok(RemoteState::Fresh)
@@ -121,6 +132,10 @@ impl RemoteIds {
     /// that short streams do not cost a frame each.
     #[must_use]
     pub fn on_closed(&mut self) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+        //# An endpoint MUST NOT wait to receive this signal before advertising additional credit, since doing so will
+        //# mean that the peer will be blocked for at least an entire round trip, and potentially indefinitely if the
+        //# peer chooses not to send STREAMS_BLOCKED frames.
         self.closed = self.closed.saturating_add(1);
         self.closed.saturating_add(self.concurrent).saturating_sub(self.limit) >= (self.concurrent / 8).max(1)
     }

@@ -87,6 +87,8 @@ impl Reassembly {
     ///
     /// # Errors
     /// Too many gaps; the caller closes the connection.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+    //# Endpoints MUST be able to deliver stream data to an application as an ordered byte stream.
     pub fn insert(&mut self, offset: u64, data: &[u8], pool: &mut SlabPool) -> Result<bool, TooManyFragments> {
         let end = offset.saturating_add(data.len() as u64);
         // Never write where a reader may already look: what has arrived is skipped, even if it differs.

@@ -82,6 +82,9 @@ impl RecvHalf {
     fn charge(&mut self, end: u64, connection: &mut ReceiveWindow, now: Timestamp) -> Result<(), TransportError> {
         let more = end.saturating_sub(self.window.received());
         // RFC 9000 section 4.1: both limits hold, for every frame that moves the highest offset.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+        //# A receiver MUST close the connection with an error of type FLOW_CONTROL_ERROR if the sender violates the
+        //# advertised connection or stream data limits; see Section 11 for details on error handling.
         self.window.check(more).map_err(|Exceeded| OVER_STREAM)?;
         connection.check(more).map_err(|Exceeded| OVER_CONNECTION)?;
         self.window.on_received(more, now);
@@ -162,6 +165,9 @@ impl RecvHalf {
         now: Timestamp,
     ) -> Result<Received, TransportError> {
         self.check_final_size(final_size, true)?;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.5
+        //# The receiver MUST use the final size of the stream to account for all bytes sent on the stream in its
+        //# connection-level flow controller.
         self.charge(final_size, connection, now)?;
         self.final_size = Some(final_size);
         if !matches!(self.state, RecvState::Recv | RecvState::SizeKnown) {

@@ -91,6 +91,8 @@ impl SendHalf {
     pub const fn check_writable(&self) -> Result<(), WriteError> {
         match self.stopped {
             Some(code) => Err(WriteError::Stopped(code)),
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-4.5
+            //# An endpoint MUST NOT send data on a stream at or beyond the final size.
             None if self.finished || !self.is_sending() => Err(WriteError::Closed),
             None => Ok(()),
         }
@@ -129,6 +131,9 @@ impl SendHalf {
     /// goes with its end. An empty range is a bare FIN.
     #[must_use]
     pub fn next_frame(&self, room: usize, credit: u64) -> Option<(Range<u64>, bool)> {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+        //# An endpoint MUST NOT send data on any stream without ensuring that it is within the flow control limits set
+        //# by its peer.
         let limit = self.credit.limit().min(self.buffer.sent().saturating_add(credit));
         let end = self.buffer.end();
         match self.buffer.next_range(room, limit) {

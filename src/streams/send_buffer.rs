@@ -171,6 +171,9 @@ impl SendBuffer {
     ///
     /// # Errors
     /// The lender took the bytes back.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+    //# The data at a given offset MUST NOT change if it is sent multiple times; an endpoint MAY treat receipt of
+    //# different data at the same offset within a stream as a connection error of type PROTOCOL_VIOLATION.
     pub fn copy_to(&mut self, offset: u64, dst: &mut [u8]) -> Result<(), Revoked> {
         let repeated = offset < self.next;
         let hint = if repeated { self.cursor_lost } else { self.cursor_new };

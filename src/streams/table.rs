@@ -48,6 +48,9 @@ pub struct Stream {
 
 impl Stream {
     /// Both directions are in a terminal state and the application knows (RFC 9000 section 3.4).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-4.4
+    //# Both endpoints MUST maintain flow control state for the stream in the unterminated direction until that
+    //# direction enters a terminal state.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.send.as_ref().is_none_or(SendHalf::is_over) && self.recv.as_ref().is_none_or(RecvHalf::is_over)

@@ -290,6 +290,13 @@ fn exchange(seed: u64) {
     panic!("seed {seed}: stuck");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+//= type=test
+//# An endpoint MUST NOT send data on any stream without ensuring that it is within the flow control limits set by its
+//# peer.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+//= type=test
+//# Senders MUST NOT send data in excess of either limit.
 #[test]
 fn random_exchanges_complete_and_conserve_credit() {
     for seed in 0..60 {
@@ -412,6 +419,10 @@ fn the_connection_limit_on_unsent_bytes_holds_and_wakes_everybody() {
     assert_eq!(woken, [StreamEvent::Writable { id: ids[3] }, StreamEvent::Writable { id: ids[4] }]);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-3.5
+//= type=test
+//# An endpoint that receives a STOP_SENDING frame MUST send a RESET_STREAM frame if the stream is in the "Ready" or
+//# "Send" state.
 #[test]
 fn stop_sending_is_answered_with_a_reset() {
     let (mut c, mut s) = pair(&small());
@@ -602,6 +613,13 @@ fn names(payload: &[u8]) -> Vec<String> {
     Frames::new(payload).map(|f| name(&f.unwrap().1)).collect()
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-3.3
+//= type=test
+//# A sender MUST NOT send any of these frames from a terminal state ("Data Recvd" or "Reset Recvd").
+//= https://www.rfc-editor.org/rfc/rfc9000#section-3.3
+//= type=test
+//# A sender MUST NOT send a STREAM or STREAM_DATA_BLOCKED frame for a stream in the "Reset Sent" state or any terminal
+//# state -- that is, after sending a RESET_STREAM frame.
 #[test]
 fn an_abandoned_stream_sends_its_reset_and_nothing_else() {
     let (mut c, mut s) = pair(&small());
@@ -630,6 +648,9 @@ fn an_abandoned_stream_sends_its_reset_and_nothing_else() {
     assert!(packet(&mut c, 1200).is_none());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-3.3
+//= type=test
+//# A sender MUST NOT send any of these frames from a terminal state ("Data Recvd" or "Reset Recvd").
 #[test]
 fn a_completed_stream_sends_nothing_more() {
     let (mut c, mut s) = pair(&small());
@@ -648,6 +669,10 @@ fn a_completed_stream_sends_nothing_more() {
     assert!(packet(&mut c, 1200).is_none(), "everything is acknowledged: no STREAM, no RESET_STREAM");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.2
+//= type=test
+//# Therefore, a receiver MUST NOT wait for a STREAM_DATA_BLOCKED or DATA_BLOCKED frame before sending a MAX_STREAM_DATA
+//# or MAX_DATA frame; doing so could result in the sender being blocked for the rest of the connection.
 #[test]
 fn credit_goes_out_without_being_asked_for() {
     let (mut c, mut s) = pair(&small());
@@ -672,6 +697,10 @@ fn credit_goes_out_without_being_asked_for() {
     assert!(names(&packet(&mut s, 1200).unwrap().payload).contains(&"MaxData".to_owned()));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.4
+//= type=test
+//# Both endpoints MUST maintain flow control state for the stream in the unterminated direction until that direction
+//# enters a terminal state.
 #[test]
 fn the_other_direction_keeps_its_flow_control() {
     let (mut c, mut s) = pair(&small());

@@ -95,6 +95,11 @@ impl Streams {
             if stream.control == 0 {
                 return true;
             }
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-3.3
+            //# A sender MUST NOT send any of these frames from a terminal state ("Data Recvd" or "Reset Recvd").
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-3.3
+            //# A sender MUST NOT send a STREAM or STREAM_DATA_BLOCKED frame for a stream in the "Reset Sent" state or
+            //# any terminal state -- that is, after sending a RESET_STREAM frame.
             let bit = stream.control & stream.control.wrapping_neg();
             let frame = match bit {
                 control::RESET_STREAM => stream
@@ -149,6 +154,8 @@ impl Streams {
     }
 
     fn write_stream_frame(&mut self, slot: Slot, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> Turn {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+        //# Senders MUST NOT send data in excess of either limit.
         let credit = self.credit.available();
         let Some(stream) = self.table.get_mut(slot) else {
             self.scheduler.remove(slot);

@@ -238,6 +238,9 @@ impl TransportParameters {
         Ok(out)
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
+    //# An endpoint MUST treat receipt of a transport parameter with an invalid value as a connection error of type
+    //# TRANSPORT_PARAMETER_ERROR.
     fn set(&mut self, id: u64, value: &[u8], from: Side) -> Result<(), TransportError> {
         // RFC 9000 section 18.2: a client must not include these.
         let server_only = matches!(
@@ -264,6 +267,10 @@ impl TransportParameters {
             id::INITIAL_MAX_STREAM_DATA_BIDI_LOCAL => self.initial_max_stream_data_bidi_local = number(value)?,
             id::INITIAL_MAX_STREAM_DATA_BIDI_REMOTE => self.initial_max_stream_data_bidi_remote = number(value)?,
             id::INITIAL_MAX_STREAM_DATA_UNI => self.initial_max_stream_data_uni = number(value)?,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+            //# If either is received, the connection MUST be closed immediately with a connection error of type
+            //# TRANSPORT_PARAMETER_ERROR if the offending value was received in a transport parameter or of type
+            //# FRAME_ENCODING_ERROR if it was received in a frame; see Section 10.2.
             id::INITIAL_MAX_STREAMS_BIDI => {
                 self.initial_max_streams_bidi = at_most(number(value)?, MAX_STREAM_COUNT, "max_streams above 2^60")?;
             }
@@ -290,6 +297,8 @@ impl TransportParameters {
             id::MIN_ACK_DELAY => self.min_ack_delay_us = Some(number(value)?),
             _ => {
                 // RFC 9000 section 7.4.2: unknown parameters are ignored.
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.2
+                //# An endpoint MUST ignore transport parameters that it does not support.
                 if self.unknown.len() < MAX_UNKNOWN_KEPT && value.len() <= MAX_UNKNOWN_LEN {
                     self.unknown.push((id, value.to_vec()));
                 }

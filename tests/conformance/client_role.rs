@@ -15,27 +15,27 @@ use super::world::{SECOND, V1, V2, World, client_tls, server_tls};
 
 const PING: &[u8] = &[1, 0, 0, 0, 0];
 
-fn tls() -> (Arc<ClientTls>, Arc<ServerTls>) {
+pub fn tls() -> (Arc<ClientTls>, Arc<ServerTls>) {
     static SERVER: OnceLock<Arc<ServerTls>> = OnceLock::new();
     (client_tls(&["h3"], false), Arc::clone(SERVER.get_or_init(|| server_tls(false))))
 }
 
 /// Our client and the first datagram that it sent.
-fn start(http3: bool) -> (World, Vec<u8>) {
+pub fn start(http3: bool) -> (World, Vec<u8>) {
     let mut world = World::client(&tls().0, http3);
     let first = world.out.remove(0).1;
     (world, first)
 }
 
 /// Our client and a server that has read its ClientHello and not answered.
-fn facing(edit: impl FnOnce(Params) -> Params) -> (World, Peer) {
+pub fn facing(edit: impl FnOnce(Params) -> Params) -> (World, Peer) {
     let (world, first) = start(false);
     let peer = Peer::server(&tls().1, &first, edit);
     assert!(peer.tls_error.is_none());
     (world, peer)
 }
 
-fn established(http3: bool) -> (World, Peer) {
+pub fn established(http3: bool) -> (World, Peer) {
     let (mut world, first) = start(http3);
     let mut peer = Peer::server(&tls().1, &first, |p| p);
     world.exchange(&mut peer);
@@ -62,6 +62,17 @@ fn fine(section: &str, edit: impl FnOnce(Params) -> Params) {
     assert!(peer.done, "{section}");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# Endpoints MUST validate that received transport parameters match received connection ID values.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# An endpoint MUST treat the absence of the initial_source_connection_id transport parameter from either endpoint or
+//# the absence of the original_destination_connection_id transport parameter from the server as a connection error of
+//# type TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# An endpoint MUST treat the following as a connection error of type TRANSPORT_PARAMETER_ERROR or PROTOCOL_VIOLATION:
 #[test]
 fn connection_ids_in_transport_parameters_section_7_3() {
     fine("7.3", |p| p);
@@ -72,6 +83,10 @@ fn connection_ids_in_transport_parameters_section_7_3() {
     refused("7.3", |p| p.set(0x10, b"no Retry was sent"));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
+//= type=test
+//# An endpoint MUST treat receipt of a transport parameter with an invalid value as a connection error of type
+//# TRANSPORT_PARAMETER_ERROR.
 #[test]
 fn bounds_of_transport_parameters_section_18_2() {
     refused("18.2", |p| p.number(0x03, 1199));
@@ -168,6 +183,11 @@ fn one_rtt(section: &str, payload: &[u8], accepted: &[u64], frame_type: u64) {
     peer.expect_close(section, accepted, frame_type);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# If either is received, the connection MUST be closed immediately with a connection error of type
+//# TRANSPORT_PARAMETER_ERROR if the offending value was received in a transport parameter or of type
+//# FRAME_ENCODING_ERROR if it was received in a frame; see Section 10.2.
 #[test]
 fn frames_of_a_server_sections_12_4_and_19() {
     let id = StreamId;
@@ -238,6 +258,17 @@ fn initial_with_a_token_section_17_2_2() {
 }
 
 /// RFC 9000 sections 6.2 and 6.3, RFC 8999 section 6.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+//= type=test
+//# A client that supports only this version of QUIC MUST abandon the current connection attempt if it receives a
+//# Version Negotiation packet, with the following two exceptions.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+//= type=test
+//# A client MUST discard any Version Negotiation packet if it has received and successfully processed any other packet,
+//# including an earlier Version Negotiation packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
+//= type=test
+//# A client MUST discard a Version Negotiation packet that lists the QUIC version selected by the client.
 #[test]
 fn version_negotiation_section_6_2() {
     let vn = |first: &[u8], scid: &[u8], versions: &[u32]| {
@@ -265,6 +296,11 @@ fn version_negotiation_section_6_2() {
     gone.turn();
     assert!(matches!(gone.close_reason(), Some(CloseReason::VersionMismatch(v)) if v[..] == [0x0a0a_0a0a]));
     assert!(gone.out.is_empty());
+    // Another one changes nothing any more.
+    gone.deliver(&vn(&first, b"", &[0x1a1a_1a1a]));
+    gone.turn();
+    assert_eq!(gone.events.iter().filter(|e| matches!(e, Event::Closed(_))).count(), 1);
+    assert!(gone.out.is_empty());
     // Too late once the server has answered.
     let mut peer = Peer::server(&tls().1, &first, |p| p);
     let mut flight = peer.flush();
@@ -276,7 +312,7 @@ fn version_negotiation_section_6_2() {
 }
 
 /// A Retry for the client's first datagram.
-fn retry_for(first: &[u8], scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
+pub fn retry_for(first: &[u8], scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
     let head = header::parse(first, 0).unwrap();
     let mut buf = vec![0; 400];
     let mut w = Writer::new(&mut buf);
@@ -288,6 +324,10 @@ fn retry_for(first: &[u8], scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 9000 section 17.2.5.2 and RFC 9001 section 5.8.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# A client MUST change the Destination Connection ID it uses for sending packets in response to only the first
+//# received Initial or Retry packet.
 #[test]
 fn retry_section_17_2_5() {
     let scid = ConnectionId::new(b"evilpeer").unwrap();
@@ -348,6 +388,19 @@ fn retry_section_17_2_5() {
 }
 
 /// RFC 9000 section 7.2: one choice of connection ID by the server.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# Once a client has received a valid Initial packet from the server, it MUST discard any subsequent packet it receives
+//# on that connection with a different Source Connection ID.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# A client MUST change the Destination Connection ID it uses for sending packets in response to only the first
+//# received Initial or Retry packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# Any further changes to the Destination Connection ID are only permitted if the values are taken from
+//# NEW_CONNECTION_ID frames; if subsequent Initial packets include a different Source Connection ID, they MUST be
+//# discarded.
 #[test]
 fn the_server_changes_its_connection_id_section_7_2() {
     let (mut world, mut peer) = facing(|p| p);
@@ -357,7 +410,13 @@ fn the_server_changes_its_connection_id_section_7_2() {
     let payload = [&[0x20][..], &[0; 1100]].concat();
     let bad = peer.packet_as(Level::Initial, &payload, other);
     world.deliver(&bad);
+    let bad = peer.packet_as(Level::Handshake, &payload, other);
+    world.deliver(&bad);
     flight.iter().for_each(|d| world.deliver(d));
+    world.turn();
+    for (_, datagram) in &world.out {
+        assert_eq!(header::parse(datagram, 8).unwrap().dcid, peer.scid, "the first choice stays");
+    }
     world.exchange(&mut peer);
     peer.expect_open("7.2");
     assert!(peer.done);

@@ -71,6 +71,11 @@ fn contradictions_section_19_15() {
 }
 
 /// RFC 9000 section 5.1.1: CONNECTION_ID_LIMIT_ERROR beyond active_connection_id_limit.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+//= type=test
+//# After processing a NEW_CONNECTION_ID frame and adding and retiring active connection IDs, if the number of active
+//# connection IDs exceeds the value advertised in its active_connection_id_limit transport parameter, an endpoint MUST
+//# close the connection with an error of type CONNECTION_ID_LIMIT_ERROR.
 #[test]
 fn more_ids_than_the_limit_section_5_1_1() {
     let limit = Setup::default().config.active_cid_limit;
@@ -82,6 +87,10 @@ fn more_ids_than_the_limit_section_5_1_1() {
 }
 
 /// RFC 9000 section 5.1.2: endless retirement while acknowledgements are withheld is cut off.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+//= type=test
+//# An endpoint MUST NOT forget a connection ID without retiring it, though it MAY choose to treat having connection IDs
+//# in need of retirement that exceed this limit as a connection error of type CONNECTION_ID_LIMIT_ERROR.
 #[test]
 fn retirement_flood_section_5_1_2() {
     let (mut world, mut peer) = connected();
@@ -168,4 +177,50 @@ fn retire_flood_is_bounded_section_5_1_1() {
     }
     // One connection, its initial ID and four others: routes do not pile up.
     assert!(world.endpoint.route_count() <= 10, "{}", world.endpoint.route_count());
+}
+
+/// A packet to this ID is taken and answered.
+fn works(world: &mut World, peer: &mut Peer, cid: ConnectionId, name: u64) -> bool {
+    let shape = Shape { dcid: Some(cid), ..Default::default() };
+    let data = name.to_be_bytes();
+    world.frames_as(peer, Level::OneRtt, &frames(&[Frame::PathChallenge(data), Frame::Padding(4)]), shape);
+    peer.saw(|g| *g == Got::PathResponse(data))
+}
+
+/// As many as the peer will hold, numbered without gaps, all different, and each works until it is retired.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+//= type=test
+//# The sequence number on each newly issued connection ID MUST increase by 1.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+//= type=test
+//# When an endpoint issues a connection ID, it MUST accept packets that carry this connection ID for the duration of
+//# the connection or until its peer invalidates the connection ID via a RETIRE_CONNECTION_ID frame (Section 19.16).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.1
+//= type=test
+//# An endpoint MUST NOT provide more connection IDs than the peer's limit.
+#[test]
+fn every_issued_id_works_section_5_1_1() {
+    let (mut world, mut peer) = connected_with(Setup { http3: false, ..Default::default() }, V1);
+    let issued = |peer: &Peer| -> Vec<(u64, ConnectionId)> {
+        let id = |g: &Got| if let Got::NewCid { sequence, cid } = g { Some((*sequence, *cid)) } else { None };
+        peer.log.iter().filter_map(id).collect()
+    };
+    let (first, all) = (peer.dcid, issued(&peer));
+    // Its limit is 5, and the ID of the handshake is one of them.
+    assert_eq!(all.iter().map(|i| i.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(works(&mut world, &mut peer, first, 100));
+    for (sequence, cid) in &all {
+        assert!(works(&mut world, &mut peer, *cid, *sequence), "{sequence}");
+    }
+    let retire = frames(&[Frame::RetireConnectionId(2), Frame::RetireConnectionId(3), Frame::Padding(4)]);
+    world.frames(&mut peer, Level::OneRtt, &retire);
+    let all = issued(&peer);
+    assert_eq!(all.iter().map(|i| i.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6], "two gone, two new");
+    let mut different: Vec<ConnectionId> = all.iter().map(|i| i.1).chain([first]).collect();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), 7);
+    for (sequence, cid) in all.iter().filter(|i| i.0 != 2 && i.0 != 3) {
+        assert!(works(&mut world, &mut peer, *cid, 200 + sequence), "{sequence}");
+    }
 }

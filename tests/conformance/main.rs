@@ -3,12 +3,14 @@
 //!
 //! `peer` builds any packet at any level and understands what comes back; `world` is the side under test.
 //! One room per part of the RFCs. Every test names its section and the error codes that may be seen.
+mod client_handshake;
 mod client_role;
 mod connection_ids;
 mod frames;
 mod http3;
 mod packets;
 mod parameters;
+mod paths;
 mod peer;
 mod streams;
 mod tls;

@@ -2,6 +2,7 @@
 //! is only to be dropped.
 use whimbrel::base::codes::transport::*;
 use whimbrel::base::{ConnectionId, Level};
+use whimbrel::connection::Event;
 use whimbrel::wire::{Frame, version_negotiation};
 
 use super::peer::{Got, Peer, Shape, crypto, frames};
@@ -202,6 +203,12 @@ fn small_initial_section_14_1() {
 }
 
 /// RFC 9000 sections 5.2.2 and 6.1: Version Negotiation for a whole first datagram, silence for less.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.2
+//= type=test
+//# Servers MUST drop smaller packets that specify unsupported versions.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-6.1
+//= type=test
+//# An endpoint MUST NOT send a Version Negotiation packet in response to receiving a Version Negotiation packet.
 #[test]
 fn wrong_versions_section_6_1() {
     for version in [0x0a0a_0a0au32, 2, 0xff00_001d, 0x5130_3530, u32::MAX] {
@@ -238,6 +245,9 @@ fn wrong_versions_section_6_1() {
 }
 
 /// RFC 9000 section 7.2: at least 8 bytes of first Destination Connection ID.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# This Destination Connection ID MUST be at least 8 bytes in length.
 #[test]
 fn short_first_connection_id_section_7_2() {
     let tls = client_tls(&ALPN, false);
@@ -267,6 +277,10 @@ fn another_source_connection_id_section_7_2() {
 }
 
 /// RFC 9000 section 8.1: three times what came, until the address is validated, whatever is sent.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+//= type=test
+//# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the number of
+//# bytes they have received.
 #[test]
 fn amplification_limit_section_8_1() {
     let (mut world, mut peer) = client();
@@ -315,6 +329,9 @@ fn unknown_connections_section_10_3() {
 }
 
 /// RFC 9000 sections 7.5 and 19.6: CRYPTO data beyond the buffer, in every space; at least 4096 bytes are taken.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
+//= type=test
+//# If an endpoint does not expand its buffer, it MUST close the connection with a CRYPTO_BUFFER_EXCEEDED error code.
 #[test]
 fn crypto_buffer_section_7_5() {
     for gap in [4096u64, 1 << 20, (1 << 62) - 10] {
@@ -352,4 +369,67 @@ fn crypto_buffer_section_7_5() {
         world.frames(&mut peer, Level::Handshake, &payload);
     }
     peer.expect_close("7.5", &[CRYPTO_BUFFER_EXCEEDED], 0x06);
+}
+
+/// RFC 9000 section 5.2: an Initial packet that is good at first and bad at the end is not half taken: the connection
+/// that its first half started is closed.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.2
+//= type=test
+//# An endpoint MUST generate a connection error if processing the contents of these packets prior to discovering an
+//# error, or fully revert any changes made during that processing.
+#[test]
+fn half_an_initial_section_5_2() {
+    let (mut world, mut peer) = client();
+    let hello = peer.crypto_piece(Level::Initial);
+    let bad = [&hello[..], &[0x20, 0, 0, 0]].concat();
+    let first = peer.padded(&bad, 1250);
+    world.send(&mut peer, &first);
+    peer.expect_close("5.2", &[FRAME_ENCODING_ERROR], 0x20);
+    assert!(world.events.iter().any(|e| matches!(e, Event::HandshakeData)), "the first half was acted upon");
+    assert!(!world.connection().is_established() && world.connection().is_closed());
+}
+
+/// RFC 9000 section 8.1: what cannot be opened counts as well, when it can belong to one connection only.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+//= type=test
+//# For the purposes of avoiding amplification prior to address validation, servers MUST count all of the payload bytes
+//# received in datagrams that are uniquely attributed to a single connection.
+#[test]
+fn bytes_that_count_section_8_1() {
+    let (mut world, mut peer) = client();
+    let first = peer.flush().remove(0);
+    world.deliver(&first);
+    peer.mute = true;
+    world.pass(&mut peer, super::world::SECOND * 4);
+    let (came, went) = (world.bytes[0], world.bytes[1]);
+    assert!(went <= 3 * came && went + 1200 > 3 * came, "the budget is used up: {went} of 3 * {came}");
+    let junk = [&[0x40][..], peer.dcid.as_slice(), &[0x5a; 791]].concat();
+    world.deliver(&junk);
+    world.pass(&mut peer, super::world::SECOND * 4);
+    assert!(world.bytes[1] >= went + 1200, "{} after {went}", world.bytes[1]);
+    assert!(world.bytes[1] <= 3 * (came + junk.len()));
+}
+
+/// RFC 9000 section 7.2: the server sends to the Source Connection ID of the client's first Initial.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
+//= type=test
+//# A server MUST set the Destination Connection ID it uses for sending packets based on the first received Initial
+//# packet.
+#[test]
+fn answers_go_to_the_clients_choice_section_7_2() {
+    let (mut world, mut peer) = client();
+    let first = peer.flush().remove(0);
+    world.deliver(&first);
+    let scid = Shape { scid: ConnectionId::new(b"changed!"), ..Default::default() };
+    let other = peer.packet_as(Level::Initial, &[0x20; 1200], scid);
+    world.deliver(&other);
+    world.turn();
+    assert!(!world.out.is_empty());
+    for (_, datagram) in &world.out {
+        let mut at = 0;
+        while let Ok(head) = whimbrel::wire::header::parse(&datagram[at..], 8) {
+            assert_eq!(head.dcid, peer.scid);
+            at += head.packet_len;
+        }
+    }
 }

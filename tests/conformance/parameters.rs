@@ -36,6 +36,11 @@ fn accepted(section: &str, edit: impl FnOnce(Params) -> Params) {
     assert!(peer.done, "{section}: {:?}", peer.log);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# An endpoint MUST treat the absence of the initial_source_connection_id transport parameter from either endpoint or
+//# the absence of the original_destination_connection_id transport parameter from the server as a connection error of
+//# type TRANSPORT_PARAMETER_ERROR.
 #[test]
 fn case_03_initial_source_connection_id_is_missing_section_7_3() {
     refused("7.3", |p| p.without(0x0f));
@@ -93,6 +98,12 @@ fn case_10_max_ack_delay_of_2_14_and_more_section_18_2() {
 }
 
 /// RFC 9000 section 7.3: it must be the very ID of the packets.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# Endpoints MUST validate that received transport parameters match received connection ID values.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# An endpoint MUST treat the following as a connection error of type TRANSPORT_PARAMETER_ERROR or PROTOCOL_VIOLATION:
 #[test]
 fn initial_source_connection_id_differs_section_7_3() {
     refused("7.3", |p| p.set(0x0f, b"evilpeer2"));
@@ -111,6 +122,18 @@ fn duplicates_section_7_4() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# If either is received, the connection MUST be closed immediately with a connection error of type
+//# TRANSPORT_PARAMETER_ERROR if the offending value was received in a transport parameter or of type
+//# FRAME_ENCODING_ERROR if it was received in a frame; see Section 10.2.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
+//= type=test
+//# An endpoint MUST treat receipt of a transport parameter with an invalid value as a connection error of type
+//# TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.2
+//= type=test
+//# An endpoint MUST ignore transport parameters that it does not support.
 #[test]
 fn other_bounds_section_18_2() {
     refused("18.2", |p| p.number(0x0e, 1));

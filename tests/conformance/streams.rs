@@ -138,6 +138,10 @@ fn final_size_violations_section_4_5() {
 }
 
 /// RFC 9000 section 4.1: stream and connection limits, also by RESET_STREAM and by an end without data.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+//= type=test
+//# A receiver MUST close the connection with an error of type FLOW_CONTROL_ERROR if the sender violates the advertised
+//# connection or stream data limits; see Section 11 for details on error handling.
 #[test]
 fn flow_control_violations_section_4_1() {
     let defaults = Setup::default().config.flow;
@@ -163,6 +167,10 @@ fn flow_control_violations_section_4_1() {
 }
 
 /// RFC 9000 section 4.6: every frame that names a stream opens it, and is bound by the limit.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# An endpoint that receives a frame with a stream ID exceeding the limit it has sent MUST treat this as a connection
+//# error of type STREAM_LIMIT_ERROR; see Section 11 for details on error handling.
 #[test]
 fn stream_limits_section_4_6() {
     let bidi = Setup::default().config.max_streams_bidi;

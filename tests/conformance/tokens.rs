@@ -3,7 +3,7 @@ use whimbrel::base::codes::transport::*;
 use whimbrel::base::{ConnectionId, Level, Side};
 use whimbrel::crypto::initial_keys;
 use whimbrel::endpoint::RetryPolicy;
-use whimbrel::wire::retry;
+use whimbrel::wire::{TransportParameters, retry};
 
 use super::peer::{Got, Peer, Shape};
 use super::world::{ALPN, Setup, V1, V2, World, addr, client_tls, connected};
@@ -40,14 +40,24 @@ fn initial(peer: &mut Peer) -> Vec<u8> {
 }
 
 /// Also the baseline: with the token from the right place there is a connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.3
+//= type=test
+//# The values provided by a peer for these transport parameters MUST match the values that an endpoint used in the
+//# Destination and Source Connection ID fields of Initial packets that it sent (and received, for servers).
 #[test]
 fn retry_is_followed_section_8_1_2() {
     for version in [V1, V2] {
         let mut world = retrying();
         let mut peer = follow_retry(&mut world, version);
+        let retry_scid = peer.dcid;
         world.exchange(&mut peer);
         peer.expect_open("8.1.2");
         assert!(peer.saw(|g| *g == Got::HandshakeDone));
+        // RFC 9000 section 7.3: the server names the connection IDs of all its packets, and the client's first choice.
+        let told = TransportParameters::decode(peer.peer_parameters.as_ref().unwrap(), Side::Server).unwrap();
+        assert_eq!(told.original_destination_connection_id, ConnectionId::new(b"firstdcid"));
+        assert_eq!(told.retry_source_connection_id, Some(retry_scid));
+        assert_eq!(told.initial_source_connection_id, Some(peer.dcid));
     }
 }
 
@@ -80,6 +90,10 @@ fn retry_token_from_elsewhere_section_8_1_2() {
 }
 
 /// A token that is changed in one bit is none: it is answered with another Retry, not with a connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//= type=test
+//# For this design to work, the token MUST be covered by integrity protection against modification or falsification by
+//# clients.
 #[test]
 fn damaged_token_section_8_1_3() {
     let mut world = retrying();
@@ -127,6 +141,10 @@ fn old_retry_token_section_8_1_4() {
 
 /// RFC 9000 section 8.1.3: a NEW_TOKEN token validates the address that it was given to and no other; from
 /// another one it is as if there were none.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
+//= type=test
+//# Tokens sent in NEW_TOKEN frames MUST include information that allows the server to verify that the client IP address
+//# has not changed from when the token was issued.
 #[test]
 fn new_token_from_another_address_section_8_1_3() {
     let (mut world, peer) = connected();

@@ -131,10 +131,15 @@ impl World {
     }
 
     pub fn connect(&mut self, tls: &Arc<ClientTls>) {
+        self.connect_with(tls, Vec::new());
+    }
+
+    /// The same with a token of an earlier connection.
+    pub fn connect_with(&mut self, tls: &Arc<ClientTls>, token: Vec<u8>) {
         let tuple = self.tuple(addr(EVIL));
         let config = Arc::clone(&self.config);
         let (key, connection) =
-            self.endpoint.connect(config, tls, "localhost", tuple, Vec::new(), self.now).expect("a connection");
+            self.endpoint.connect(config, tls, "localhost", tuple, token, self.now).expect("a connection");
         self.connections.insert(key.to_u64(), connection);
         self.turn();
     }

@@ -46,6 +46,9 @@ fn bytes_and_pieces_ahead_are_bounded() {
 }
 
 /// The worst ways to send 4096 bytes out of order: byte by byte, with gaps, from the end.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
+//= type=test
+//# Implementations MUST support buffering at least 4096 bytes of data received in out-of-order CRYPTO frames.
 #[test]
 fn four_thousand_bytes_wait_in_any_form() {
     let all: Vec<u8> = (0..4097u32).map(|n| (n % 251) as u8).collect();

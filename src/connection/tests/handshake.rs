@@ -76,6 +76,10 @@ fn survives_heavy_random_loss() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+//= type=test
+//# Clients MUST ensure that UDP datagrams containing Initial packets have UDP payloads of at least 1200 bytes, adding
+//# PADDING frames as necessary.
 #[test]
 fn client_datagrams_with_initial_packets_are_padded() {
     let mut p = Pair::new();
@@ -321,6 +325,9 @@ fn client_without_a_server_keeps_the_backoff() {
     assert!(p.client.sent <= 14, "{}", p.client.sent);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
+//= type=test
+//# An endpoint MUST NOT send a parameter more than once in a given transport parameters extension.
 #[test]
 fn no_parameter_is_sent_twice() {
     use super::super::parameters::{OwnIds, own};

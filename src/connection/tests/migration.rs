@@ -137,6 +137,11 @@ fn a_rebinding_in_the_middle_of_a_download() {
     assert!(rebound && got == data);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+//= type=test
+//# An endpoint MUST NOT reuse a connection ID when sending from more than one local address -- for example, when
+//# initiating connection migration as described in Section 9.2 or when probing a new network path as described in
+//# Section 9.1.
 #[test]
 fn a_socket_replaced_under_the_client_moves_at_once() {
     let mut p = Pair::new().connected();
@@ -166,6 +171,15 @@ fn a_dead_new_path_fails_and_the_old_one_goes_on() {
     assert_eq!(p.transfer(Side::Client, id, b"still here", LIMIT), b"still here");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9
+//= type=test
+//# An endpoint MUST NOT initiate connection migration before the handshake is confirmed, as defined in Section 4.1.2 of
+//# [QUIC-TLS].
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9
+//= type=test
+//# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets (including
+//# probing packets; see Section 9.1) from a different local address to the address the peer used during the handshake,
+//# unless the endpoint has acted on a preferred_address transport parameter from the peer.
 #[test]
 fn migration_is_refused_when_it_must_be() {
     let mut p = Pair::new();
@@ -219,6 +233,15 @@ fn ends_without_its_socket(p: &mut Pair) {
     assert_eq!(p.client.sent, sent, "silently");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9
+//= type=test
+//# An endpoint MUST NOT initiate connection migration before the handshake is confirmed, as defined in Section 4.1.2 of
+//# [QUIC-TLS].
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9
+//= type=test
+//# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets (including
+//# probing packets; see Section 9.1) from a different local address to the address the peer used during the handshake,
+//# unless the endpoint has acted on a preferred_address transport parameter from the peer.
 #[test]
 fn a_replaced_socket_ends_what_may_not_move() {
     let mut early = Pair::new();
@@ -233,6 +256,15 @@ fn a_replaced_socket_ends_what_may_not_move() {
     ends_without_its_socket(&mut poor);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+//= type=test
+//# An endpoint MUST expand datagrams that contain a PATH_CHALLENGE frame to at least the smallest allowed maximum
+//# datagram size of 1200 bytes, unless the anti-amplification limit for the path does not permit sending a datagram of
+//# this size.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+//= type=test
+//# An endpoint MUST expand datagrams that contain a PATH_RESPONSE frame to at least the smallest allowed maximum
+//# datagram size of 1200 bytes.
 #[test]
 fn path_frames_travel_in_full_datagrams() {
     let mut p = Pair::new().connected();
@@ -252,6 +284,10 @@ fn path_frames_travel_in_full_datagrams() {
     assert!(p.client.saw(|e| matches!(e, Event::PathValidated { tuple, .. } if *tuple == new)));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.3.2
+//= type=test
+//# If an endpoint has no state about the last validated peer address, it MUST close the connection silently by
+//# discarding all connection state.
 #[test]
 fn a_server_that_knows_no_address_falls_silent() {
     let mut p = Pair::new().connected();

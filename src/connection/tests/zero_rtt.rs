@@ -93,6 +93,19 @@ fn early_data_survives_loss() {
 }
 
 /// What is remembered of a server that asks for uncommon things, and what is not.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# A client MUST NOT use remembered values for the following parameters: ack_delay_exponent, max_ack_delay,
+//# initial_source_connection_id, original_destination_connection_id, preferred_address, retry_source_connection_id, and
+//# stateless_reset_token.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# The client MUST use the server's new values in the handshake instead; if the server does not provide new values, the
+//# default values are used.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# A client that attempts to send 0-RTT data MUST remember all other transport parameters used by the server that it is
+//# able to process.
 #[test]
 fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
     let (client, server) = (client_tls(), server_tls());

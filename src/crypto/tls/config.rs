@@ -93,6 +93,8 @@ impl fmt::Debug for ServerTls {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7
+//# Endpoints MUST explicitly negotiate an application protocol.
 fn check_alpn(protocols: &[Vec<u8>]) -> Result<(), TlsSetupError> {
     // RFC 9001 section 8.1: QUIC needs an application protocol.
     if protocols.is_empty() {

@@ -52,6 +52,8 @@ pub trait TlsEvents {
 }
 
 /// One TLS handshake and what follows it on the connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7
+//# The cryptographic handshake MUST provide the following properties:
 pub struct Session {
     tls: Connection,
     side: Side,
@@ -253,6 +255,14 @@ impl Session {
         self.early_offered = true;
         // RFC 9000 section 7.4.1: 0-RTT data was sent under the settings that the ticket was issued with.
         let (Some((tls, _)), Connection::Server(server)) = (&self.server, &mut self.tls) else { return Ok(()) };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# If 0-RTT data is accepted by the server, the server MUST NOT reduce any limits or alter any values that
+        //# might be violated by the client with its 0-RTT data.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# In particular, a server that accepts 0-RTT data MUST NOT set values for the following parameters (Section
+        //# 18.2) that are smaller than the remembered values of the parameters.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+        //# A server MUST reject 0-RTT data if the restored values for transport parameters cannot be supported.
         let issued = hello.ticket.and_then(|ticket| tls.store.digest_of(ticket));
         if issued.is_some_and(|digest| digest != self.captured.digest) {
             server.reject_early_data();

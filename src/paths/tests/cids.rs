@@ -54,6 +54,11 @@ fn repeated_frames_do_nothing_and_contradictions_are_errors() {
     assert!(zero.on_preferred_address(cid(1), token(1)).is_err());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+//= type=test
+//# Upon receipt of an increased Retire Prior To field, the peer MUST stop using the corresponding connection IDs and
+//# retire them with RETIRE_CONNECTION_ID frames before adding the newly provided connection ID to the set of active
+//# connection IDs.
 #[test]
 fn the_limit_counts_after_retirement() {
     let mut p = peer();
@@ -115,6 +120,10 @@ fn retirement_floods_are_cut_off() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+//= type=test
+//# An endpoint MUST NOT forget a connection ID without retiring it, though it MAY choose to treat having connection IDs
+//# in need of retirement that exceed this limit as a connection error of type CONNECTION_ID_LIMIT_ERROR.
 #[test]
 fn lost_retirements_are_sent_again() {
     let mut p = peer();
@@ -127,6 +136,11 @@ fn lost_retirements_are_sent_again() {
     assert_eq!(p.pop_retire(), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-5.1.2
+//= type=test
+//# Upon receipt of an increased Retire Prior To field, the peer MUST stop using the corresponding connection IDs and
+//# retire them with RETIRE_CONNECTION_ID frames before adding the newly provided connection ID to the set of active
+//# connection IDs.
 #[test]
 fn paths_get_other_ids_when_theirs_are_retired() {
     let mut w = world(Side::Server, tuple("198.51.100.7:1"));

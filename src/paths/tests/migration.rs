@@ -43,6 +43,11 @@ fn a_rebinding_keeps_what_was_learnt() {
     assert!(w.cids.is_active(0) && !w.cids.wants_to_send());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+//= type=test
+//# On confirming a peer's ownership of its new address, an endpoint MUST immediately reset the congestion controller
+//# and round-trip time estimator for the new path to initial values (see Appendices A.3 and B.3 of [QUIC-RECOVERY])
+//# unless the only change in the peer's address is its port number.
 #[test]
 fn another_host_starts_from_nothing() {
     let mut w = world(Side::Server, tuple(HOME));
@@ -172,6 +177,11 @@ fn a_storm_of_rebindings_does_not_run_out_of_anything() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+//= type=test
+//# An endpoint MUST NOT reuse a connection ID when sending from more than one local address -- for example, when
+//# initiating connection migration as described in Section 9.2 or when probing a new network path as described in
+//# Section 9.1.
 #[test]
 fn a_client_probes_then_moves() {
     let home = from_local("10.0.0.1:1000", 0);

@@ -19,6 +19,13 @@ fn three_times_what_came_and_no_byte_more() {
     assert_eq!(Budget::new(true).sendable(), u64::MAX);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
+//= type=test
+//# The endpoint MUST use unpredictable data in every PATH_CHALLENGE frame so that it can associate the peer's response
+//# with the corresponding PATH_CHALLENGE.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+//= type=test
+//# This timer SHOULD be set as described in Section 6.2.1 of [QUIC-RECOVERY] and MUST NOT be more aggressive.
 #[test]
 fn a_challenge_is_answered_or_repeated_or_given_up() {
     let mut rng = Pcg::new(1);
@@ -86,6 +93,9 @@ fn a_flood_of_challenges_owes_few_answers() {
     assert_eq!(answers, newest, "the newest, oldest first, each once");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.5
+//= type=test
+//# Similarly, an endpoint MUST NOT reuse a connection ID when sending to more than one destination address.
 #[test]
 fn the_answer_goes_where_the_question_came_from() {
     let mut w = world(Side::Server, tuple("198.51.100.7:1000"));
@@ -108,6 +118,10 @@ fn the_answer_goes_where_the_question_came_from() {
     assert!(!w.paths.on_path_challenge(id, [6; 8]), "already validated");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8
+//= type=test
+//# Therefore, after receiving packets from an address that is not yet validated, an endpoint MUST limit the amount of
+//# data it sends to the unvalidated address to three times the amount of data received from that address.
 #[test]
 fn nothing_is_sent_without_budget() {
     let mut w = world(Side::Server, tuple("198.51.100.7:1000"));

@@ -210,6 +210,9 @@ fn ack_only_packets_report_their_ack_of_ack() {
     assert_eq!(w.paths[0].in_flight(), 0);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
+//= type=test
+//# Packets sent on the old path MUST NOT contribute to congestion control or RTT estimation for the new path.
 #[test]
 fn paths_keep_their_own_books() {
     let mut w = World::sampled();

@@ -49,6 +49,9 @@ fn a_window_grows_with_consumption_not_with_offsets() {
     assert_eq!(unread.renew(at(2), RTT), 1000);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
+//= type=test
+//# A sender MUST ignore any MAX_STREAM_DATA or MAX_DATA frames that do not increase flow control limits.
 #[test]
 fn blocked_is_said_once_per_limit() {
     let mut c = SendCredit::default();

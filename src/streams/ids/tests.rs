@@ -5,6 +5,9 @@ fn id(index: u64) -> StreamId {
     StreamId::new(Side::Client, Dir::Bi, index)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-3.2
+//= type=test
+//# Before a stream is created, all streams of the same type with lower- numbered stream IDs MUST be created.
 #[test]
 fn a_high_stream_opens_the_lower_ones_for_nothing() {
     let mut ids = RemoteIds::new(1_000_000);
@@ -16,6 +19,11 @@ fn a_high_stream_opens_the_lower_ones_for_nothing() {
     assert_eq!(ids.touch(id(1_000_000)).unwrap_err().code, STREAM_LIMIT_ERROR);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# An endpoint MUST NOT wait to receive this signal before advertising additional credit, since doing so will mean that
+//# the peer will be blocked for at least an entire round trip, and potentially indefinitely if the peer chooses not to
+//# send STREAMS_BLOCKED frames.
 #[test]
 fn closing_returns_credit_in_steps() {
     let mut ids = RemoteIds::new(100);
@@ -43,6 +51,15 @@ fn one_allowed_stream_is_renewed_at_once() {
     assert_eq!(ids.renew(), 2);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-2.1
+//= type=test
+//# A QUIC endpoint MUST NOT reuse a stream ID within a connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# Endpoints MUST NOT exceed the limit set by their peer.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+//= type=test
+//# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
 #[test]
 fn our_own_streams_obey_the_peer() {
     let mut ids = LocalIds::default();

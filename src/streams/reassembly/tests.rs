@@ -31,6 +31,9 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+    //= type=test
+    //# Endpoints MUST be able to deliver stream data to an application as an ordered byte stream.
     #[test]
     fn reads_what_was_sent_in_order(ops in prop::collection::vec(op(), 1..150)) {
         let (mut r, mut pool) = (Reassembly::default(), SlabPool::default());

@@ -112,6 +112,10 @@ fn both_windows_are_enforced() {
     assert_eq!(h.connection.received(), 10);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.5
+//= type=test
+//# The receiver MUST use the final size of the stream to account for all bytes sent on the stream in its
+//# connection-level flow controller.
 #[test]
 fn reset_returns_the_credit_of_unread_data_once() {
     let mut h = Half::new(100, 100);

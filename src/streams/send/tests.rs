@@ -5,6 +5,9 @@ fn half(limit: u64) -> (SendHalf, SlabPool) {
     (SendHalf::new(limit), SlabPool::default())
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-4.5
+//= type=test
+//# An endpoint MUST NOT send data on a stream at or beyond the final size.
 #[test]
 fn from_ready_to_data_recvd() {
     let (mut s, mut pool) = half(100);

@@ -82,6 +82,10 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
+    //= type=test
+    //# The data at a given offset MUST NOT change if it is sent multiple times; an endpoint MAY treat receipt of
+    //# different data at the same offset within a stream as a connection error of type PROTOCOL_VIOLATION.
     #[test]
     fn every_byte_is_sent_right_until_it_is_acknowledged(ops in prop::collection::vec(op(), 1..120)) {
         let mut w = World::default();

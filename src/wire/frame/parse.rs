@@ -161,6 +161,10 @@ fn padding<'a>(r: &mut Reader<'a>) -> Frame<'a> {
 /// RFC 9000 sections 19.11 and 19.14: a count above 2^60 cannot be a stream ID any more.
 fn stream_count(r: &mut Reader<'_>) -> Result<u64, Refused> {
     let count = r.varint()?;
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
+    //# If either is received, the connection MUST be closed immediately with a connection error of type
+    //# TRANSPORT_PARAMETER_ERROR if the offending value was received in a transport parameter or of type
+    //# FRAME_ENCODING_ERROR if it was received in a frame; see Section 10.2.
     if count > MAX_STREAM_COUNT {
         return Err(Refused::Invalid("stream count above 2^60"));
     }

@@ -48,6 +48,9 @@ fn draft_transport_parameters_are_not_enough() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7
+//= type=test
+//# Endpoints MUST explicitly negotiate an application protocol.
 #[test]
 fn a_client_without_alpn_is_refused() {
     let pki = pki("localhost");
@@ -57,6 +60,9 @@ fn a_client_without_alpn_is_refused() {
 }
 
 /// Gives up the server's flight with ALPN cut out of its EncryptedExtensions: the client must notice.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7
+//= type=test
+//# Endpoints MUST explicitly negotiate an application protocol.
 #[test]
 fn a_server_without_alpn_is_refused() {
     let pki = pki("localhost");
@@ -72,6 +78,9 @@ fn a_server_without_alpn_is_refused() {
     assert_eq!(c.hear(&mut s, usize::MAX).unwrap_err().code, 0x0178);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7
+//= type=test
+//# The cryptographic handshake MUST provide the following properties:
 #[test]
 fn certificates_that_do_not_hold() {
     let good = pki("localhost");

@@ -77,6 +77,17 @@ fn a_ticket_is_used_once() {
     assert_eq!(replay.early_data_accepted(), Some(false));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# If 0-RTT data is accepted by the server, the server MUST NOT reduce any limits or alter any values that might be
+//# violated by the client with its 0-RTT data.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# In particular, a server that accepts 0-RTT data MUST NOT set values for the following parameters (Section 18.2) that
+//# are smaller than the remembered values of the parameters.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
+//= type=test
+//# A server MUST reject 0-RTT data if the restored values for transport parameters cannot be supported.
 #[test]
 fn zero_rtt_rejected_when_limits_changed_but_the_session_resumes() {
     let w = world();
