@@ -1,5 +1,6 @@
 //! Connection IDs (RFC 9000 section 5.1) and stateless reset tokens (section 10.3).
 use core::fmt;
+use core::ops::{BitOr, BitXor};
 
 /// Longest connection ID of QUIC versions 1 and 2 (RFC 9000 section 17.2).
 pub const MAX_CID_LEN: usize = 20;
@@ -16,6 +17,8 @@ impl ConnectionId {
     pub const EMPTY: Self = Self { len: 0, bytes: [0; MAX_CID_LEN] };
 
     /// `None` when `bytes` is longer than 20.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+    //# In QUIC version 1, this value MUST NOT exceed 20 bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut id = Self::EMPTY;
@@ -61,15 +64,25 @@ pub struct ResetToken(pub [u8; 16]);
 
 impl PartialEq for ResetToken {
     fn eq(&self, other: &Self) -> bool {
-        let diff = self.0.iter().zip(&other.0).fold(0u8, |acc, (a, b)| acc | (a ^ b));
-        core::hint::black_box(diff) == 0
+        core::hint::black_box(differences(&self.0, &other.0)) == 0
     }
 }
 
 impl Eq for ResetToken {}
+
+/// The bits in which two tokens differ, all in one; every element is looked at, whatever the first ones were.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+//# When comparing a datagram to stateless reset token values, endpoints MUST perform the comparison without leaking
+//# information about the value of the token.
+fn differences<T: Copy + Default + BitXor<Output = T> + BitOr<Output = T>>(a: &[T; 16], b: &[T; 16]) -> T {
+    a.iter().zip(b).fold(T::default(), |all, (a, b)| all | (*a ^ *b))
+}
 
 impl fmt::Debug for ResetToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResetToken(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;

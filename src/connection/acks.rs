@@ -95,6 +95,8 @@ impl SentSink for Sink<'_> {
                     }
                 }
                 FrameToken::NewToken => self.control.new_token_pending = true,
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
+                //# The HANDSHAKE_DONE frame MUST be retransmitted until it is acknowledged.
                 FrameToken::HandshakeDone => self.control.handshake_done = true,
                 FrameToken::NewConnectionId(sequence) => self.local_cids.on_lost(sequence),
                 FrameToken::RetireConnectionId(sequence) => self.peer_cids.on_retire_lost(sequence),

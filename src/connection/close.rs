@@ -30,6 +30,12 @@ pub(super) struct Closing {
 
 impl Connection {
     /// An error of the transport, found by us.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+    //# An endpoint that wishes to communicate a fatal connection error MUST use a CONNECTION_CLOSE frame if it is able.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-11.1
+    //# Errors that result in the connection being unusable, such as an obvious violation of protocol semantics or
+    //# corruption of state that affects an entire connection, MUST be signaled using a CONNECTION_CLOSE frame (Section
+    //# 19.19).
     pub(super) fn fail(&mut self, error: TransportError, now: Timestamp) {
         if !self.life.is_open() {
             return;
@@ -130,6 +136,13 @@ impl Connection {
     }
 
     /// One datagram with CONNECTION_CLOSE at every level that makes sense.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.1
+    //# To avoid being used for an amplification attack, such endpoints MUST limit the cumulative size of packets it
+    //# sends to three times the cumulative size of the packets that are received and attributed to the connection.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.1
+    //# An endpoint in the closing state MUST either discard packets received from an unvalidated address or limit the
+    //# cumulative size of packets it sends to an unvalidated address to three times the size of packets it receives
+    //# from that address.
     pub(super) fn transmit_close(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
         if !self.wants_close() {
             return None;
@@ -166,6 +179,9 @@ impl Connection {
     }
 
     /// RFC 9000 section 10.2.3: 1-RTT only once the peer surely has the keys, else every level we have.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.3
+    //# After the handshake is confirmed (see Section 4.1.2 of [QUIC-TLS]), an endpoint MUST send any CONNECTION_CLOSE
+    //# frames in a 1-RTT packet.
     fn close_wanted_at(&self, level: Level) -> bool {
         let confirmed = self.life.is_confirmed();
         match level {
@@ -182,6 +198,15 @@ impl Connection {
 }
 
 /// CONNECTION_CLOSE as `level` may carry it.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.3
+//# A CONNECTION_CLOSE of type 0x1d MUST be replaced by a CONNECTION_CLOSE of type 0x1c when sending the frame in
+//# Initial or Handshake packets.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.3
+//# Endpoints MUST clear the value of the Reason Phrase field and SHOULD use the APPLICATION_ERROR code when converting
+//# to a CONNECTION_CLOSE of type 0x1c.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.5
+//# CONNECTION_CLOSE frames signaling application errors (type 0x1d) MUST only appear in the application data packet
+//# number space.
 fn write_close(w: &mut Writer<'_>, level: Level, closing: &Closing) {
     let app = closing.frame_type.is_none();
     let frame = if app && level != Level::OneRtt {

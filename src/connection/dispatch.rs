@@ -23,6 +23,9 @@ impl Connection {
         payload: &[u8],
     ) -> Result<(), TransportError> {
         // RFC 9000 section 12.4: a packet without frames.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+        //# An endpoint MUST treat receipt of a packet containing no frames as a connection error of type
+        //# PROTOCOL_VIOLATION.
         if payload.is_empty() {
             return Err(violation("packet without frames"));
         }
@@ -32,6 +35,12 @@ impl Connection {
         let mut before = frames.position();
         while let Some(next) = frames.next() {
             let (ty, frame) = next?;
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+            //# An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error
+            //# of type PROTOCOL_VIOLATION.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.4
+            //# Endpoints MUST treat receipt of Handshake packets with other frames as a connection error of type
+            //# PROTOCOL_VIOLATION.
             if !frame::permitted(ty, packet.level) {
                 return Err(violation("frame not permitted at this level").in_frame(ty));
             }
@@ -47,6 +56,9 @@ impl Connection {
         let space = packet.level.space();
         let highest =
             self.received(arrival.path, space).is_some_and(|r| r.largest().is_none_or(|largest| packet.pn > largest));
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-13.1
+        //# A packet MUST NOT be acknowledged until packet protection has been successfully removed and all frames
+        //# contained in the packet have been processed.
         if let Some(received) = self.received(arrival.path, space) {
             received.on_packet(packet.pn, eliciting, arrival.ecn, arrival.now);
         }
@@ -123,6 +135,8 @@ impl Connection {
         self.answer_while_closing();
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+    //# A server MUST treat receipt of a NEW_TOKEN frame as a connection error of type PROTOCOL_VIOLATION.
     fn on_new_token(&mut self, token: &[u8]) -> Result<(), TransportError> {
         // RFC 9000 section 19.7.
         if self.side.is_server() {

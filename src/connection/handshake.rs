@@ -242,6 +242,8 @@ impl Connection {
         self.want_cids();
         if self.side.is_server() {
             // RFC 9001 section 4.1.2: for a server, complete is confirmed.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.20
+            //# Servers MUST NOT send a HANDSHAKE_DONE frame before completing the handshake.
             self.control.handshake_done = true;
             self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple));
             self.on_handshake_confirmed(now);
@@ -250,6 +252,8 @@ impl Connection {
     }
 
     /// HANDSHAKE_DONE (RFC 9000 section 19.20).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.20
+    //# A server MUST treat receipt of a HANDSHAKE_DONE frame as a connection error of type PROTOCOL_VIOLATION.
     pub(super) fn on_handshake_done(&mut self, now: Timestamp) -> Result<(), TransportError> {
         if self.side.is_server() {
             return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "HANDSHAKE_DONE from a client"));

@@ -47,6 +47,9 @@ impl Connection {
     }
 
     /// Once per batch.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.1
+    //# To avoid excessively small idle timeout periods, endpoints MUST increase the idle timeout period to be at least
+    //# three times the current Probe Timeout (PTO).
     pub(super) fn settle_idle(&mut self, now: Timestamp) {
         if !(self.idle.received || self.idle.sent) {
             return;

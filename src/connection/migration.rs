@@ -154,6 +154,8 @@ impl Connection {
         Ok(())
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.17
+    //# The recipient of this frame MUST generate a PATH_RESPONSE frame (Section 19.18) containing the same Data value.
     pub(super) fn on_path_challenge(&mut self, arrival: &Arrival, data: [u8; 8]) {
         if self.paths.on_path_challenge(arrival.path, data) {
             self.paths.start_validation(arrival.path, self.rng.as_mut(), arrival.now);
@@ -302,6 +304,9 @@ impl Connection {
         //# (including probing packets; see Section 9.1) from a different local address to the address the peer used
         //# during the handshake, unless the endpoint has acted on a preferred_address transport parameter from the
         //# peer.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+        //# An endpoint that receives this transport parameter MUST NOT use a new local address when sending to the
+        //# address that the peer used during the handshake.
         if self.peer.disable_migration {
             return Err(MigrateError::Forbidden);
         }
@@ -328,6 +333,9 @@ impl Connection {
 
     /// Client: tries the address that the server would rather use (RFC 9000 section 9.6.1), and moves there
     /// when it is validated. Nothing is lost when it does not answer.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-21.5.3
+    //# A client MUST NOT send non-probing frames to a preferred address prior to validating that address; see Section
+    //# 8.
     pub(super) fn follow_preferred_address(&mut self, now: Timestamp) {
         let Some(preferred) = self.preferred.take() else { return };
         let current = self.paths.active().tuple;

@@ -381,6 +381,21 @@ impl Connection {
         self.dirty = true;
     }
 
+    /// No packet number is left on the active path: nothing may be sent any more, not even that the connection ends.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+    //# If the packet number for sending reaches 2^62-1, the sender MUST close the connection without sending a
+    //# CONNECTION_CLOSE frame or any further packets; an endpoint MAY send a Stateless Reset (Section 10.3) in response
+    //# to further packets that it receives.
+    fn out_of_numbers(&mut self, now: Timestamp) -> bool {
+        let next = self.recovery.peek_packet_number(self.paths.active_index(), crate::base::SpaceId::Data);
+        if next < crate::wire::packet_number::MAX {
+            return false;
+        }
+        let error = TransportError::new(crate::base::codes::transport::INTERNAL_ERROR, "packet numbers are used up");
+        self.end(CloseReason::Transport(error), life::Phase::Draining, now);
+        true
+    }
+
     /// RFC 9001 section 6.6: updates keys in time; `true` when no packet may be sealed any more.
     fn out_of_keys(&mut self, now: Timestamp) -> bool {
         let confirmed = self.life.is_confirmed();

@@ -40,6 +40,9 @@ impl Connection {
     pub(super) fn write_header(&self, level: Level, path: u8, w: &mut Writer<'_>) -> Option<Draft> {
         let space = level.space();
         let pn = self.recovery.peek_packet_number(path, space);
+        if pn >= packet_number::MAX {
+            return None;
+        }
         // Two bytes unless the window needs more: a fixed length leaves nothing to move.
         let short = packet_number::encoded_len(pn, self.recovery.largest_acked(path, space)) <= 2;
         let pn_len = if short { 2 } else { 4 };

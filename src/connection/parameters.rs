@@ -75,6 +75,8 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         ack_delay_exponent: cfg.ack_delay_exponent.min(20),
         max_ack_delay_ms: millis(cfg.max_ack_delay).min(MAX_ACK_DELAY_MS),
         disable_active_migration: cfg.disable_migration,
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+        //# The value of the active_connection_id_limit parameter MUST be at least 2.
         active_connection_id_limit: cfg.active_cid_limit.max(2),
         preferred_address: ids.preferred.map(|(cid, token)| PreferredAddress {
             ipv4: cfg.preferred_ipv4,

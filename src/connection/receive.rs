@@ -72,14 +72,18 @@ impl Connection {
         };
         let arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), now };
         // RFC 9000 section 10.3.1: read before anything is decrypted in place.
-        let reset = if datagram.first().is_some_and(|b| b & header::LONG_BIT == 0) {
-            stateless_reset::token_at_end(datagram)
-        } else {
-            None
-        };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+        //# However, endpoints MUST treat any packet ending in a valid stateless reset token as a Stateless Reset, as
+        //# other QUIC versions might allow the use of a long header.
+        let reset = stateless_reset::token_at_end(datagram);
         let mut at = 0usize;
         let mut first_dcid = None;
         let mut opened_any = false;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+        //# Receivers MUST be able to process coalesced packets.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+        //# The receiver of coalesced QUIC packets MUST individually process each QUIC packet and separately acknowledge
+        //# them, as if they were received as the payload of different UDP datagrams.
         for _ in 0..PACKETS_PER_DATAGRAM {
             let Some(rest) = datagram.get_mut(at..).filter(|r| !r.is_empty()) else { break };
             let Some(head) = self.parse(rest) else {
@@ -98,6 +102,12 @@ impl Connection {
                 return;
             }
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+        //# However, the comparison MUST be performed when the first packet in an incoming datagram either cannot be
+        //# associated with a connection or cannot be decrypted.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+        //# If the last 16 bytes of the datagram are identical in value to a stateless reset token, the endpoint MUST
+        //# enter the draining period and not send any further packets on this connection.
         if !opened_any && reset.is_some_and(|t| self.peer_cids.is_reset_token(&t)) {
             self.end(CloseReason::StatelessReset, Phase::Draining, now);
             return;
@@ -129,7 +139,10 @@ impl Connection {
         self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
     }
 
-    /// Handles one packet; `true` when it was authentic.
+    /// Handles one packet; `true` when it was the peer's, which no stateless reset can be.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+    //# For example, if decryption fails (because the keys are not available or for any other reason), the receiver MAY
+    //# either discard or buffer the packet for later processing and MUST attempt to process the remaining packets.
     fn receive_packet(&mut self, arrival: &Arrival, head: Header, packet: &mut [u8]) -> bool {
         let Some(level) = head.ty.level() else {
             match head.ty {
@@ -162,7 +175,7 @@ impl Connection {
                 if !kept {
                     self.count_drop();
                 }
-                kept
+                false
             }
             Err(NotOpened::Drop) => {
                 self.log_dropped(arrival.now, packet.len(), DropTrigger::DecryptionFailure);
@@ -206,12 +219,22 @@ impl Connection {
         }
         match (self.side, level) {
             // RFC 9000 section 17.2.2: a server sends no token; section 17.2.3: nor 0-RTT.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.2
+            //# Initial packets sent by the server MUST set the Token Length field to 0; clients that receive an Initial
+            //# packet with a non-zero Token Length field MUST either discard the packet or generate a connection error
+            //# of type PROTOCOL_VIOLATION.
             (Side::Client, Level::Initial) => !head.has_token,
             (Side::Client, Level::ZeroRtt) => false,
             // RFC 9000 section 14.1.
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
             //# Unlike other cases where datagrams are expanded, endpoints MUST NOT discard datagrams that appear to be
             //# too small when they contain PATH_CHALLENGE or PATH_RESPONSE.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+            //# A server MUST discard an Initial packet that is carried in a UDP datagram with a payload that is smaller
+            //# than the smallest allowed maximum datagram size of 1200 bytes.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-14
+            //# Therefore, an endpoint MUST NOT close a connection when it receives a datagram that does not meet size
+            //# constraints; the endpoint MAY discard such datagrams.
             (Side::Server, Level::Initial) => arrival.datagram_len >= MIN_INITIAL_DATAGRAM,
             _ => true,
         }
@@ -225,7 +248,7 @@ impl Connection {
         now: Timestamp,
     ) -> Result<OpenedPacket, NotOpened> {
         let space = level.space();
-        let expected = self.received(0, space).and_then(|r| r.largest()).map_or(0, |l| l.saturating_add(1));
+        let expected = self.received(0, space).ok_or(NotOpened::Drop)?.largest().map_or(0, |l| l.saturating_add(1));
         let unmasked = match level {
             Level::OneRtt => {
                 // RFC 9001 section 5.7: a server reads no 1-RTT packet before the handshake is complete.
@@ -239,15 +262,27 @@ impl Connection {
         };
         let (pn_len, truncated) = unmasked.ok_or(NotOpened::Drop)?;
         let pn = packet_number::expand(truncated, pn_len, expected);
-        if self.received(0, space).is_none_or(|r| r.is_duplicate(pn)) {
-            return Err(NotOpened::Duplicate);
-        }
         let payload_at = head.pn_offset.saturating_add(pn_len);
         let payload_len = match level {
             Level::OneRtt => self.open_one_rtt(packet, payload_at, pn, now)?,
             _ => self.early_keys(level)?.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?,
         };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+        //# Duplicate suppression MUST happen after removing packet protection for the reasons described in Section 9.5
+        //# of [QUIC-TLS].
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+        //# A receiver MUST discard a newly unprotected packet unless it is certain that it has not processed another
+        //# packet with the same packet number from the same packet number space.
+        if self.received(0, space).is_none_or(|r| r.is_duplicate(pn)) {
+            return Err(NotOpened::Duplicate);
+        }
         // RFC 9000 sections 17.2 and 17.3.1: checked only now that the header is authenticated too.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+        //# An endpoint MUST treat receipt of a packet that has a non-zero value for these bits after removing both
+        //# packet and header protection as a connection error of type PROTOCOL_VIOLATION.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+        //# An endpoint MUST treat receipt of a packet that has a non-zero value for these bits, after removing both
+        //# packet and header protection, as a connection error of type PROTOCOL_VIOLATION.
         let reserved = if level == Level::OneRtt { SHORT_RESERVED_BITS } else { LONG_RESERVED_BITS };
         if packet.first().is_some_and(|b| b & reserved != 0) {
             let error = TransportError::new(transport::PROTOCOL_VIOLATION, "reserved bits are not zero");

@@ -64,7 +64,13 @@ impl Connection {
     pub(super) fn transmit_next(&mut self, now: Timestamp, out: &mut [u8], max_segments: usize) -> Option<Transmit> {
         self.settle(now);
         let sent = match self.life.phase() {
+            _ if self.out_of_numbers(now) => None,
             Phase::Closing => self.transmit_close(now, out),
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.2
+            //# While otherwise identical to the closing state, an endpoint in the draining state MUST NOT send any
+            //# packets.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.2
+            //# An endpoint MUST NOT send further packets.
             Phase::Draining | Phase::Drained => None,
             _ => self
                 //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
@@ -97,12 +103,21 @@ impl Connection {
         let path = self.paths.active_index();
         let mtu = usize::from(self.paths.active().mtu());
         let segment = mtu.min(out.len());
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+        //# The server MUST also limit the number of bytes it sends before validating the address of the client; see
+        //# Section 8.
         let blocked = self.paths.sendable(path) < segment as u64;
         if blocked != self.amplification_blocked {
             // RFC 9002 section 6.2.2.1: a blocked server arms no timer.
             self.amplification_blocked = blocked;
             self.dirty = true;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14
+        //# QUIC MUST NOT be used if the network path cannot support a maximum datagram size of at least 1200 bytes.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14.2
+        //# If a QUIC endpoint determines that the PMTU between any pair of local and remote IP addresses cannot support
+        //# the smallest allowed maximum datagram size of 1200 bytes, it MUST immediately cease sending QUIC packets,
+        //# except for those in PMTU probes or those containing CONNECTION_CLOSE frames, on the affected path.
         if segment < MIN_DATAGRAM || self.amplification_blocked || self.out_of_keys(now) {
             return None;
         }
@@ -198,6 +213,8 @@ impl Connection {
         match level {
             Level::ZeroRtt => {
                 let usable = self.side.is_client() && self.hs.as_ref().is_some_and(|h| h.zero_rtt.is_some());
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+                //# A client MUST NOT send 0-RTT packets once it starts processing 1-RTT packets from the server.
                 usable && self.data.keys.is_none() && (probing || (may_elicit && self.wants_data()))
             }
             Level::OneRtt => {
@@ -216,6 +233,15 @@ impl Connection {
     }
 
     /// A datagram of the handshake: every level that has something to say (RFC 9000 section 12.2).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+    //# Senders MUST NOT coalesce QUIC packets with different connection IDs into a single UDP datagram.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+    //# A client MUST expand the payload of all UDP datagrams carrying Initial packets to at least the smallest allowed
+    //# maximum datagram size of 1200 bytes by adding PADDING frames to the Initial packet or by coalescing the Initial
+    //# packet; see Section 12.2.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+    //# Similarly, a server MUST expand the payload of all UDP datagrams carrying ack-eliciting Initial packets to at
+    //# least the smallest allowed maximum datagram size of 1200 bytes.
     fn build_coalesced(&mut self, batch: &Batch, buf: &mut [u8]) -> Built {
         const LEVELS: [Level; 4] = [Level::Initial, Level::ZeroRtt, Level::Handshake, Level::OneRtt];
         let wants = LEVELS.map(|level| self.level_wants(level, batch));
@@ -276,6 +302,9 @@ impl Connection {
             eliciting = true;
         }
         let end = w.position();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+        //# The payload of a packet that contains frames MUST contain at least one frame, and MAY contain multiple
+        //# frames and multiple frame types.
         if end == draft.payload_at {
             self.tokens = tokens;
             return Built::default();
@@ -297,6 +326,9 @@ impl Connection {
 
     /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives
     /// learns from the answer that the path still works, and forgets its own old packets.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
+    //# In that case, an endpoint MUST NOT send an ack-eliciting frame in all packets that would otherwise be
+    //# non-ack-eliciting, to avoid an infinite feedback loop of acknowledgments.
     fn asks_for_ack(&mut self, path: u8, space: SpaceId, pn: u64) -> bool {
         let many_ranges = self.received(path, space).is_some_and(|r| r.should_elicit(pn));
         many_ranges || self.control.acks_unanswered >= ACKS_BEFORE_PING
@@ -308,6 +340,17 @@ impl Connection {
     }
 
     /// An ACK when one is due, or when it can ride along.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
+    //# ACK frames MUST only be carried in a packet that has the same packet number space as the packet being
+    //# acknowledged; see Section 12.1.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
+    //# For instance, packets that are protected with 1-RTT keys MUST be acknowledged in packets that are also protected
+    //# with 1-RTT keys.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
+    //# Packets that a client sends with 0-RTT packet protection MUST be acknowledged by the server in packets protected
+    //# by 1-RTT keys.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+    //# An acknowledgment for a 1-RTT packet MUST be carried in a 1-RTT packet.
     fn write_ack_frame(
         &mut self,
         space: SpaceId,
@@ -336,6 +379,8 @@ impl Connection {
     }
 
     /// Ack-eliciting frames in the order in which they deserve room.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.5
+    //# All other frame types MUST only be sent in the application data packet number space.
     fn write_frames(&mut self, level: Level, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) {
         if level != Level::ZeroRtt {
             self.write_crypto(level.space(), w, tokens);

@@ -19,6 +19,10 @@ impl Connection {
     }
 
     /// Server: sends NEW_TOKEN (RFC 9000 section 8.1.3); the answer to `EndpointEvent::NeedToken`.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+    //# The token MUST NOT be empty.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+    //# Clients MUST NOT send NEW_TOKEN frames.
     pub fn send_new_token(&mut self, token: Vec<u8>) {
         if self.side.is_server() && !token.is_empty() && token.len() <= MAX_NEW_TOKEN {
             self.control.new_token = Some(token.into());

@@ -53,6 +53,16 @@ impl Connection {
         };
         // RFC 9000 section 17.2.5.2: once, before any other packet, with a token and a valid tag; section
         // 17.2.5.1: its Source Connection ID differs from the Destination Connection ID that we chose.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+        //# A client MUST discard a Retry packet that contains a Source Connection ID field that is identical to the
+        //# Destination Connection ID field of its Initial packet.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+        //# A client MUST accept and process at most one Retry packet for each connection attempt.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+        //# After the client has received and processed an Initial or Retry packet from the server, it MUST discard any
+        //# subsequent Retry packets that it receives.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+        //# A client MUST discard a Retry packet with a zero-length Retry Token field.
         let acceptable = self.side.is_client()
             && !hs.heard_peer
             && hs.retry_scid.is_none()
@@ -60,10 +70,19 @@ impl Connection {
             && parsed.dcid == our_cid
             && parsed.scid != hs.odcid
             && !parsed.token.is_empty();
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+        //# Clients MUST discard Retry packets that have a Retry Integrity Tag that cannot be validated; see Section 5.8
+        //# of [QUIC-TLS].
         if !acceptable || retry_tag(self.version, &hs.odcid, parsed.without_tag) != parsed.tag {
             self.count_drop();
             return;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+        //# The client MUST use the value from the Source Connection ID field of the Retry packet in the Destination
+        //# Connection ID field of subsequent packets that it sends.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+        //# The client MUST NOT change the Source Connection ID because the server could include the connection ID as
+        //# part of its token validation logic; see Section 8.1.4.
         hs.retry_scid = Some(parsed.scid);
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
         //# The client MUST NOT use the token provided in a Retry for future connections.
@@ -75,6 +94,10 @@ impl Connection {
         self.set_peer_cid(parsed.scid);
         self.stats.retries = self.stats.retries.saturating_add(1);
         // RFC 9000 section 17.2.5.3: everything again, with packet numbers that continue.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.3
+        //# A client MUST use the same cryptographic handshake message it included in this packet.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.3
+        //# A client MUST NOT reset the packet number for any packet number space after processing a Retry packet.
         self.with_sink(now, |recovery, paths, sink| {
             recovery.requeue_all(SpaceId::Initial, paths, sink);
             recovery.requeue_all(SpaceId::Data, paths, sink);

@@ -62,6 +62,10 @@ impl TokenKey {
     }
 
     /// The stateless reset token of a connection ID that we issued (RFC 9000 section 10.3.2).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+    //# The stateless reset token MUST be difficult to guess.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+    //# The same stateless reset token MUST NOT be used for multiple connection IDs.
     #[must_use]
     pub fn reset_token(&self, cid: &ConnectionId) -> ResetToken {
         ResetToken(first_bytes(&hmac::sign(&self.reset, cid.as_slice())))

@@ -5,8 +5,8 @@ use crate::base::cid::MAX_CID_LEN;
 use crate::base::{ConnectionId, ResetToken, Rng};
 use crate::crypto::TokenKey;
 
-/// Shortest non-empty connection ID we issue: the shard byte and 3 random bytes.
-pub const MIN_CID_LEN: usize = 4;
+/// Shortest non-empty connection ID we issue: the shard byte and 7 random bytes, so that none comes twice under one key.
+pub const MIN_CID_LEN: usize = 8;
 
 /// Source of an endpoint's connection IDs.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct CidSource {
 }
 
 impl CidSource {
-    /// `len` is 0 or clamped to 4..=20.
+    /// `len` is 0 or clamped to 8..=20.
     #[must_use]
     pub fn new(shard: u8, len: usize) -> Self {
         let len = if len == 0 { 0 } else { len.clamp(MIN_CID_LEN, MAX_CID_LEN) };
@@ -30,6 +30,15 @@ impl CidSource {
     }
 
     /// A fresh ID.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+    //# An endpoint that uses this design MUST either use the same connection ID length for all connections or encode
+    //# the length of the connection ID such that it can be recovered without state.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+    //# This method for choosing the stateless reset token means that the combination of connection ID and static key
+    //# MUST NOT be used for another connection.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+    //# A connection ID from a connection that is reset by revealing the stateless reset token MUST NOT be reused for
+    //# new connections at nodes that share a static key.
     pub fn next(&self, rng: &mut dyn Rng) -> ConnectionId {
         let mut bytes = [0; MAX_CID_LEN];
         let out = bytes.get_mut(..self.len).unwrap_or(&mut []);

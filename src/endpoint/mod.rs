@@ -320,8 +320,15 @@ impl Endpoint {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+    //# A server MUST NOT send more than one Retry packet in response to a single UDP datagram.
     fn write_retry(&mut self, first: &FirstInitial, now: Timestamp, reply: &mut Vec<u8>) -> bool {
-        let retry_scid = self.cids.next(&mut *self.rng);
+        let mut retry_scid = self.cids.next(&mut *self.rng);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+        //# This value MUST NOT be equal to the Destination Connection ID field of the packet sent by the client.
+        while retry_scid == first.dcid {
+            retry_scid = self.cids.next(&mut *self.rng);
+        }
         let what = RetryReply {
             tuple: &first.tuple,
             version: first.version,
@@ -354,7 +361,7 @@ impl Endpoint {
 
     /// A fresh connection ID, routed to `key`.
     fn issue(&mut self, key: ConnectionKey) -> crate::base::ConnectionId {
-        // With at least 24 random bits and far fewer connections this ends soon; a full table of short IDs
+        // With at least 56 random bits and far fewer connections this ends soon; a full table of short IDs
         // would be a configuration error, and then the newest connection takes the ID over.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
         //# As a trivial example, this means the same connection ID MUST NOT be issued more than once on the same

@@ -46,6 +46,9 @@ impl Endpoint {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-11
+    //# A stateless reset MUST NOT be used by an endpoint that has the state necessary to send a frame on the
+    //# connection.
     fn by_connection_id(&mut self, tuple: &FourTuple, ecn: Ecn, datagram: &[u8], cid: &ConnectionId) -> Option<Routed> {
         if cid.is_empty() {
             return self.router.address(tuple).map(Routed::Connection);
@@ -67,6 +70,9 @@ impl Endpoint {
 
     /// RFC 9000 section 10.3.1: a datagram that fits no connection may be a stateless reset for one of them.
     /// The connection itself checks the token again.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+    //# However, the comparison MUST be performed when the first packet in an incoming datagram either cannot be
+    //# associated with a connection or cannot be decrypted.
     fn unroutable(&self, tuple: &FourTuple, datagram: &[u8]) -> Option<Routed> {
         let token = stateless_reset::token_at_end(datagram)?;
         self.router.reset(&ResetSource { remote: tuple.remote, token }).map(Routed::Connection)
@@ -85,6 +91,9 @@ impl Endpoint {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.3
         //# Server deployments that use this simple form of load balancing MUST avoid the creation of a stateless reset
         //# oracle; see Section 21.11.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-21.11
+        //# More generally, servers MUST NOT generate a stateless reset if a connection with the corresponding
+        //# connection ID could be active on any endpoint using the same static key.
         let ours = self.cids.shard_of(peek.dcid) == Some(self.cfg.shard);
         if !ours || !(fixed_bit || self.cfg.grease_quic_bit) || datagram.len() <= stateless_reset::MIN_LEN {
             return Routed::Dropped(DropReason::Unknown);
@@ -101,6 +110,10 @@ impl Endpoint {
     }
 
     /// The connection ID names another shard.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-21.11
+    //# To defend against this style of denial of service, endpoints that share a static key for stateless resets (see
+    //# Section 10.3.2) MUST be arranged so that packets with a given connection ID always arrive at an instance that
+    //# has connection state, unless that connection is no longer active.
     fn elsewhere(&self, dcid: &[u8]) -> Option<Routed> {
         let shard = self.cids.shard_of(dcid)?;
         (shard != self.cfg.shard && shard < self.cfg.shards).then_some(Routed::OtherShard(shard))
@@ -151,6 +164,11 @@ impl Endpoint {
     }
 
     /// RFC 9000 sections 5.2.2 and 6.1: only a datagram as large as a first one of ours is answered.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+    //# Version- specific rules for the connection ID therefore MUST NOT influence a decision about whether to send a
+    //# Version Negotiation packet.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+    //# A server MUST NOT send more than one Version Negotiation packet in response to a single UDP datagram.
     fn other_version(&mut self, datagram: &[u8], peek: &Peek<'_>, now: Timestamp, reply: &mut Vec<u8>) -> Routed {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.2
         //# Servers MUST drop smaller packets that specify unsupported versions.
@@ -178,6 +196,9 @@ impl Endpoint {
         now: Timestamp,
         reply: &mut Vec<u8>,
     ) -> Routed {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+        //# A server MUST discard an Initial packet that is carried in a UDP datagram with a payload that is smaller
+        //# than the smallest allowed maximum datagram size of 1200 bytes.
         if datagram.len() < MIN_INITIAL_DATAGRAM {
             return Routed::Dropped(DropReason::SmallInitial);
         }

@@ -50,6 +50,12 @@ fn grease_version(rng: &mut dyn Rng) -> u32 {
 }
 
 /// Lists our versions to a client that speaks another. The IDs go back swapped.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//# The server MUST include the value from the Source Connection ID field of the packet it receives in the Destination
+//# Connection ID field.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//# The value for Source Connection ID MUST be copied from the Destination Connection ID of the received packet, which
+//# is initially randomly selected by a client.
 pub(super) fn version_negotiation(
     reply: &mut Vec<u8>,
     rng: &mut dyn Rng,
@@ -68,6 +74,12 @@ pub(super) fn version_negotiation(
 
 /// A stateless reset shorter than the datagram that provoked it, so that two endpoints cannot keep each other
 /// busy (RFC 9000 section 10.3.3). False when the datagram was too short for that.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//# An endpoint MUST NOT send a Stateless Reset that is three times or more larger than the packet it receives to avoid
+//# being used for amplification.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.3
+//# An endpoint MUST ensure that every Stateless Reset that it sends is smaller than the packet that triggered it,
+//# unless it maintains state sufficient to prevent looping.
 pub(super) fn stateless_reset(reply: &mut Vec<u8>, rng: &mut dyn Rng, token: &ResetToken, trigger_len: usize) -> bool {
     let Some(most) = trigger_len.checked_sub(1) else { return false };
     let wanted = RESET_LEN + usize::try_from(rng.below(RESET_SPREAD)).unwrap_or(0);

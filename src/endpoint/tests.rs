@@ -119,6 +119,21 @@ fn short(cid: &ConnectionId, len: usize) -> Vec<u8> {
     bytes
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# The Version field of a Version Negotiation packet MUST be set to 0x00000000.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# The server MUST include the value from the Source Connection ID field of the packet it receives in the Destination
+//# Connection ID field.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# The value for Source Connection ID MUST be copied from the Destination Connection ID of the received packet, which
+//# is initially randomly selected by a client.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# Version- specific rules for the connection ID therefore MUST NOT influence a decision about whether to send a
+//# Version Negotiation packet.
 #[test]
 fn unknown_versions_are_answered_with_ours() {
     let mut e = endpoint(server());
@@ -391,6 +406,13 @@ fn zero_rtt_before_the_initial() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-11
+//= type=test
+//# A stateless reset MUST NOT be used by an endpoint that has the state necessary to send a frame on the connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# An endpoint that uses this design MUST either use the same connection ID length for all connections or encode the
+//# length of the connection ID such that it can be recovered without state.
 #[test]
 fn connection_ids_route_and_end() {
     let mut e = endpoint(server());
@@ -435,6 +457,15 @@ fn connection_ids_route_and_end() {
 //= type=test
 //# Server deployments that use this simple form of load balancing MUST avoid the creation of a stateless reset oracle;
 //# see Section 21.11.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-21.11
+//= type=test
+//# To defend against this style of denial of service, endpoints that share a static key for stateless resets (see
+//# Section 10.3.2) MUST be arranged so that packets with a given connection ID always arrive at an instance that has
+//# connection state, unless that connection is no longer active.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-21.11
+//= type=test
+//# More generally, servers MUST NOT generate a stateless reset if a connection with the corresponding connection ID
+//# could be active on any endpoint using the same static key.
 #[test]
 fn shards() {
     let mut e = endpoint(EndpointConfig { shard: 2, shards: 4, ..server() });
@@ -459,6 +490,17 @@ fn shards() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//= type=test
+//# An endpoint MUST NOT send a Stateless Reset that is three times or more larger than the packet it receives to avoid
+//# being used for amplification.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.3
+//= type=test
+//# An endpoint MUST ensure that every Stateless Reset that it sends is smaller than the packet that triggered it,
+//# unless it maintains state sufficient to prevent looping.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//= type=test
+//# Endpoints MUST send Stateless Resets formatted as a packet with a short header.
 #[test]
 fn stateless_resets_we_send() {
     let mut e = endpoint(server());
@@ -480,6 +522,77 @@ fn stateless_resets_we_send() {
     assert_eq!(sent(&mut e, T0), 0);
     assert_eq!(sent(&mut e, T0 + Duration::from_millis(100)), 204);
     assert_eq!(sent(&mut e, T0 + Duration::from_secs(900)), 256);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# An endpoint that uses this design MUST either use the same connection ID length for all connections or encode the
+//# length of the connection ID such that it can be recovered without state.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# This method for choosing the stateless reset token means that the combination of connection ID and static key MUST
+//# NOT be used for another connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# A connection ID from a connection that is reset by revealing the stateless reset token MUST NOT be reused for new
+//# connections at nodes that share a static key.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# The same stateless reset token MUST NOT be used for multiple connection IDs.
+#[test]
+fn no_connection_id_and_no_reset_token_comes_twice() {
+    let (mut ids, mut tokens) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    // Two processes with one secret, one after the other, and configurations that ask for too short IDs.
+    for (seed, cid_len) in [(1, 8), (2, 8), (3, 1), (4, 20)] {
+        let mut e = Endpoint::new(EndpointConfig { cid_len, ..server() }, Box::new(move || Box::new(Pcg::new(seed))));
+        for _ in 0..500 {
+            let (key, first) = connection(&mut e, Side::Server);
+            let Answer::Cids(more) = e.on_event(key, EndpointEvent::NeedCids(3), T0) else { panic!() };
+            for (id, token) in more.into_iter().chain([(first, e.key().reset_token(&first))]) {
+                assert_eq!(id.len(), cid_len.max(8), "one length per endpoint");
+                assert!(ids.insert(id) && tokens.insert(token.0));
+            }
+            e.forget(key);
+        }
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+//= type=test
+//# This value MUST NOT be equal to the Destination Connection ID field of the packet sent by the client.
+#[test]
+fn a_retry_never_names_the_clients_own_choice() {
+    let retry_scid = |dcid: &ConnectionId| {
+        let mut e = endpoint(EndpointConfig { retry: RetryPolicy::Always, ..server() });
+        let first = packet(PacketType::Initial, VERSION_1, dcid, &SCID, &[], 1200);
+        retry::parse_retry(&replied(&mut e, &tuple(), &first, T0)).unwrap().scid
+    };
+    // The same randomness draws the same ID, and now the client has chosen just that one.
+    let drawn = retry_scid(&cid(&DCID));
+    assert_eq!(drawn, retry_scid(&cid(&[0xee; 8])));
+    assert_ne!(retry_scid(&drawn), drawn);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# A server MUST NOT send more than one Version Negotiation packet in response to a single UDP datagram.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+//= type=test
+//# A server MUST NOT send more than one Retry packet in response to a single UDP datagram.
+#[test]
+fn one_answer_per_datagram() {
+    // Two Initials in one datagram, each of which would be worth a Retry; and two packets of an unknown version.
+    let half = |version| packet(PacketType::Initial, version, &cid(&DCID), &SCID, &[], 700);
+    let mut e = endpoint(EndpointConfig { retry: RetryPolicy::Always, ..server() });
+    let reply = replied(&mut e, &tuple(), &[half(VERSION_1), half(VERSION_1)].concat(), T0);
+    let alone = retry::parse_retry(&reply).unwrap();
+    assert_eq!(reply.len(), alone.without_tag.len() + 16);
+    assert_eq!(e.stats().retries_sent, 1);
+    let mut unknown = half(VERSION_1);
+    unknown[1..5].copy_from_slice(&[9; 4]);
+    let reply = replied(&mut e, &tuple(), &unknown.repeat(2), T0);
+    assert_eq!(version_negotiation::parse(&reply).unwrap().versions().count(), 3);
+    assert_eq!(e.stats().version_negotiations_sent, 1);
 }
 
 #[test]

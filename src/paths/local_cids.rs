@@ -62,6 +62,9 @@ impl LocalCids {
 
     /// How many more IDs to ask the endpoint for, given the peer's active_connection_id_limit. Each answer
     /// counts as asked for.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+    //# An endpoint MUST NOT send this frame if it currently requires that its peer send packets with a zero-length
+    //# Destination Connection ID.
     pub fn wanted(&mut self, peer_limit: u64) -> u64 {
         if self.zero_length {
             return 0;
@@ -135,6 +138,9 @@ impl LocalCids {
         while let Some(sequence) = self.queued.pop_front() {
             let Some(entry) = self.entries.iter().find(|e| e.sequence == sequence) else { continue };
             let Some(token) = entry.token else { continue };
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+            //# The value in the Retire Prior To field MUST be less than or equal to the value in the Sequence Number
+            //# field.
             let retire_prior_to = self.retire_prior_to.min(sequence);
             return Some(NewCid { sequence, retire_prior_to, cid: entry.cid, token });
         }
@@ -157,15 +163,24 @@ impl LocalCids {
     ) -> Result<Option<ConnectionId>, TransportError> {
         let error = |reason| TransportError::new(codes::transport::PROTOCOL_VIOLATION, reason);
         // RFC 9000 section 19.16, three rules.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+        //# An endpoint that provides a zero- length connection ID MUST treat receipt of a RETIRE_CONNECTION_ID frame as
+        //# a connection error of type PROTOCOL_VIOLATION.
         if self.zero_length {
             return Err(error("retired a zero-length connection ID"));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+        //# Receipt of a RETIRE_CONNECTION_ID frame containing a sequence number greater than any previously sent to the
+        //# peer MUST be treated as a connection error of type PROTOCOL_VIOLATION.
         if sequence >= self.next {
             return Err(error("retired a connection ID that was never issued"));
         }
         let Some(at) = self.entries.iter().position(|e| e.sequence == sequence) else {
             return Ok(None);
         };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+        //# The sequence number specified in a RETIRE_CONNECTION_ID frame MUST NOT refer to the Destination Connection
+        //# ID field of the packet in which the frame is contained.
         if self.entries.get(at).is_some_and(|e| e.cid == *packet_dcid) {
             return Err(error("retired the connection ID that the packet was sent to"));
         }

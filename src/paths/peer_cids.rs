@@ -119,6 +119,8 @@ impl PeerCids {
                 return Err(error(codes::transport::PROTOCOL_VIOLATION, "connection ID issued twice"));
             }
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+        //# Receipt of the same frame multiple times MUST NOT be treated as a connection error.
         let fresh = self.seen.insert(sequence..sequence.saturating_add(1));
         if self.seen.len() > MAX_GAPS {
             return Err(error(codes::transport::PROTOCOL_VIOLATION, "gaps in connection ID sequence numbers"));
@@ -129,6 +131,11 @@ impl PeerCids {
         //# set of active connection IDs.
         let retired_used = self.retire_below(retire_prior_to);
         if fresh {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+            //# An endpoint that receives a NEW_CONNECTION_ID frame with a sequence number smaller than the Retire Prior
+            //# To field of a previously received NEW_CONNECTION_ID frame MUST send a corresponding RETIRE_CONNECTION_ID
+            //# frame that retires the newly received connection ID, unless it has already done so for that sequence
+            //# number.
             if sequence < self.retire_prior_to {
                 // RFC 9000 section 19.15: late, and retired before it came.
                 self.to_retire.push_back(sequence);
@@ -155,6 +162,9 @@ impl PeerCids {
     }
 
     fn retire_below(&mut self, retire_prior_to: u64) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+        //# A receiver MUST ignore any Retire Prior To fields that do not increase the largest received Retire Prior To
+        //# value.
         if retire_prior_to <= self.retire_prior_to {
             return false;
         }
@@ -179,6 +189,9 @@ impl PeerCids {
     /// An ID that no path has used (RFC 9000 section 9.5), now marked as used. A zero-length ID serves every
     /// path.
     pub fn take_unused(&mut self) -> Option<PeerCid> {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+        //# An endpoint that is sending packets with a zero-length Destination Connection ID MUST treat receipt of a
+        //# NEW_CONNECTION_ID frame as a connection error of type PROTOCOL_VIOLATION.
         if self.zero_length {
             return self.initial();
         }
@@ -245,6 +258,9 @@ impl PeerCids {
 
     /// A datagram that ends in `token` is a stateless reset by this peer; every token is compared, in
     /// constant time (RFC 9000 section 10.3.1).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+    //# An endpoint MUST NOT check for any stateless reset tokens associated with connection IDs it has not used or for
+    //# connection IDs that have been retired.
     #[must_use]
     pub fn is_reset_token(&self, token: &ResetToken) -> bool {
         self.entries.iter().fold(false, |found, e| found | (e.used && e.token.is_some_and(|t| t == *token)))

@@ -167,6 +167,9 @@ impl Space {
             outcome.rtt_updated = true;
         }
         // RFC 9000 section 13.4.2.1: an ACK that does not raise the largest proves nothing about ECN.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.1
+        //# An endpoint MUST NOT fail ECN validation as a result of processing an ACK frame that does not increase the
+        //# largest acknowledged packet number.
         if advances {
             self.on_ecn(ecn, &sweep, newest_record, now, paths, &mut outcome);
         }

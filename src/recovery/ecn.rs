@@ -89,6 +89,11 @@ impl EcnState {
     }
 
     /// RFC 9000 section 13.4.2.2: on failure the endpoint MUST disable ECN.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.2
+    //# If validation fails, then the endpoint MUST disable ECN.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.2
+    //# Network routing and path elements can change mid-connection; an endpoint MUST disable ECN if validation later
+    //# fails.
     pub fn fail(&mut self) {
         self.stage = Stage::Failed;
     }

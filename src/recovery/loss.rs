@@ -256,6 +256,8 @@ impl PathLoss {
     fn tell(&self, path: &mut PathRecovery, losses: &mut Losses, now: Timestamp) {
         path.on_removed(self.bytes);
         if self.packets > 0 {
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
+            //# Upon detecting losses, a sender MUST take appropriate congestion control action.
             losses.congestion_event |= path.on_congestion(self.newest_sent_at, false, now);
             path.count_losses(self.packets);
         }

@@ -31,6 +31,14 @@ pub struct AckPolicy {
 
 impl AckPolicy {
     /// RFC 9000 section 13.2: Initial and Handshake at once, Data every second packet or after the delay.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
+    //# Every packet SHOULD be acknowledged at least once, and ack-eliciting packets MUST be acknowledged at least once
+    //# within the maximum delay an endpoint communicated using the max_ack_delay transport parameter; see Section 18.2.
+    //# max_ack_delay declares an explicit contract: an endpoint promises to never intentionally delay acknowledgments
+    //# of an ack-eliciting packet by more than the indicated value.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
+    //# An endpoint MUST acknowledge all ack-eliciting Initial and Handshake packets immediately and all ack-eliciting
+    //# 0-RTT and 1-RTT packets within its advertised max_ack_delay, with the following exception.
     #[must_use]
     pub const fn new(space: SpaceId, max_ack_delay: Duration) -> Self {
         match space {
@@ -90,6 +98,9 @@ impl Received {
 
     /// The packet was processed before, or might have been (RFC 9000 section 12.3). To be asked before its frames
     /// are read and only for packets that were authenticated.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+    //# A receiver MUST discard a newly unprotected packet unless it is certain that it has not processed another packet
+    //# with the same packet number from the same packet number space.
     #[must_use]
     pub fn is_duplicate(&self, pn: u64) -> bool {
         match self.window.check(pn) {
@@ -106,6 +117,9 @@ impl Received {
         }
         self.window.insert(pn);
         self.ranges.insert(pn..pn.saturating_add(1));
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.3
+        //# A receiver MUST retain an ACK Range unless it can ensure that it will not subsequently accept packets with
+        //# numbers in that range.
         while self.ranges.len() > MAX_RANGES {
             if let Some(oldest) = self.ranges.pop_min() {
                 self.floor = self.floor.max(oldest.end);
@@ -147,6 +161,9 @@ impl Received {
     }
 
     /// The batch of received datagrams is over: decides whether an ACK is due now.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
+    //# An endpoint MUST NOT send a non-ack-eliciting packet in response to a non-ack-eliciting packet, even if there
+    //# are packet gaps that precede the received packet.
     pub fn on_batch_end(&mut self, now: Timestamp) {
         self.due |= self.pending > 0
             && (self.immediate
@@ -210,18 +227,27 @@ impl Received {
     }
 
     /// What goes into ACK Delay, unscaled (RFC 9000 section 13.2.5).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.5
+    //# An endpoint MUST NOT include delays that it does not control when populating the ACK Delay field in an ACK
+    //# frame.
     #[must_use]
     pub const fn ack_delay(&self, now: Timestamp) -> Duration {
         now.since(self.largest_at)
     }
 
     /// Counts for an ACK frame of type 0x03, `None` while no mark was ever seen (RFC 9000 section 13.4.1).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.1
+    //# Even if an endpoint does not set an ECT field in packets it sends, the endpoint MUST provide feedback about ECN
+    //# markings it receives, if these are accessible.
     #[must_use]
     pub fn ecn_counts(&self) -> Option<EcnCounts> {
         (self.ecn != EcnCounts::default()).then_some(self.ecn)
     }
 
     /// An ACK frame with all ranges left in packet `carrier`.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
+    //# Since packets containing only ACK frames are not congestion controlled, an endpoint MUST NOT send more than one
+    //# such packet in response to receiving an ack-eliciting packet.
     pub fn on_ack_sent(&mut self, _carrier: u64) {
         self.pending = 0;
         self.immediate = false;
@@ -241,6 +267,9 @@ impl Received {
 
     /// The peer acknowledged a packet with an ACK frame whose Largest Acknowledged was `largest`: everything up to
     /// it is known there (RFC 9000 section 13.2.4).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.3
+    //# Receivers can discard all ACK Ranges, but they MUST retain the largest packet number that has been successfully
+    //# processed, as that is used to recover packet numbers from subsequent packets; see Section 17.1.
     pub fn on_ack_of_ack(&mut self, largest: u64) {
         let Some(newest) = self.largest else { return };
         let bound = largest.saturating_add(1).min(newest);

@@ -124,6 +124,15 @@ impl Space {
         if self.next == self.skips.next { self.next + 1 } else { self.next }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+    //# Subsequent packets sent in the same packet number space MUST increase the packet number by at least one.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+    //# A QUIC endpoint MUST NOT reuse a packet number within the same packet number space in one connection.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+    //# New packet numbers MUST be used for any new packets that are sent; as described in Section 17.2.5.3, reusing
+    //# packet numbers could compromise packet protection.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.3
+    //# A client MUST NOT reset the packet number for any packet number space after processing a Retry packet.
     pub fn next_packet_number(&mut self) -> u64 {
         if self.next == self.skips.next {
             self.skips.take();

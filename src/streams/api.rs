@@ -127,6 +127,8 @@ impl Streams {
     ///
     /// # Errors
     /// No such stream, or it only receives.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-11.2
+    //# RESET_STREAM MUST only be instigated by the application protocol that uses QUIC.
     pub fn reset(&mut self, id: StreamId, code: u64) -> Result<(), WriteError> {
         let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
         let Self { table, pool, .. } = self;

@@ -142,6 +142,9 @@ impl SendCredit {
     }
 
     /// True if that is more than before; a smaller limit is ignored (RFC 9000 section 4.1).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
+    //# A receiver MUST accept packets containing an outdated frame, such as a MAX_DATA frame carrying a smaller maximum
+    //# data value than one found in an older packet.
     pub fn raise(&mut self, limit: u64) -> bool {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-4.1
         //# A sender MUST ignore any MAX_STREAM_DATA or MAX_DATA frames that do not increase flow control limits.

@@ -21,6 +21,21 @@ impl Streams {
     fn locate(&mut self, id: StreamId, half: Half) -> Result<Option<Slot>, TransportError> {
         let ours = id.initiator() == self.side;
         // RFC 9000 sections 19.4, 19.5, 19.8, 19.10, 19.13: wrong direction.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.4
+        //# An endpoint that receives a RESET_STREAM frame for a send-only stream MUST terminate the connection with
+        //# error STREAM_STATE_ERROR.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.5
+        //# An endpoint that receives a STOP_SENDING frame for a receive-only stream MUST terminate the connection with
+        //# error STREAM_STATE_ERROR.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.8
+        //# An endpoint MUST terminate the connection with error STREAM_STATE_ERROR if it receives a STREAM frame for a
+        //# locally initiated stream that has not yet been created, or for a send-only stream.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+        //# An endpoint that receives a MAX_STREAM_DATA frame for a receive-only stream MUST terminate the connection
+        //# with error STREAM_STATE_ERROR.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.13
+        //# An endpoint that receives a STREAM_DATA_BLOCKED frame for a send-only stream MUST terminate the connection
+        //# with error STREAM_STATE_ERROR.
         if id.dir() == Dir::Uni && ours == (half == Half::Recv) {
             return Err(TransportError::new(STREAM_STATE_ERROR, "frame for a stream of the other direction"));
         }
@@ -29,6 +44,15 @@ impl Streams {
         }
         if ours {
             // RFC 9000 section 19.8 and others: a stream that only we can open and have not opened.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.5
+            //# Receiving a STOP_SENDING frame for a locally initiated stream that has not yet been created MUST be
+            //# treated as a connection error of type STREAM_STATE_ERROR.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.8
+            //# An endpoint MUST terminate the connection with error STREAM_STATE_ERROR if it receives a STREAM frame
+            //# for a locally initiated stream that has not yet been created, or for a send-only stream.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+            //# Receiving a MAX_STREAM_DATA frame for a locally initiated stream that has not yet been created MUST be
+            //# treated as a connection error of type STREAM_STATE_ERROR.
             return if self.local.of(id.dir()).exists(id.index()) {
                 Ok(None)
             } else {

@@ -26,6 +26,8 @@ pub struct LocalIds {
 
 impl LocalIds {
     /// Index of the next stream, if the peer allows it.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+    //# An endpoint MUST NOT open more streams than permitted by the current stream limit set by its peer.
     pub fn open(&mut self) -> Option<u64> {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-2.1
         //# A QUIC endpoint MUST NOT reuse a stream ID within a connection.
@@ -49,6 +51,8 @@ impl LocalIds {
     }
 
     /// True if the limit grew; smaller values are ignored (RFC 9000 section 4.6).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+    //# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
     pub fn raise(&mut self, limit: u64) -> bool {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
         //# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
@@ -118,6 +122,9 @@ impl RemoteIds {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
         //# An endpoint that receives a frame with a stream ID exceeding the limit it has sent MUST treat this as a
         //# connection error of type STREAM_LIMIT_ERROR; see Section 11 for details on error handling.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+        //# An endpoint MUST terminate a connection with an error of type STREAM_LIMIT_ERROR if a peer opens more
+        //# streams than was permitted.
         if index >= self.limit {
             return Err(TransportError::new(STREAM_LIMIT_ERROR, "peer opened more streams than allowed"));
         }

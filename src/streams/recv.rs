@@ -79,6 +79,15 @@ impl RecvHalf {
     }
 
     /// Takes the peer's claim that the stream reaches `end` from both windows.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.9
+    //# The sum of the final sizes on all streams -- including streams in terminal states -- MUST NOT exceed the value
+    //# advertised by a receiver.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.9
+    //# An endpoint MUST terminate a connection with an error of type FLOW_CONTROL_ERROR if it receives more data than
+    //# the maximum data value that it has sent.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+    //# An endpoint MUST terminate a connection with an error of type FLOW_CONTROL_ERROR if it receives more data than
+    //# the largest maximum stream data that it has sent for the affected stream.
     fn charge(&mut self, end: u64, connection: &mut ReceiveWindow, now: Timestamp) -> Result<(), TransportError> {
         let more = end.saturating_sub(self.window.received());
         // RFC 9000 section 4.1: both limits hold, for every frame that moves the highest offset.

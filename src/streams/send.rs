@@ -129,6 +129,8 @@ impl SendHalf {
 
     /// The range for the next STREAM frame, at most `room` bytes of which `credit` may be new, and whether the FIN
     /// goes with its end. An empty range is a bare FIN.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+    //# The data sent on a stream MUST NOT exceed the largest maximum stream data value advertised by the receiver.
     #[must_use]
     pub fn next_frame(&self, room: usize, credit: u64) -> Option<(Range<u64>, bool)> {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-2.2
@@ -214,6 +216,8 @@ impl SendHalf {
     }
 
     /// Code and final size for RESET_STREAM while it has to be sent (RFC 9000 section 19.4).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
+    //# The content of a RESET_STREAM frame MUST NOT change when it is sent again.
     #[must_use]
     pub fn reset_frame(&self) -> Option<(u64, u64)> {
         (self.state == SendState::ResetSent).then_some((self.reset_code, self.buffer.sent()))

@@ -1,4 +1,6 @@
 //! Two tables of streams joined by a lossy exchange of frames, and the rules about frames that a peer must not send.
+mod resets;
+
 use std::collections::HashMap;
 
 use super::*;
@@ -334,6 +336,34 @@ fn a_stream_opens_carries_data_and_closes_with_one_event_of_each_kind() {
 
 type Try = fn(&mut Streams, StreamId) -> Result<(), TransportError>;
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.4
+//= type=test
+//# An endpoint that receives a RESET_STREAM frame for a send-only stream MUST terminate the connection with error
+//# STREAM_STATE_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.5
+//= type=test
+//# Receiving a STOP_SENDING frame for a locally initiated stream that has not yet been created MUST be treated as a
+//# connection error of type STREAM_STATE_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.5
+//= type=test
+//# An endpoint that receives a STOP_SENDING frame for a receive-only stream MUST terminate the connection with error
+//# STREAM_STATE_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.8
+//= type=test
+//# An endpoint MUST terminate the connection with error STREAM_STATE_ERROR if it receives a STREAM frame for a locally
+//# initiated stream that has not yet been created, or for a send-only stream.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+//= type=test
+//# Receiving a MAX_STREAM_DATA frame for a locally initiated stream that has not yet been created MUST be treated as a
+//# connection error of type STREAM_STATE_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+//= type=test
+//# An endpoint that receives a MAX_STREAM_DATA frame for a receive-only stream MUST terminate the connection with error
+//# STREAM_STATE_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.13
+//= type=test
+//# An endpoint that receives a STREAM_DATA_BLOCKED frame for a send-only stream MUST terminate the connection with
+//# error STREAM_STATE_ERROR.
 #[test]
 fn frames_for_impossible_streams_are_refused() {
     let receiving: [(&str, Try); 3] = [
@@ -417,46 +447,6 @@ fn the_connection_limit_on_unsent_bytes_holds_and_wakes_everybody() {
     }
     woken.sort_by_key(|e| format!("{e:?}"));
     assert_eq!(woken, [StreamEvent::Writable { id: ids[3] }, StreamEvent::Writable { id: ids[4] }]);
-}
-
-//= https://www.rfc-editor.org/rfc/rfc9000#section-3.5
-//= type=test
-//# An endpoint that receives a STOP_SENDING frame MUST send a RESET_STREAM frame if the stream is in the "Ready" or
-//# "Send" state.
-#[test]
-fn stop_sending_is_answered_with_a_reset() {
-    let (mut c, mut s) = pair(&small());
-    let id = c.open(Dir::Bi).unwrap();
-    c.write(id, &[1; 5000]).unwrap();
-    settle(&mut c, &mut s);
-    s.stop(id, 42).unwrap();
-    assert_eq!(s.read(id, &mut [0; 1]), Err(ReadError::Finished));
-    settle(&mut c, &mut s);
-    assert_eq!(events(&mut c), [StreamEvent::Stopped { id, code: 42 }]);
-    assert_eq!(c.write(id, b"x"), Err(WriteError::Stopped(42)));
-    assert_eq!(c.counts().buffered_to_send, 0);
-    assert_eq!(s.counts().buffered_received, 0);
-    assert_eq!(events(&mut s), [StreamEvent::Opened { id }], "who stops does not want to hear of the reset");
-    s.finish(id).unwrap();
-    settle(&mut c, &mut s);
-    assert_eq!(read_all(&mut c, id), (vec![], true));
-    assert_eq!(events(&mut c), [StreamEvent::Closed { id }]);
-    assert_eq!(events(&mut s), [StreamEvent::Finished { id }, StreamEvent::Closed { id }]);
-}
-
-#[test]
-fn a_reset_reaches_the_reader_once() {
-    let (mut c, mut s) = pair(&small());
-    let id = c.open(Dir::Uni).unwrap();
-    c.write(id, &[1; 2000]).unwrap();
-    settle(&mut c, &mut s);
-    c.reset(id, 9).unwrap();
-    c.reset(id, 10).unwrap();
-    settle(&mut c, &mut s);
-    assert_eq!(s.counts().buffered_received, 0, "unread bytes are given up");
-    assert_eq!(events(&mut c), [StreamEvent::Closed { id }]);
-    let heard = events(&mut s);
-    assert_eq!(heard, [StreamEvent::Opened { id }, StreamEvent::Reset { id, code: 9 }, StreamEvent::Closed { id }]);
 }
 
 #[test]

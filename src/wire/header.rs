@@ -117,6 +117,10 @@ pub struct ProtectedHeader<'a> {
 }
 
 /// Reads the first packet in `bytes`, refusing a cleared fixed bit.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+//# Packets containing a zero value for this bit are not valid packets in this version and MUST be discarded.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+//# Packets containing a zero value for this bit are not valid packets in this version and MUST be discarded.
 #[inline]
 pub fn parse(bytes: &[u8], short_cid_len: usize) -> Result<ProtectedHeader<'_>, HeaderError> {
     let header = parse_greased(bytes, short_cid_len)?;
@@ -127,6 +131,8 @@ pub fn parse(bytes: &[u8], short_cid_len: usize) -> Result<ProtectedHeader<'_>, 
 }
 
 /// As [`parse`], for an endpoint that sent grease_quic_bit: the fixed bit may have any value (RFC 9287 section 3).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//# Endpoints MUST discard packets that are too small to be valid QUIC packets.
 #[inline]
 pub fn parse_greased(bytes: &[u8], short_cid_len: usize) -> Result<ProtectedHeader<'_>, HeaderError> {
     let mut r = Reader::new(bytes);
@@ -167,6 +173,8 @@ pub fn parse_greased(bytes: &[u8], short_cid_len: usize) -> Result<ProtectedHead
 }
 
 /// A one-byte length and a connection ID of at most 20 bytes.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+//# Endpoints that receive a version 1 long header with a value larger than 20 MUST drop the packet.
 pub(super) fn cid(r: &mut Reader<'_>) -> Result<ConnectionId, HeaderError> {
     let len = usize::from(r.u8()?);
     if len > crate::base::cid::MAX_CID_LEN {
@@ -214,6 +222,8 @@ pub fn write_long(w: &mut Writer<'_>, h: &LongHeader<'_>, pn: u64, pn_len: usize
 }
 
 fn write_long_fields(w: &mut Writer<'_>, h: &LongHeader<'_>, pn: u64, pn_len: usize) -> Result<LongMark, NoRoom> {
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+    //# The value included prior to protection MUST be set to 0.
     let bits = h.ty.bits(h.version).or(h.ty.bits(VERSION_1)).unwrap_or(0);
     w.u8(LONG_BIT | FIXED_BIT | (bits << 4) | pn_len_bits(pn_len))?;
     w.u32(h.version)?;
@@ -260,6 +270,8 @@ pub fn write_short(
     if w.remaining() < 1usize.saturating_add(dcid.len()).saturating_add(pn_len) {
         return Err(NoRoom);
     }
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+    //# The value included prior to protection MUST be set to 0.
     let mut first = FIXED_BIT | pn_len_bits(pn_len);
     if spin {
         first |= SPIN_BIT;

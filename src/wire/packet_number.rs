@@ -6,6 +6,13 @@ pub const MAX: u64 = super::varint::MAX;
 
 /// Bytes (1 to 4) that the receiver needs to expand `pn` when it may know nothing newer than `largest_acked`
 /// (RFC 9000 appendix A.2). Distances beyond 2^31 are clamped to 4; a sender never has that many in flight.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.1
+//# Prior to receiving an acknowledgment for a packet number space, the full packet number MUST be included; it is not
+//# to be truncated, as described below.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.1
+//# After an acknowledgment is received for a packet number space, the sender MUST use a packet number size able to
+//# represent more than twice as large a range as the difference between the largest acknowledged packet number and the
+//# packet number being sent.
 #[must_use]
 #[inline]
 pub const fn encoded_len(pn: u64, largest_acked: Option<u64>) -> usize {

@@ -24,6 +24,8 @@ pub struct Retry<'a> {
 }
 
 /// Reads a whole datagram (or its last packet) as a Retry packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5
+//# The value in the Unused field is set to an arbitrary value by the server; a client MUST ignore these bits.
 pub fn parse_retry(packet: &[u8]) -> Result<Retry<'_>, HeaderError> {
     let mut r = Reader::new(packet);
     let first = r.u8()?;

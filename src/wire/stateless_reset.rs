@@ -6,6 +6,8 @@ use crate::base::{ResetToken, Rng};
 pub const MIN_LEN: usize = 21;
 
 /// Fills `buf` with a stateless reset. False, and nothing written, when `buf` is shorter than [`MIN_LEN`].
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//# Endpoints MUST send Stateless Resets formatted as a packet with a short header.
 #[must_use]
 pub fn write(buf: &mut [u8], rng: &mut dyn Rng, token: &ResetToken) -> bool {
     if buf.len() < MIN_LEN {

@@ -102,6 +102,15 @@ fn type_bits_of_both_versions() {
     assert_eq!(PacketType::from_bits(0, 0x0a0a_0a0a), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+//= type=test
+//# Packets containing a zero value for this bit are not valid packets in this version and MUST be discarded.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+//= type=test
+//# Packets containing a zero value for this bit are not valid packets in this version and MUST be discarded.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+//= type=test
+//# Endpoints that receive a version 1 long header with a value larger than 20 MUST drop the packet.
 #[test]
 fn headers_refused() {
     assert_eq!(header::parse(&[], 8), Err(HeaderError::Truncated));
@@ -219,6 +228,14 @@ fn transport_parameter_bounds() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# A client MUST NOT include any server-only transport parameter: original_destination_connection_id,
+//# preferred_address, retry_source_connection_id, or stateless_reset_token.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# A server MUST treat receipt of any of these transport parameters as a connection error of type
+//# TRANSPORT_PARAMETER_ERROR.
 #[test]
 fn server_only_parameters_from_a_client() {
     let mut p = TransportParameters { original_destination_connection_id: Some(cid(&[1])), ..Default::default() };
@@ -342,6 +359,9 @@ proptest! {
         prop_assert_eq!(pn ^ u64::from(t), (pn ^ u64::from(t)) >> bits << bits);
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+    //= type=test
+    //# The value included prior to protection MUST be set to 0.
     #[test]
     fn long_header_round_trip(
         ty in prop_oneof![Just(PacketType::Initial), Just(PacketType::ZeroRtt), Just(PacketType::Handshake)],
@@ -369,6 +389,9 @@ proptest! {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+    //= type=test
+    //# The value included prior to protection MUST be set to 0.
     #[test]
     fn short_header_round_trip(dcid in any_cid(0), spin: bool, phase: bool, pn: u32, pn_len in 1..=4usize) {
         let mut buf = [0; 30];

@@ -181,6 +181,9 @@ impl TransportParameters {
             let bytes: Vec<u8> = versions.flat_map(u32::to_be_bytes).collect();
             put(&mut out, id::VERSION_INFORMATION, &bytes);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+        //# A client MUST NOT include any server-only transport parameter: original_destination_connection_id,
+        //# preferred_address, retry_source_connection_id, or stateless_reset_token.
         if side.is_server() {
             self.encode_server_only(&mut out);
         }
@@ -250,6 +253,9 @@ impl TransportParameters {
                 | id::PREFERRED_ADDRESS
                 | id::RETRY_SOURCE_CONNECTION_ID
         );
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+        //# A server MUST treat receipt of any of these transport parameters as a connection error of type
+        //# TRANSPORT_PARAMETER_ERROR.
         if server_only && from.is_client() {
             return Err(refuse("client sent a server-only transport parameter"));
         }
@@ -287,6 +293,9 @@ impl TransportParameters {
             id::DISABLE_ACTIVE_MIGRATION => self.disable_active_migration = flag(value)?,
             id::PREFERRED_ADDRESS => self.preferred_address = Some(preferred_address(value)?),
             id::ACTIVE_CONNECTION_ID_LIMIT => {
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+                //# An endpoint that receives a value less than 2 MUST close the connection with an error of type
+                //# TRANSPORT_PARAMETER_ERROR.
                 self.active_connection_id_limit = at_least(number(value)?, 2, "active_connection_id_limit below 2")?;
             }
             id::INITIAL_SOURCE_CONNECTION_ID => self.initial_source_connection_id = Some(cid(value)?),
@@ -363,6 +372,8 @@ fn preferred_address(value: &[u8]) -> Result<PreferredAddress, TransportError> {
     let len = usize::from(r.u8().map_err(short)?);
     let cid = cid(r.bytes(len).map_err(short)?)?;
     // RFC 9000 section 18.2: a zero-length ID here is a TRANSPORT_PARAMETER_ERROR.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+    //# A client MUST treat a violation of these requirements as a connection error of type TRANSPORT_PARAMETER_ERROR.
     if cid.is_empty() {
         return Err(refuse("preferred_address with a zero-length connection ID"));
     }

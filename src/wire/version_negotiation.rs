@@ -21,6 +21,8 @@ impl<'a> VersionNegotiation<'a> {
 
 /// Reads a datagram as a Version Negotiation packet: long header, version 0, at least one whole version
 /// (RFC 8999 section 6: a packet with none, or with a truncated one, is ignored).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//# Clients MUST ignore the value of this field.
 pub fn parse(packet: &[u8]) -> Result<VersionNegotiation<'_>, Truncated> {
     let peek = invariants::peek(packet, 0)?;
     if !peek.long || peek.version != 0 {
@@ -38,6 +40,8 @@ pub fn parse(packet: &[u8]) -> Result<VersionNegotiation<'_>, Truncated> {
 /// Writes a Version Negotiation packet. `unused` gives the seven low bits of the first byte; the fixed bit is
 /// set in any case, because middleboxes that demultiplex look at it (RFC 9000 section 17.2.1).
 /// `dcid` and `scid` are the received packet's source and destination, at most 255 bytes each.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//# The Version field of a Version Negotiation packet MUST be set to 0x00000000.
 pub fn write(
     w: &mut Writer<'_>,
     unused: u8,

@@ -86,6 +86,12 @@ fn connection_ids_in_transport_parameters_section_7_3() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
 //= type=test
 //# An endpoint MUST treat receipt of a transport parameter with an invalid value as a connection error of type
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# A client MUST treat a violation of these requirements as a connection error of type TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# An endpoint that receives a value less than 2 MUST close the connection with an error of type
 //# TRANSPORT_PARAMETER_ERROR.
 #[test]
 fn bounds_of_transport_parameters_section_18_2() {
@@ -188,6 +194,10 @@ fn one_rtt(section: &str, payload: &[u8], accepted: &[u64], frame_type: u64) {
 //# If either is received, the connection MUST be closed immediately with a connection error of type
 //# TRANSPORT_PARAMETER_ERROR if the offending value was received in a transport parameter or of type
 //# FRAME_ENCODING_ERROR if it was received in a frame; see Section 10.2.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+//= type=test
+//# A client MUST treat receipt of a NEW_TOKEN frame with an empty Token field as a connection error of type
+//# FRAME_ENCODING_ERROR.
 #[test]
 fn frames_of_a_server_sections_12_4_and_19() {
     let id = StreamId;
@@ -246,6 +256,10 @@ fn handshake_packets_of_a_server() {
 }
 
 /// RFC 9000 section 17.2.2: a server's Initial has no token; with one it is dropped.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.2
+//= type=test
+//# clients that receive an Initial packet with a non-zero Token Length field MUST either discard the packet or generate
+//# a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn initial_with_a_token_section_17_2_2() {
     let (mut world, mut peer) = facing(|p| p);
@@ -328,6 +342,41 @@ pub fn retry_for(first: &[u8], scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
 //= type=test
 //# A client MUST change the Destination Connection ID it uses for sending packets in response to only the first
 //# received Initial or Retry packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5
+//= type=test
+//# The value in the Unused field is set to an arbitrary value by the server; a client MUST ignore these bits.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+//= type=test
+//# A client MUST discard a Retry packet that contains a Source Connection ID field that is identical to the Destination
+//# Connection ID field of its Initial packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.1
+//= type=test
+//# The client MUST use the value from the Source Connection ID field of the Retry packet in the Destination Connection
+//# ID field of subsequent packets that it sends.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+//= type=test
+//# A client MUST accept and process at most one Retry packet for each connection attempt.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+//= type=test
+//# After the client has received and processed an Initial or Retry packet from the server, it MUST discard any
+//# subsequent Retry packets that it receives.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+//= type=test
+//# Clients MUST discard Retry packets that have a Retry Integrity Tag that cannot be validated; see Section 5.8 of
+//# [QUIC-TLS].
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+//= type=test
+//# A client MUST discard a Retry packet with a zero-length Retry Token field.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.2
+//= type=test
+//# The client MUST NOT change the Source Connection ID because the server could include the connection ID as part of
+//# its token validation logic; see Section 8.1.4.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.3
+//= type=test
+//# A client MUST use the same cryptographic handshake message it included in this packet.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.5.3
+//= type=test
+//# A client MUST NOT reset the packet number for any packet number space after processing a Retry packet.
 #[test]
 fn retry_section_17_2_5() {
     let scid = ConnectionId::new(b"evilpeer").unwrap();
@@ -540,6 +589,10 @@ fn http3_of_a_server_rfc_9114() {
 }
 
 /// A connection ID of no length on the server's side: none of its rules may be mixed up with the others.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# An endpoint that is sending packets with a zero-length Destination Connection ID MUST treat receipt of a
+//# NEW_CONNECTION_ID frame as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn server_without_connection_id_section_5_1() {
     let setup = || {

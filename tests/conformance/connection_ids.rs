@@ -19,6 +19,10 @@ fn own(section: &str, frame: &[u8], code: u64) {
 }
 
 /// Case 25: FRAME_ENCODING_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# Receiving a value in the Retire Prior To field that is greater than that in the Sequence Number field MUST be
+//# treated as a connection error of type FRAME_ENCODING_ERROR.
 #[test]
 fn case_25_retire_prior_to_above_the_sequence_number_section_19_15() {
     own("19.15", &new_cid(1, 11), FRAME_ENCODING_ERROR);
@@ -33,6 +37,10 @@ fn sized(len: u8) -> Vec<u8> {
 }
 
 /// Case 26: FRAME_ENCODING_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# Values less than 1 and greater than 20 are invalid and MUST be treated as a connection error of type
+//# FRAME_ENCODING_ERROR.
 #[test]
 fn case_26_connection_id_of_no_length_section_19_15() {
     own("19.15", &sized(0), FRAME_ENCODING_ERROR);
@@ -53,6 +61,9 @@ fn issue(sequence: u64, cid: &[u8], token: u8) -> Vec<u8> {
 }
 
 /// RFC 9000 section 19.15: the same number with another ID or token, the same ID with another number.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# Receipt of the same frame multiple times MUST NOT be treated as a connection error.
 #[test]
 fn contradictions_section_19_15() {
     let first = issue(1, b"number 1", 1);
@@ -127,6 +138,14 @@ fn gaps_in_sequence_numbers_section_19_15() {
 }
 
 /// RFC 9000 section 19.16: PROTOCOL_VIOLATION for an ID that was never issued, and for the one in use.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+//= type=test
+//# Receipt of a RETIRE_CONNECTION_ID frame containing a sequence number greater than any previously sent to the peer
+//# MUST be treated as a connection error of type PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+//= type=test
+//# The sequence number specified in a RETIRE_CONNECTION_ID frame MUST NOT refer to the Destination Connection ID field
+//# of the packet in which the frame is contained.
 #[test]
 fn retire_connection_id_of_unknown_or_current_ids_section_19_16() {
     for sequence in [5, 6, 100, (1 << 62) - 1] {

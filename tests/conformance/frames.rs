@@ -13,6 +13,17 @@ fn exact(code: u64) -> Vec<u64> {
 }
 
 /// Case 11: FRAME_ENCODING_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
+//= type=test
+//# An endpoint that wishes to communicate a fatal connection error MUST use a CONNECTION_CLOSE frame if it is able.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-11.1
+//= type=test
+//# Errors that result in the connection being unusable, such as an obvious violation of protocol semantics or
+//# corruption of state that affects an entire connection, MUST be signaled using a CONNECTION_CLOSE frame (Section
+//# 19.19).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+//= type=test
+//# An endpoint MUST treat the receipt of a frame of unknown type as a connection error of type FRAME_ENCODING_ERROR.
 #[test]
 fn case_11_unknown_frame_type_section_12_4() {
     injected("12.4", &[0x20], &exact(FRAME_ENCODING_ERROR), 0x20);
@@ -24,6 +35,9 @@ fn case_11_unknown_frame_type_section_12_4() {
 }
 
 /// Case 12: PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+//= type=test
+//# An endpoint MUST treat receipt of a packet containing no frames as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_12_packet_without_frames_section_12_4() {
     let bare = Shape { pn_len: Some(4), bare: true, ..Default::default() };
@@ -40,6 +54,10 @@ fn case_12_packet_without_frames_section_12_4() {
 }
 
 /// Case 14: PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.4
+//= type=test
+//# Endpoints MUST treat receipt of Handshake packets with other frames as a connection error of type
+//# PROTOCOL_VIOLATION.
 #[test]
 fn case_14_path_challenge_in_handshake_section_17_2_4() {
     for version in [V1, V2] {
@@ -51,12 +69,18 @@ fn case_14_path_challenge_in_handshake_section_17_2_4() {
 }
 
 /// Case 18: PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+//= type=test
+//# A server MUST treat receipt of a NEW_TOKEN frame as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_18_new_token_from_a_client_section_19_7() {
     injected("19.7", &frames(&[Frame::NewToken(b"DUMMY")]), &GENERIC, 0x07);
 }
 
 /// Case 27: PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.20
+//= type=test
+//# A server MUST treat receipt of a HANDSHAKE_DONE frame as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_27_handshake_done_from_a_client_section_19_20() {
     injected("19.20", &frames(&[Frame::HandshakeDone]), &GENERIC, 0x1e);
@@ -93,6 +117,10 @@ fn not_before_1_rtt() -> Vec<Vec<u8>> {
 }
 
 /// RFC 9000 section 12.4, table 3: PROTOCOL_VIOLATION, in the first Initial already, and in Handshake packets.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+//= type=test
+//# An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error of type
+//# PROTOCOL_VIOLATION.
 #[test]
 fn frames_at_the_wrong_level_section_12_4() {
     for payload in not_before_1_rtt() {
@@ -163,6 +191,10 @@ fn ack_of_unsent_packets_section_13_1() {
 }
 
 /// RFC 9000 section 19.3.1: ranges that go below zero.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.3.1
+//= type=test
+//# If any computed packet number is negative, an endpoint MUST generate a connection error of type
+//# FRAME_ENCODING_ERROR.
 #[test]
 fn ack_ranges_below_zero_section_19_3_1() {
     let bad: [&[u8]; 5] = [

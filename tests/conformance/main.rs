@@ -3,9 +3,11 @@
 //!
 //! `peer` builds any packet at any level and understands what comes back; `world` is the side under test.
 //! One room per part of the RFCs. Every test names its section and the error codes that may be seen.
+mod acknowledgements;
 mod client_handshake;
 mod client_role;
 mod connection_ids;
+mod endings;
 mod frames;
 mod http3;
 mod packets;

@@ -14,6 +14,10 @@ const GENERIC: [u64; 2] = [PROTOCOL_VIOLATION, INTERNAL_ERROR];
 const PING: &[u8] = &[1, 0, 0, 0, 0];
 
 /// Case 13: PROTOCOL_VIOLATION. Both reserved bits, alone and together; in Initial packets as well.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
+//= type=test
+//# An endpoint MUST treat receipt of a packet that has a non-zero value for these bits after removing both packet and
+//# header protection as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_13_reserved_bits_of_a_long_header_section_17_2() {
     for version in [V1, V2] {
@@ -36,6 +40,10 @@ fn case_13_reserved_bits_of_a_long_header_section_17_2() {
 }
 
 /// Case 15: PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.3.1
+//= type=test
+//# An endpoint MUST treat receipt of a packet that has a non-zero value for these bits, after removing both packet and
+//# header protection, as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_15_reserved_bits_of_a_short_header_section_17_3_1() {
     for version in [V1, V2] {
@@ -85,6 +93,10 @@ fn truncated_datagrams_section_12_2() {
 }
 
 /// RFC 9000 section 12.2: what cannot be read in a coalesced datagram does not spoil the rest.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+//= type=test
+//# For example, if decryption fails (because the keys are not available or for any other reason), the receiver MAY
+//# either discard or buffer the packet for later processing and MUST attempt to process the remaining packets.
 #[test]
 fn coalesced_garbage_section_12_2() {
     let other = ConnectionId::new(b"not yours").unwrap();
@@ -135,6 +147,10 @@ fn every_wrong_bit_rfc_9001_section_5_3() {
 }
 
 /// RFC 9000 section 12.3: a packet number counts once.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+//= type=test
+//# A receiver MUST discard a newly unprotected packet unless it is certain that it has not processed another packet
+//# with the same packet number from the same packet number space.
 #[test]
 fn replayed_datagrams_section_12_3() {
     let (mut world, mut peer) = client();
@@ -181,6 +197,14 @@ fn until_done_keeping(world: &mut World, peer: &mut Peer, all: &mut Vec<Vec<u8>>
 }
 
 /// RFC 9000 section 14.1: an Initial in a small datagram starts nothing, and is not answered.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+//= type=test
+//# A server MUST discard an Initial packet that is carried in a UDP datagram with a payload that is smaller than the
+//# smallest allowed maximum datagram size of 1200 bytes.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14
+//= type=test
+//# Therefore, an endpoint MUST NOT close a connection when it receives a datagram that does not meet size constraints;
+//# the endpoint MAY discard such datagrams.
 #[test]
 fn small_initial_section_14_1() {
     let (mut world, mut peer) = client();
@@ -281,6 +305,13 @@ fn another_source_connection_id_section_7_2() {
 //= type=test
 //# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the number of
 //# bytes they have received.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.1
+//= type=test
+//# To avoid being used for an amplification attack, such endpoints MUST limit the cumulative size of packets it sends
+//# to three times the cumulative size of the packets that are received and attributed to the connection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+//= type=test
+//# The server MUST also limit the number of bytes it sends before validating the address of the client; see Section 8.
 #[test]
 fn amplification_limit_section_8_1() {
     let (mut world, mut peer) = client();
@@ -332,6 +363,10 @@ fn unknown_connections_section_10_3() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7.5
 //= type=test
 //# If an endpoint does not expand its buffer, it MUST close the connection with a CRYPTO_BUFFER_EXCEEDED error code.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.6
+//= type=test
+//# Receipt of a frame that exceeds this limit MUST be treated as a connection error of type FRAME_ENCODING_ERROR or
+//# CRYPTO_BUFFER_EXCEEDED.
 #[test]
 fn crypto_buffer_section_7_5() {
     for gap in [4096u64, 1 << 20, (1 << 62) - 10] {

@@ -8,7 +8,7 @@ use whimbrel::base::{ConnectionId, Level, Side, SpaceId, StreamId, Timestamp};
 use whimbrel::crypto::{
     Cipher, ClientTls, DirectionKeys, InstalledKeys, LevelKeys, OneRttKeys, ServerTls, Session, TlsEvents, initial_keys,
 };
-use whimbrel::wire::frame::write_ack;
+use whimbrel::wire::frame::{self, write_ack};
 use whimbrel::wire::header::{self, finish_long, write_long, write_short};
 use whimbrel::wire::{Frame, Frames, LongHeader, PacketType, Writer, packet_number};
 
@@ -209,7 +209,15 @@ pub struct Peer {
     pub sent_crypto: [u64; 3],
     incoming: [BTreeMap<u64, Vec<u8>>; 3],
     read_crypto: [u64; 3],
-    received: [BTreeSet<u64>; 3],
+    /// TLS bytes that came, per space.
+    pub tls_bytes: [Vec<u8>; 3],
+    pub received: [BTreeSet<u64>; 3],
+    /// Numbers of ours, per space.
+    sent: [BTreeSet<u64>; 3],
+    /// Those of them that were acknowledged.
+    pub acked: [BTreeSet<u64>; 3],
+    /// Packets that came with nothing to acknowledge in them.
+    pub silent_packets: usize,
     ack: [bool; 3],
     /// Frames that go first into every packet of a level.
     pub inject: Vec<(Level, Vec<u8>)>,
@@ -275,7 +283,11 @@ impl Peer {
             sent_crypto: [0; 3],
             incoming: Default::default(),
             read_crypto: [0; 3],
+            tls_bytes: Default::default(),
             received: Default::default(),
+            sent: Default::default(),
+            acked: Default::default(),
+            silent_packets: 0,
             ack: [false; 3],
             inject: Vec::new(),
             log: Vec::new(),
@@ -319,6 +331,7 @@ impl Peer {
     pub fn packet_as(&mut self, level: Level, payload: &[u8], shape: Shape<'_>) -> Vec<u8> {
         let pn = shape.pn.unwrap_or(self.next_pn);
         self.next_pn = self.next_pn.max(pn) + 1;
+        self.sent[level.space().index()].insert(pn);
         let pn_len = shape.pn_len.unwrap_or(2);
         let dcid = shape.dcid.unwrap_or(self.dcid);
         let scid = shape.scid.unwrap_or(self.scid);
@@ -441,13 +454,22 @@ impl Peer {
 
     // ---- receiving ----
 
-    /// Opens every packet that we have keys for.
+    /// Opens every packet that we have keys for; whoever sent them keeps these rules in every test.
     pub fn receive(&mut self, datagram: &[u8]) {
         let mut bytes = datagram.to_vec();
         let mut at = 0;
+        let mut to = None;
         while at < bytes.len() {
             let Ok(head) = header::parse_greased(&bytes[at..], self.scid.len()) else { break };
             let (ty, pn_at, len, scid) = (head.ty, head.pn_offset, head.packet_len, head.scid);
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
+            //= type=test
+            //# Senders MUST NOT coalesce QUIC packets with different connection IDs into a single UDP datagram.
+            assert_eq!(*to.get_or_insert(head.dcid), head.dcid, "one datagram, two connection IDs");
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.2
+            //= type=test
+            //# Initial packets sent by the server MUST set the Token Length field to 0
+            assert!(self.side.is_server() || head.token.is_empty(), "a token from a server");
             let packet = &mut bytes[at..at + len];
             at += len;
             let Some(level) = ty.level() else {
@@ -458,7 +480,13 @@ impl Peer {
                 self.dcid = scid;
             }
             if let Some((pn, payload)) = self.open(level, packet, pn_at) {
-                self.on_packet(level, pn, &payload);
+                let eliciting = self.on_packet(level, pn, &payload);
+                let small = datagram.len() < 1200 && level == Level::Initial;
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+                //= type=test
+                //# Similarly, a server MUST expand the payload of all UDP datagrams carrying ack-eliciting Initial
+                //# packets to at least the smallest allowed maximum datagram size of 1200 bytes.
+                assert!(!small || (self.side.is_client() && !eliciting), "an Initial in {} bytes", datagram.len());
             }
         }
     }
@@ -483,13 +511,31 @@ impl Peer {
         Some((pn, packet[pn_at + pn_len..pn_at + pn_len + len].to_vec()))
     }
 
-    fn on_packet(&mut self, level: Level, pn: u64, payload: &[u8]) {
+    /// True when there is something to acknowledge in it.
+    fn on_packet(&mut self, level: Level, pn: u64, payload: &[u8]) -> bool {
         let space = level.space().index();
-        if !self.received[space].insert(pn) {
-            return;
-        }
+        // The tests deliver in order, so an old number would be one that was used before.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+        //= type=test
+        //# Subsequent packets sent in the same packet number space MUST increase the packet number by at least one.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+        //= type=test
+        //# A QUIC endpoint MUST NOT reuse a packet number within the same packet number space in one connection.
+        assert!(self.received[space].last().is_none_or(|newest| pn > *newest), "packet number {pn} at {level:?}");
+        self.received[space].insert(pn);
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+        //= type=test
+        //# The payload of a packet that contains frames MUST contain at least one frame, and MAY contain multiple
+        //# frames and multiple frame types.
+        assert!(!payload.is_empty(), "a packet without frames");
+        let mut eliciting = false;
         for next in Frames::new(payload) {
             let (ty, frame) = next.expect("the side under test sends well-formed frames");
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-12.5
+            //= type=test
+            //# All other frame types MUST only be sent in the application data packet number space.
+            assert!(frame::permitted(ty, level), "frame {ty:#x} at {level:?}");
+            eliciting |= frame::is_ack_eliciting(ty);
             let got = match frame {
                 Frame::Padding(_) => continue,
                 Frame::Crypto { offset, data } => {
@@ -512,12 +558,31 @@ impl Peer {
                 Frame::PathChallenge(data) => Got::PathChallenge(data),
                 Frame::PathResponse(data) => Got::PathResponse(data),
                 Frame::HandshakeDone => Got::HandshakeDone,
-                Frame::Ack(_) => Got::Ack,
+                Frame::Ack(ack) => {
+                    for pn in ack.ranges().flatten() {
+                        //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
+                        //= type=test
+                        //# ACK frames MUST only be carried in a packet that has the same packet number space as the
+                        //# packet being acknowledged; see Section 12.1.
+                        //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
+                        //= type=test
+                        //# For instance, packets that are protected with 1-RTT keys MUST be acknowledged in packets
+                        //# that are also protected with 1-RTT keys.
+                        //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+                        //= type=test
+                        //# An acknowledgment for a 1-RTT packet MUST be carried in a 1-RTT packet.
+                        assert!(self.sent[space].contains(&pn), "{level:?} acknowledges {pn}, sent elsewhere or never");
+                        self.acked[space].insert(pn);
+                    }
+                    Got::Ack
+                }
                 _ => Got::Other(ty),
             };
             self.ack[space] |= !matches!(got, Got::Ack | Got::Close(_));
             self.log.push(got);
         }
+        self.silent_packets += usize::from(!eliciting);
+        eliciting
     }
 
     fn read_tls(&mut self, level: Level) {
@@ -531,6 +596,7 @@ impl Peer {
             let skip = usize::try_from(next - at).unwrap();
             if let Some(fresh) = data.get(skip..).filter(|f| !f.is_empty()) {
                 self.read_crypto[space] = next + fresh.len() as u64;
+                self.tls_bytes[space].extend(fresh);
                 self.run_tls(|session, said| session.receive(level, fresh, said));
             }
         }

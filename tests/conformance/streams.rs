@@ -84,6 +84,10 @@ fn case_22_max_stream_data_for_a_receive_only_stream_section_19_10() {
 }
 
 /// Case 23: FRAME_ENCODING_ERROR; also for unidirectional streams.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+//= type=test
+//# Receipt of a frame that permits opening of a stream larger than this limit MUST be treated as a connection error of
+//# type FRAME_ENCODING_ERROR.
 #[test]
 fn case_23_max_streams_above_2_60_section_19_11() {
     for (dir, ty) in [(Dir::Bi, 0x12), (Dir::Uni, 0x13)] {
@@ -93,6 +97,10 @@ fn case_23_max_streams_above_2_60_section_19_11() {
 }
 
 /// Case 24: FRAME_ENCODING_ERROR or STREAM_LIMIT_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.14
+//= type=test
+//# Receipt of a frame that encodes a larger stream ID MUST be treated as a connection error of type STREAM_LIMIT_ERROR
+//# or FRAME_ENCODING_ERROR.
 #[test]
 fn case_24_streams_blocked_above_2_60_section_19_14() {
     for (dir, ty) in [(Dir::Bi, 0x16), (Dir::Uni, 0x17)] {
@@ -142,6 +150,22 @@ fn final_size_violations_section_4_5() {
 //= type=test
 //# A receiver MUST close the connection with an error of type FLOW_CONTROL_ERROR if the sender violates the advertised
 //# connection or stream data limits; see Section 11 for details on error handling.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.8
+//= type=test
+//# Receipt of a frame that exceeds this limit MUST be treated as a connection error of type FRAME_ENCODING_ERROR or
+//# FLOW_CONTROL_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.9
+//= type=test
+//# The sum of the final sizes on all streams -- including streams in terminal states -- MUST NOT exceed the value
+//# advertised by a receiver.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.9
+//= type=test
+//# An endpoint MUST terminate a connection with an error of type FLOW_CONTROL_ERROR if it receives more data than the
+//# maximum data value that it has sent.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+//= type=test
+//# An endpoint MUST terminate a connection with an error of type FLOW_CONTROL_ERROR if it receives more data than the
+//# largest maximum stream data that it has sent for the affected stream.
 #[test]
 fn flow_control_violations_section_4_1() {
     let defaults = Setup::default().config.flow;
@@ -171,6 +195,10 @@ fn flow_control_violations_section_4_1() {
 //= type=test
 //# An endpoint that receives a frame with a stream ID exceeding the limit it has sent MUST treat this as a connection
 //# error of type STREAM_LIMIT_ERROR; see Section 11 for details on error handling.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+//= type=test
+//# An endpoint MUST terminate a connection with an error of type STREAM_LIMIT_ERROR if a peer opens more streams than
+//# was permitted.
 #[test]
 fn stream_limits_section_4_6() {
     let bidi = Setup::default().config.max_streams_bidi;

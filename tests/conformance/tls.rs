@@ -243,5 +243,5 @@ fn key_update_by_header_is_no_error_section_6() {
     let pn = Some(last - 1);
     let shape = super::peer::Shape { pn, ..Default::default() };
     world.frames_as(&mut peer, Level::OneRtt, &frames(&[Frame::Ping, Frame::Padding(3)]), shape);
-    peer.expect_open("RFC 9001 6.4: a number that was used is a duplicate");
+    peer.expect_close("RFC 9001 6.4", &[KEY_UPDATE_ERROR], 0);
 }

@@ -26,7 +26,7 @@ fn setup(server: &Arc<ServerTls>) -> World {
 }
 
 /// A resumed connection up to its first Initial datagram, which is not sent.
-fn resumed(version: u32) -> (World, Peer, Vec<u8>) {
+pub fn resumed(version: u32) -> (World, Peer, Vec<u8>) {
     let (client, server) = ticket(version);
     let mut peer = Peer::client(&client, version, |p| p);
     assert!(peer.zero_rtt.is_some(), "the server gave a ticket for 0-RTT");

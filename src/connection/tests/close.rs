@@ -4,8 +4,9 @@ use core::time::Duration;
 use super::super::{CloseReason, ConnectionConfig, Event};
 use super::pair::{Fate, Pair, client_tls, config, server_tls, tuple};
 use crate::base::codes::transport;
-use crate::base::{Dir, Ecn, Level, Pcg, ResetToken, Rng, Side, TransportError};
-use crate::wire::{Frame, Writer};
+use crate::base::{Dir, Ecn, Level, Pcg, ResetToken, Rng, Side, SpaceId, TransportError};
+use crate::recovery::SentPacket;
+use crate::wire::{Frame, Writer, packet_number};
 
 #[test]
 fn application_close_is_seen_with_code_and_reason() {
@@ -112,6 +113,57 @@ fn idle_timeout_is_the_smaller_value_and_silent() {
         assert!(p.peer(side).drained);
     }
     assert!(p.client.sent <= sent + 2, "silently");
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.1
+//= type=test
+//# To avoid excessively small idle timeout periods, endpoints MUST increase the idle timeout period to be at least
+//# three times the current Probe Timeout (PTO).
+#[test]
+fn a_tiny_idle_timeout_is_stretched_to_three_probe_timeouts() {
+    let hasty = ConnectionConfig { idle_timeout: Duration::from_millis(1), ..config() };
+    let mut p = Pair::with(hasty.clone(), hasty, &client_tls(), server_tls());
+    p.run_until(Duration::from_secs(1), |p| p.client.conn.is_confirmed());
+    p.run_until(Duration::from_secs(1), |p| p.flights.is_empty());
+    for side in [Side::Client, Side::Server] {
+        let pto = p.peer(side).conn.pto();
+        assert!(pto > Duration::from_millis(20));
+        let idle = p.peer(side).conn.timers.get(super::super::timers::Timer::Idle);
+        assert!(idle > p.now + pto * 2 && idle <= p.now + pto * 3, "{side:?} {pto:?}");
+    }
+    let pto = p.client.conn.pto();
+    p.run_for(pto * 2);
+    assert!(!p.client.conn.is_closed() && !p.server().conn.is_closed());
+    p.run_for(pto * 10);
+    assert_eq!(p.client.closed(), Some(&CloseReason::IdleTimeout));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
+//= type=test
+//# If the packet number for sending reaches 2^62-1, the sender MUST close the connection without sending a
+//# CONNECTION_CLOSE frame or any further packets; an endpoint MAY send a Stateless Reset (Section 10.3) in response to
+//# further packets that it receives.
+#[test]
+fn without_packet_numbers_the_connection_ends_in_silence() {
+    for closing in [false, true] {
+        let mut p = Pair::new().connected();
+        let (now, path) = (p.now, p.client.conn.paths.active_index());
+        let last = SentPacket { sent_at: now, size: 40, path, ..SentPacket::default() };
+        let conn = &mut p.client.conn;
+        // All numbers but the last one, which must not be used, are gone.
+        conn.recovery.on_sent(SpaceId::Data, packet_number::MAX - 1, last, &[], &mut conn.paths);
+        let sent = p.client.sent;
+        if closing {
+            p.client.conn.close(1, b"", now);
+        }
+        p.client.conn.ping();
+        p.server().conn.ping();
+        p.run_for(Duration::from_secs(3));
+        assert_eq!(p.client.sent, sent, "not even a CONNECTION_CLOSE");
+        let reason = p.client.closed();
+        assert!(closing || matches!(reason, Some(CloseReason::Transport(_))), "{reason:?}");
+        assert!(p.client.drained);
+    }
 }
 
 #[test]

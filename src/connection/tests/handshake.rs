@@ -80,6 +80,11 @@ fn survives_heavy_random_loss() {
 //= type=test
 //# Clients MUST ensure that UDP datagrams containing Initial packets have UDP payloads of at least 1200 bytes, adding
 //# PADDING frames as necessary.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
+//= type=test
+//# A client MUST expand the payload of all UDP datagrams carrying Initial packets to at least the smallest allowed
+//# maximum datagram size of 1200 bytes by adding PADDING frames to the Initial packet or by coalescing the Initial
+//# packet; see Section 12.2.
 #[test]
 fn client_datagrams_with_initial_packets_are_padded() {
     let mut p = Pair::new();

@@ -180,6 +180,10 @@ fn a_dead_new_path_fails_and_the_old_one_goes_on() {
 //# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets (including
 //# probing packets; see Section 9.1) from a different local address to the address the peer used during the handshake,
 //# unless the endpoint has acted on a preferred_address transport parameter from the peer.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# An endpoint that receives this transport parameter MUST NOT use a new local address when sending to the address that
+//# the peer used during the handshake.
 #[test]
 fn migration_is_refused_when_it_must_be() {
     let mut p = Pair::new();

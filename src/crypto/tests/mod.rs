@@ -64,6 +64,27 @@ fn initial_packets_of_both_versions() {
 }
 
 #[test]
+fn keys_of_both_versions() {
+    for v in [V1, V2] {
+        let secrets = [
+            (Cipher::Aes128Gcm, v.client_secret),
+            (Cipher::Aes128Gcm, v.server_secret),
+            (Cipher::ChaCha20Poly1305, v.chacha_secret),
+        ];
+        for ((cipher, secret), wanted) in secrets.into_iter().zip(v.keys) {
+            let prk = Secret::new(cipher, &hex(secret)).unwrap().prk(cipher);
+            let names = super::schedule::labels(v.version);
+            for (label, wanted) in [names.key, names.iv, names.hp].into_iter().zip(wanted) {
+                let mut out = hex(wanted);
+                out.fill(0);
+                super::schedule::expand(&prk, label, &mut out);
+                assert_eq!(out, hex(wanted), "{}", core::str::from_utf8(label).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
 fn retry_tags_of_both_versions() {
     for v in [V1, V2] {
         let packet = hex(v.retry);
@@ -129,6 +150,29 @@ fn short_packets_have_no_sample() {
     }
     assert_eq!(keys.remote.unmask(&mut [0; 30], usize::MAX), None);
     assert_eq!(keys.remote.open(&mut [0; 30], usize::MAX, 0), Err(OpenFailed));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# The stateless reset token MUST be difficult to guess.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
+//= type=test
+//# The same stateless reset token MUST NOT be used for multiple connection IDs.
+#[test]
+fn reset_tokens_look_random_and_hang_on_the_secret() {
+    let (ours, theirs) = (TokenKey::new(&[3; 32]), TokenKey::new(&[4; 32]));
+    let (mut seen, mut ones) = (std::collections::BTreeSet::new(), [0u32; 128]);
+    for n in 0..2000u32 {
+        // Neighbouring connection IDs of every length.
+        let bytes = n.to_be_bytes().repeat(5);
+        let cid = ConnectionId::new(&bytes[..4 + (n as usize % 17)]).unwrap();
+        let token = ours.reset_token(&cid);
+        assert!(seen.insert(token.0), "one token for two connection IDs");
+        assert!(token != theirs.reset_token(&cid), "without the secret it cannot be guessed");
+        let bits = u128::from_be_bytes(token.0);
+        (0..128).for_each(|b| ones[b] += (bits >> b & 1) as u32);
+    }
+    assert!(ones.iter().all(|n| (800..1200).contains(n)), "{ones:?}");
 }
 
 #[test]

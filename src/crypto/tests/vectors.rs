@@ -12,6 +12,8 @@ pub struct Vectors {
     pub server_payload: &'static str,
     pub server_packet: &'static str,
     pub retry: &'static str,
+    /// Key, IV and header protection key: client's Initial, server's Initial, ChaCha20.
+    pub keys: [[&'static str; 3]; 3],
     pub chacha_secret: &'static str,
     pub chacha_next_secret: &'static str,
     pub chacha_packet: &'static str,
@@ -62,6 +64,15 @@ pub const V1: Vectors = Vectors {
         a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84022f8ef4 \
         cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc42158407dd074ee",
     retry: "ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba",
+    keys: [
+        ["1f369613dd76d5467730efcbe3b1a22d", "fa044b2f42a3fd3b46fb255c", "9f50449e04a0e810283a1e9933adedd2"],
+        ["cf3a5331653c364c88f0f379b6067e37", "0ac1493ca1905853b0bba03e", "c206b8d9b9f0f37644430b490eeaa314"],
+        [
+            "c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8",
+            "e0459b3474bdd0e44a41c144",
+            "25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4",
+        ],
+    ],
     chacha_secret: "9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f21632b",
     chacha_next_secret: "1223504755036d556342ee9361d253421a826c9ecdf3c7148684b36b714881f9",
     chacha_packet: "4cfe4189655e5cd55c41f69080575d7999c25a5bfb",
@@ -112,6 +123,15 @@ pub const V2: Vectors = Vectors {
         5358230035f7fd3945d88965cf17f9af6e16886c61bfc703106fbaf3cb4cfa52382dd16a393e42757507698075b2c984c707 \
         f0a0812d8cd5a6881eaf21ceda98f4bd23f6fe1a3e2c43edd9ce7ca84bed8521e2e140",
     retry: "cf6b3343cf0008f067a5502a4262b5746f6b656ec8646ce8bfe33952d955543665dcc7b6",
+    keys: [
+        ["8b1a0bc121284290a29e0971b5cd045d", "91f73e2351d8fa91660e909f", "45b95e15235d6f45a6b19cbcb0294ba9"],
+        ["82db637861d55e1d011f19ea71d5d2a7", "dd13c276499c0249d3310652", "edf6d05c83121201b436e16877593c3a"],
+        [
+            "3bfcddd72bcf02541d7fa0dd1f5f9eeea817e09a6963a0e6c7df0f9a1bab90f2",
+            "a6b5bc6ab7dafce30ffff5dd",
+            "d659760d2ba434a226fd37b35c69e2da8211d10c4f12538787d65645d5d1b8e2",
+        ],
+    ],
     chacha_secret: "9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f21632b",
     chacha_next_secret: "c69374c49e3d2a9466fa689e49d476db5d0dfbc87d32ceeaa6343fd0ae4c7d88",
     chacha_packet: "5558b1c60ae7b6b932bc27d786f4bc2bb20f2162ba",

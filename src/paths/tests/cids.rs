@@ -22,6 +22,10 @@ fn each_is_taken_once_in_order() {
     assert!(!p.is_reset_token(&token(9)));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.1
+//= type=test
+//# An endpoint MUST NOT check for any stateless reset tokens associated with connection IDs it has not used or for
+//# connection IDs that have been retired.
 #[test]
 fn tokens_of_unused_ids_reset_nothing() {
     let mut p = peer();
@@ -70,6 +74,11 @@ fn the_limit_counts_after_retirement() {
     assert_eq!(p.on_new(5, 1, cid(5), token(5)).unwrap_err().code, CONNECTION_ID_LIMIT_ERROR);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# An endpoint that receives a NEW_CONNECTION_ID frame with a sequence number smaller than the Retire Prior To field of
+//# a previously received NEW_CONNECTION_ID frame MUST send a corresponding RETIRE_CONNECTION_ID frame that retires the
+//# newly received connection ID, unless it has already done so for that sequence number.
 #[test]
 fn late_frames_below_retire_prior_to_are_retired_at_once() {
     let mut p = peer();
@@ -177,6 +186,14 @@ fn we_issue_up_to_the_peers_limit_and_replace_what_it_retires() {
     assert_eq!(l.wanted(u64::MAX), 4, "we keep no more than eight");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# An endpoint MUST NOT send this frame if it currently requires that its peer send packets with a zero-length
+//# Destination Connection ID.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.16
+//= type=test
+//# An endpoint that provides a zero- length connection ID MUST treat receipt of a RETIRE_CONNECTION_ID frame as a
+//# connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn retirements_that_break_the_rules() {
     let mut l = LocalCids::new(cid(0));

@@ -98,6 +98,10 @@ fn gaps_and_late_packets_are_reported_at_once() {
     assert!(!r.ack_due());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.1
+//= type=test
+//# Even if an endpoint does not set an ECT field in packets it sends, the endpoint MUST provide feedback about ECN
+//# markings it receives, if these are accessible.
 #[test]
 fn marks_are_counted_and_reported_at_once() {
     let mut r = data();
@@ -114,6 +118,9 @@ fn marks_are_counted_and_reported_at_once() {
     assert_eq!(r.ecn_counts(), Some(EcnCounts { ect0: 1, ect1: 0, ce: 2 }));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.5
+//= type=test
+//# An endpoint MUST NOT include delays that it does not control when populating the ACK Delay field in an ACK frame.
 #[test]
 fn ack_delay_counts_from_the_largest() {
     let mut r = data();
@@ -139,6 +146,10 @@ fn ranges_are_capped_and_the_dropped_ones_count_as_seen() {
     assert!(!r.is_duplicate(997));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.3
+//= type=test
+//# Receivers can discard all ACK Ranges, but they MUST retain the largest packet number that has been successfully
+//# processed, as that is used to recover packet numbers from subsequent packets; see Section 17.1.
 #[test]
 fn ack_of_ack_prunes_but_keeps_the_largest() {
     let mut r = data();

@@ -1,6 +1,9 @@
 //! Recovery period (RFC 9002 section 7.3.2), persistent congestion (7.6), underuse (7.8), ECN (RFC 9000 section 13.4.2).
 use super::*;
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
+//= type=test
+//# Upon detecting losses, a sender MUST take appropriate congestion control action.
 #[test]
 fn one_reduction_per_round_trip() {
     let mut w = World::sampled();
@@ -180,6 +183,12 @@ fn ten_packets_are_marked_until_counts_come_back() {
     assert_eq!(w.paths[0].ecn.mark(), Ecn::Ect0);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.2
+//= type=test
+//# If validation fails, then the endpoint MUST disable ECN.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.2
+//= type=test
+//# Network routing and path elements can change mid-connection; an endpoint MUST disable ECN if validation later fails.
 #[test]
 fn bleaching_and_lying_counts_disable_marking() {
     // No counts, too few, an ECT(1) nobody sent, more than was sent.
@@ -197,9 +206,24 @@ fn bleaching_and_lying_counts_disable_marking() {
         assert!(outcome.ecn_failed, "{counts:?}");
         assert_eq!(w.paths[0].ecn.mark(), Ecn::NotEct);
         assert!(!outcome.congestion_event, "counts that fail validation are not used: {counts:?}");
+        // The path was fine for a while, then it is not.
+        let mut w = marking();
+        send_marked(&mut w, 0);
+        ack_ecn(&mut w, &[0..=0], 1, 0, 100);
+        assert!(w.paths[0].ecn.is_capable());
+        send_marked(&mut w, 200);
+        let counts = counts.map(|c| EcnCounts { ect0: c.ect0.min(1), ..c });
+        let outcome = w.try_ack(SpaceId::Data, &[0..=1], counts, Duration::ZERO, 300).expect("no violation");
+        let plausible = counts.is_some_and(|c| c.ect0 + c.ce == 2 && c.ect1 == 0);
+        assert_eq!(outcome.ecn_failed, !plausible, "{counts:?}");
+        assert!(plausible || w.paths[0].ecn.mark() == Ecn::NotEct);
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.1
+//= type=test
+//# An endpoint MUST NOT fail ECN validation as a result of processing an ACK frame that does not increase the largest
+//# acknowledged packet number.
 #[test]
 fn a_reordered_ack_cannot_fail_validation() {
     let mut w = marking();

@@ -60,6 +60,12 @@ fn one_allowed_stream_is_renewed_at_once() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
 //= type=test
 //# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+//= type=test
+//# MAX_STREAMS frames that do not increase the stream limit MUST be ignored.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+//= type=test
+//# An endpoint MUST NOT open more streams than permitted by the current stream limit set by its peer.
 #[test]
 fn our_own_streams_obey_the_peer() {
     let mut ids = LocalIds::default();

@@ -58,6 +58,9 @@ fn a_lost_end_carries_its_fin_again() {
     assert_eq!(s.next_frame(9, 0), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.10
+//= type=test
+//# The data sent on a stream MUST NOT exceed the largest maximum stream data value advertised by the receiver.
 #[test]
 fn credit_stops_new_data_only() {
     let (mut s, mut pool) = half(3);

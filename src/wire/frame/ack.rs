@@ -46,6 +46,12 @@ impl From<Truncated> for AckError {
 }
 
 impl<'a> Ack<'a> {
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.3
+    //# QUIC implementations MUST properly handle both types, and, if they have enabled ECN for packets they send, they
+    //# SHOULD use the information in the ECN section to manage their congestion state.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.3.1
+    //# If any computed packet number is negative, an endpoint MUST generate a connection error of type
+    //# FRAME_ENCODING_ERROR.
     pub(super) fn parse(r: &mut Reader<'a>, with_ecn: bool) -> Result<Self, AckError> {
         let largest = r.varint()?;
         let delay = r.varint()?;

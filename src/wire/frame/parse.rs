@@ -89,6 +89,12 @@ fn stream<'a>(r: &mut Reader<'a>, ty: u64) -> Result<Frame<'a>, Refused> {
 }
 
 /// RFC 9000 sections 19.6 and 19.8: the last byte's offset plus one cannot exceed 2^62 - 1.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.6
+//# Receipt of a frame that exceeds this limit MUST be treated as a connection error of type FRAME_ENCODING_ERROR or
+//# CRYPTO_BUFFER_EXCEEDED.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.8
+//# Receipt of a frame that exceeds this limit MUST be treated as a connection error of type FRAME_ENCODING_ERROR or
+//# FLOW_CONTROL_ERROR.
 fn check_end(offset: u64, data: &[u8]) -> Result<(), Refused> {
     if offset.saturating_add(data.len() as u64) > varint::MAX {
         return Err(Refused::Invalid("offset plus length exceeds 2^62 - 1"));
@@ -113,6 +119,9 @@ fn body<'a>(r: &mut Reader<'a>, ty: u64) -> Result<Frame<'a>, Refused> {
         NEW_TOKEN => {
             let token = r.varint_bytes()?;
             // RFC 9000 section 19.7: an empty token is a FRAME_ENCODING_ERROR.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+            //# A client MUST treat receipt of a NEW_TOKEN frame with an empty Token field as a connection error of type
+            //# FRAME_ENCODING_ERROR.
             if token.is_empty() {
                 return Err(Refused::Invalid("empty NEW_TOKEN"));
             }
@@ -145,6 +154,9 @@ fn body<'a>(r: &mut Reader<'a>, ty: u64) -> Result<Frame<'a>, Refused> {
             reordering_threshold: r.varint()?,
         },
         // RFC 9000 section 12.4: a frame of unknown type is a FRAME_ENCODING_ERROR.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+        //# An endpoint MUST treat the receipt of a frame of unknown type as a connection error of type
+        //# FRAME_ENCODING_ERROR.
         _ => return Err(Refused::Invalid("unknown frame type")),
     })
 }
@@ -159,6 +171,12 @@ fn padding<'a>(r: &mut Reader<'a>) -> Frame<'a> {
 }
 
 /// RFC 9000 sections 19.11 and 19.14: a count above 2^60 cannot be a stream ID any more.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.11
+//# Receipt of a frame that permits opening of a stream larger than this limit MUST be treated as a connection error of
+//# type FRAME_ENCODING_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.14
+//# Receipt of a frame that encodes a larger stream ID MUST be treated as a connection error of type STREAM_LIMIT_ERROR
+//# or FRAME_ENCODING_ERROR.
 fn stream_count(r: &mut Reader<'_>) -> Result<u64, Refused> {
     let count = r.varint()?;
     //= https://www.rfc-editor.org/rfc/rfc9000#section-4.6
@@ -175,10 +193,16 @@ fn stream_count(r: &mut Reader<'_>) -> Result<u64, Refused> {
 fn new_connection_id<'a>(r: &mut Reader<'_>) -> Result<Frame<'a>, Refused> {
     let sequence = r.varint()?;
     let retire_prior_to = r.varint()?;
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+    //# Receiving a value in the Retire Prior To field that is greater than that in the Sequence Number field MUST be
+    //# treated as a connection error of type FRAME_ENCODING_ERROR.
     if retire_prior_to > sequence {
         return Err(Refused::Invalid("retire_prior_to above the sequence number"));
     }
     let len = usize::from(r.u8()?);
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+    //# Values less than 1 and greater than 20 are invalid and MUST be treated as a connection error of type
+    //# FRAME_ENCODING_ERROR.
     if len == 0 || len > crate::base::cid::MAX_CID_LEN {
         return Err(Refused::Invalid("connection ID length not in 1 to 20"));
     }

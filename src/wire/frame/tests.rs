@@ -156,6 +156,9 @@ fn padding_runs_are_one_item() {
     assert_eq!(items, [Frame::Padding(3), Frame::Ping, Frame::Padding(1)]);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.21
+//= type=test
+//# Extension frames MUST be congestion controlled and MUST cause an ACK frame to be sent.
 #[test]
 fn table_of_rfc9000_section_12_4() {
     use types::*;
@@ -201,6 +204,10 @@ fn ack_too_large_for_the_packet() {
 }
 
 proptest! {
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+    //= type=test
+    //# To ensure simple and efficient implementations of frame parsing, a frame type MUST use the shortest possible
+    //# encoding.
     #[test]
     fn round_trip(frames in proptest::collection::vec(any_frame(), 1..8)) {
         let mut buf = [0; 2048];

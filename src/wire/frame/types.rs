@@ -68,6 +68,8 @@ pub const fn permitted(frame_type: u64, level: Level) -> bool {
 }
 
 /// All frames except PADDING, ACK and CONNECTION_CLOSE elicit acknowledgements (RFC 9000 section 13.2).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.21
+//# Extension frames MUST be congestion controlled and MUST cause an ACK frame to be sent.
 #[must_use]
 #[inline]
 pub const fn is_ack_eliciting(frame_type: u64) -> bool {

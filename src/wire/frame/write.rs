@@ -129,6 +129,9 @@ impl Frame<'_> {
     }
 
     /// Appends the frame. STREAM and DATAGRAM always carry their length.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-12.4
+    //# To ensure simple and efficient implementations of frame parsing, a frame type MUST use the shortest possible
+    //# encoding.
     pub fn write(&self, w: &mut Writer<'_>) -> Result<(), NoRoom> {
         let start = w.position();
         self.put(w).inspect_err(|_| w.rewind(start))
