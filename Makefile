@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test check lint bench setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize check lint bench setup install uninstall clean peers certs
 
 all: lib examples
 
@@ -70,6 +70,11 @@ lint:
 check: setup lint all certs peers test
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
+	$(MAKE) sanitize
+
+# The reaper race under AddressSanitizer: what the library still reads when memory is taken away.
+sanitize:
+	tests/sanitize.sh address 10000
 
 bench: all certs $(OUT)/wb_bench
 	cd benches/peers && $(CARGO) build --release --locked

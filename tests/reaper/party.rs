@@ -23,7 +23,6 @@ use whimbrel::ffi::tls::{wb_tls_alpn, wb_tls_identity_pem, wb_tls_new, wb_tls_tr
 const CONNECTIONS: usize = 6;
 const SECOND: i64 = 1_000_000_000;
 
-#[derive(Default)]
 struct Seen {
     streams: AtomicU64,
     verified: AtomicU64,
@@ -145,8 +144,9 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        // Leaked on purpose: callbacks hold it until the process ends.
-        let seen: &'static Seen = Box::leak(Box::default());
+        // Callbacks hold it until the process ends.
+        static SEEN: Seen = Seen { streams: AtomicU64::new(0), verified: AtomicU64::new(0) };
+        let seen = &SEEN;
         let (runtime, tls, config) = (runtime(), tls(WB_ROLE_SERVER), config(WB_CONFIG_CONN, WB_KEY_HTTP3, 0));
         let mut endpoint = 0;
         let mut addr = wb_addr::default();
