@@ -1,7 +1,6 @@
 #!/bin/sh
 # The reaper race under AddressSanitizer and ThreadSanitizer. The compiler is the project's own: the sanitizers' runtimes
-# come with it, RUSTC_BOOTSTRAP only lets a stable compiler take their flag. The standard library is not instrumented;
-# tests/tsan.supp names what ThreadSanitizer cannot see because of that.
+# come with it, RUSTC_BOOTSTRAP only lets a stable compiler take their flag.
 #   tests/sanitize.sh address|thread LOANS [SEED]
 set -eu
 kind=$1
