@@ -292,7 +292,7 @@ struct sockaddr;
 // transport.max_streams_uni: unidirectional streams that the peer may have open.
 #define WB_KEY_MAX_STREAMS_UNI 46
 
-// transport.congestion: `WB_CC_NEWRENO` or `WB_CC_CUBIC`; as text also "newreno", "cubic".
+// transport.congestion: one of `WB_CC_*`, as text also "newreno", "cubic", "bbr", "prague", "adaptive" (default).
 #define WB_KEY_CONGESTION 47
 
 // transport.max_udp_payload: largest UDP payload that path probing may reach.
@@ -330,6 +330,15 @@ struct sockaddr;
 #define WB_CC_NEWRENO 0
 
 #define WB_CC_CUBIC 1
+
+// BBR version 3 (draft-ietf-ccwg-bbr).
+#define WB_CC_BBR 2
+
+// CUBIC with a scalable reaction to L4S marks; packets leave as ECT(1) (RFC 9331).
+#define WB_CC_PRAGUE 3
+
+// The default: CUBIC that does not take random loss for congestion.
+#define WB_CC_ADAPTIVE 4
 
 // Success.
 #define WB_OK 0

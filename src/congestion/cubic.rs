@@ -80,6 +80,43 @@ impl Cubic {
         self.hystart.in_css()
     }
 
+    pub(super) const fn in_slow_start(&self) -> bool {
+        self.window() < self.ssthresh
+    }
+
+    /// The reductions since `window` were wrong: slow start goes on from there, if it had not come farther meanwhile.
+    pub(super) fn resume(&mut self, window: u64) {
+        self.window = self.window.max(window << FRACTION);
+        self.ssthresh = u64::MAX;
+        self.w_max = 0;
+        self.epoch = None;
+        self.undo = None;
+        self.hystart = HyStart::new();
+    }
+
+    /// The window is large enough (RFC 9438 section 4.10: the next stage begins with K = 0).
+    pub(super) fn leave_slow_start(&mut self) {
+        self.ssthresh = self.window();
+        self.prior = self.window();
+        self.w_max = 0;
+        self.epoch = None;
+    }
+
+    /// A reduction that somebody else computed; growth begins anew from the window before it.
+    pub(super) fn reduce_to(&mut self, window: u64) {
+        self.w_max = self.window();
+        self.prior = self.window();
+        self.ssthresh = window.max(self.minimum());
+        self.window = self.ssthresh << FRACTION;
+        self.epoch = None;
+        self.undo = None;
+    }
+
+    /// Growth that somebody else computed.
+    pub(super) fn grow_by(&mut self, bytes: u64) {
+        self.window = self.window.saturating_add(bytes << FRACTION);
+    }
+
     fn minimum(&self) -> u64 {
         self.max_datagram * 2
     }
@@ -110,11 +147,8 @@ impl Cubic {
         let (Growth::By(bytes) | Growth::ByAndLeave(bytes)) = growth;
         self.window = self.window.saturating_add(bytes << FRACTION);
         if matches!(growth, Growth::ByAndLeave(_)) {
-            // RFC 9438 section 4.10: W_max is undefined here; the next stage begins with K = 0.
-            self.ssthresh = self.window();
-            self.prior = self.window();
-            self.w_max = 0;
-            self.epoch = None;
+            // W_max is undefined here.
+            self.leave_slow_start();
         }
     }
 

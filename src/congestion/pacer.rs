@@ -51,12 +51,12 @@ impl Pacer {
 
     /// Bytes that the next batch may hold, 0 when it must wait until [`Self::deadline`].
     ///
-    /// `window` is the congestion window, `slow_start` doubles the rate (the window itself doubles per round trip),
-    /// `max` is what the caller could send at most. A grant may end below `max`; ask again for the next batch.
-    pub fn grant(&mut self, now: Timestamp, window: u64, slow_start: bool, smoothed_rtt: Duration, max: u64) -> u64 {
+    /// `rate` is the controller's, in bytes per second; `max` is what the caller could send at most. A grant may end
+    /// below `max`; ask again for the next batch.
+    pub fn grant(&mut self, now: Timestamp, rate: u64, max: u64) -> u64 {
         // The initial burst is filled by packets, not by time: it must not wait for a millisecond's worth.
         let fresh = self.rate == 0;
-        self.rate = rate(window, slow_start, smoothed_rtt);
+        self.rate = rate;
         let quantum = self.over(QUANTUM).clamp(self.max_datagram * 2, MAX_GRANT);
         self.refill(now);
         let wanted = quantum.min(max.max(1));
@@ -139,8 +139,9 @@ impl Pacer {
     }
 }
 
-/// N * congestion_window / smoothed_rtt with N = 1.25 (RFC 9002 section 7.7), 2 in slow start.
-fn rate(window: u64, slow_start: bool, smoothed_rtt: Duration) -> u64 {
+/// N * congestion_window / smoothed_rtt with N = 1.25 (RFC 9002 section 7.7), 2 in slow start, where the window itself
+/// doubles per round trip.
+pub(super) fn window_rate(window: u64, slow_start: bool, smoothed_rtt: Duration) -> u64 {
     let quarters: u128 = if slow_start { 8 } else { 5 };
     let rtt = u128::from(nanos(smoothed_rtt).max(1));
     u64::try_from(u128::from(window) * quarters * NANOS_PER_SEC / (4 * rtt)).unwrap_or(u64::MAX)

@@ -1,5 +1,6 @@
 //! Controllers against the formulas of their RFCs, and the pacer against a stop watch.
 use super::hystart::{Growth, HyStart};
+use super::pacer::window_rate;
 use super::*;
 
 const MS: u64 = 1_000_000;
@@ -10,26 +11,37 @@ fn at(ms: u64) -> Timestamp {
 }
 
 fn ack(bytes: u64, now: Timestamp, rtt: Duration) -> AckSample {
-    AckSample { bytes, newest_sent_at: now - rtt, now, smoothed_rtt: rtt, rtt_sample: Some(rtt), app_limited: false }
+    AckSample {
+        bytes,
+        newest_sent_at: now - rtt,
+        now,
+        smoothed_rtt: rtt,
+        rtt_sample: Some(rtt),
+        min_rtt: rtt,
+        app_limited: false,
+        window_limited: true,
+        in_recovery: false,
+        in_flight: bytes,
+    }
 }
 
 #[test]
 fn initial_window_follows_section_7_2() {
     for (datagram, expected) in [(1200, 12_000), (1472, 14_720), (1500, 14_720), (9000, 18_000)] {
         for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
-            assert_eq!(Controller::new(algorithm, datagram, 10).window(), expected, "{datagram}");
+            assert_eq!(Controller::new(algorithm, datagram, 10, Timestamp::ZERO).window(), expected, "{datagram}");
         }
     }
-    assert_eq!(Controller::new(Algorithm::Cubic, 1200, 32).window(), 38_400);
+    assert_eq!(Controller::new(Algorithm::Cubic, 1200, 32, Timestamp::ZERO).window(), 38_400);
 }
 
 #[test]
 fn a_larger_datagram_recomputes_an_untouched_window_only() {
     for algorithm in [Algorithm::NewReno, Algorithm::Cubic] {
-        let mut fresh = Controller::new(algorithm, 1200, 10);
+        let mut fresh = Controller::new(algorithm, 1200, 10, Timestamp::ZERO);
         fresh.set_max_datagram(1472);
         assert_eq!(fresh.window(), 14_720);
-        let mut used = Controller::new(algorithm, 1200, 10);
+        let mut used = Controller::new(algorithm, 1200, 10, Timestamp::ZERO);
         used.on_ack(&ack(1200, at(10), Duration::from_millis(10)));
         used.set_max_datagram(1472);
         assert_eq!(used.window(), 13_200);
@@ -38,13 +50,13 @@ fn a_larger_datagram_recomputes_an_untouched_window_only() {
 
 #[test]
 fn newreno_grows_and_halves() {
-    let mut c = Controller::new(Algorithm::NewReno, 1200, 10);
+    let mut c = Controller::new(Algorithm::NewReno, 1200, 10, Timestamp::ZERO);
     let rtt = Duration::from_millis(50);
     c.on_ack(&ack(12_000, at(50), rtt));
     assert_eq!(c.window(), 24_000, "slow start: by the bytes acknowledged");
     c.on_ack(&AckSample { app_limited: true, ..ack(12_000, at(60), rtt) });
     assert_eq!(c.window(), 24_000, "section 7.8");
-    c.on_congestion_event();
+    c.on_congestion_event(false, Timestamp::ZERO);
     assert_eq!((c.window(), c.ssthresh()), (12_000, 12_000));
     c.on_ack(&ack(11_999, at(100), rtt));
     assert_eq!(c.window(), 12_000);
@@ -53,11 +65,11 @@ fn newreno_grows_and_halves() {
     c.on_spurious_event();
     assert_eq!((c.window(), c.ssthresh()), (24_000, u64::MAX));
     for _ in 0..10 {
-        c.on_congestion_event();
+        c.on_congestion_event(false, Timestamp::ZERO);
     }
     assert_eq!(c.window(), 2400, "never below two datagrams");
-    let mut c = Controller::new(Algorithm::NewReno, 1200, 10);
-    c.on_congestion_event();
+    let mut c = Controller::new(Algorithm::NewReno, 1200, 10, Timestamp::ZERO);
+    c.on_congestion_event(false, Timestamp::ZERO);
     c.on_persistent_congestion();
     assert_eq!((c.window(), c.ssthresh()), (2400, 6000));
     c.on_ack(&ack(12_000, at(200), rtt));
@@ -66,8 +78,8 @@ fn newreno_grows_and_halves() {
 
 /// A cubic controller with `segments` of window and no slow start left.
 fn reduced(segments: u32) -> Controller {
-    let mut c = Controller::new(Algorithm::Cubic, 1200, segments);
-    c.on_congestion_event();
+    let mut c = Controller::new(Algorithm::Cubic, 1200, segments, Timestamp::ZERO);
+    c.on_congestion_event(false, Timestamp::ZERO);
     c
 }
 
@@ -138,7 +150,7 @@ fn cubic_is_reno_friendly_on_short_paths() {
 fn cubic_converges_fast_and_undoes_spurious_events() {
     let mut c = reduced(1000);
     // Reduced again below W_max: section 4.7 forgets part of it, so the plateau is at 700 * 0.85.
-    c.on_congestion_event();
+    c.on_congestion_event(false, Timestamp::ZERO);
     assert_eq!(c.window(), 490 * SEGMENT);
     let k = ((595.0f64 - 490.0) / 0.4).cbrt();
     let points = run(&mut c, 0, 200, 60);
@@ -148,7 +160,7 @@ fn cubic_converges_fast_and_undoes_spurious_events() {
     let mut c = reduced(1000);
     run(&mut c, 0, 200, 5);
     let (window, threshold) = (c.window(), c.ssthresh());
-    c.on_congestion_event();
+    c.on_congestion_event(false, Timestamp::ZERO);
     assert!(c.window() < window);
     c.on_spurious_event();
     assert_eq!((c.window(), c.ssthresh()), (window, threshold));
@@ -251,7 +263,7 @@ fn hystart_needs_eight_samples() {
 fn drive(p: &mut Pacer, window: u64, slow_start: bool, rtt: Duration, time: Duration) -> (u64, Duration, u64) {
     let (mut now, mut sent, mut shortest, mut largest) = (Timestamp::ZERO, 0u64, Duration::MAX, 0);
     while now.0 < time.as_nanos() as u64 {
-        let grant = p.grant(now, window, slow_start, rtt, u64::MAX);
+        let grant = p.grant(now, window_rate(window, slow_start, rtt), u64::MAX);
         if grant == 0 {
             let deadline = p.deadline().expect("a refusal comes with a time");
             assert!(deadline > now);
@@ -295,7 +307,7 @@ fn pacer_limits_the_first_burst_and_the_one_after_a_pause() {
     for start in [Timestamp::ZERO, at(60_000)] {
         let mut burst = 0;
         loop {
-            let grant = p.grant(start, window, false, rtt, u64::MAX);
+            let grant = p.grant(start, window_rate(window, false, rtt), u64::MAX);
             if grant == 0 {
                 break;
             }
@@ -313,7 +325,10 @@ fn pacer_does_not_delay_a_small_sender_and_serves_late_timers() {
     let mut p = Pacer::new(1200, Timestamp::ZERO);
     for i in 0..100 {
         let now = at(i * 10);
-        assert!(p.grant(now, 12_000, false, rtt, 1200) >= 1200, "one datagram per 10 ms is below the rate");
+        assert!(
+            p.grant(now, window_rate(12_000, false, rtt), 1200) >= 1200,
+            "one datagram per 10 ms is below the rate"
+        );
         p.charge(1200, now);
     }
     // A timer that always comes a millisecond late loses no throughput.
@@ -321,7 +336,7 @@ fn pacer_does_not_delay_a_small_sender_and_serves_late_timers() {
     let mut p = Pacer::new(1200, Timestamp::ZERO);
     let (mut now, mut sent) = (Timestamp::ZERO, 0);
     while now < at(1000) {
-        let grant = p.grant(now, window, false, rtt, u64::MAX);
+        let grant = p.grant(now, window_rate(window, false, rtt), u64::MAX);
         if grant == 0 {
             now = p.deadline().expect("refused") + Duration::from_millis(1);
         } else {
@@ -336,11 +351,175 @@ fn pacer_does_not_delay_a_small_sender_and_serves_late_timers() {
 fn pacer_small_steps_of_time_add_up() {
     let rtt = Duration::from_secs(1);
     let mut p = Pacer::new(1200, Timestamp::ZERO);
-    p.grant(Timestamp::ZERO, 12_000, false, rtt, u64::MAX);
+    p.grant(Timestamp::ZERO, window_rate(12_000, false, rtt), u64::MAX);
     p.charge(12_000, Timestamp::ZERO);
     // 15 kB/s is a byte per 67 us: steps of 10 us must not round to nothing.
     for us in (0..200_000u64).step_by(10) {
         p.charge(0, Timestamp(us * 1000));
     }
-    assert!(p.grant(Timestamp(200 * MS), 12_000, false, rtt, 2400) >= 2400);
+    assert!(p.grant(Timestamp(200 * MS), window_rate(12_000, false, rtt), 2400) >= 2400);
+}
+
+/// An adaptive controller whose path is told in loss events.
+struct Judged {
+    c: Controller,
+    now: u64,
+    min_rtt: Duration,
+}
+
+impl Judged {
+    fn new() -> Self {
+        let mut judged = Self {
+            c: Controller::new(Algorithm::Adaptive, 1200, 200, at(0)),
+            now: 0,
+            min_rtt: Duration::from_millis(20),
+        };
+        // Slow start is over, at 200 datagrams.
+        judged.round(Duration::ZERO);
+        judged
+    }
+
+    /// A round trip in which ten ACKs tell of this queue.
+    fn round(&mut self, queue: Duration) {
+        self.now += 30;
+        for _ in 0..10 {
+            let rtt = self.min_rtt + queue;
+            self.c.on_delivered(12_000, at(self.now) - rtt, self.min_rtt, at(self.now));
+            let sample = AckSample { min_rtt: self.min_rtt, app_limited: true, ..ack(12_000, at(self.now), rtt) };
+            self.c.on_ack(&sample);
+        }
+    }
+
+    /// `count` datagrams are lost; true when that was tolerated.
+    fn lose(&mut self, count: u64) -> bool {
+        for pn in 0..count {
+            self.c.on_packet_lost(pn, 1200, at(self.now), at(self.now));
+        }
+        let tolerated = self.c.tolerates_loss(self.min_rtt);
+        if !tolerated {
+            self.c.on_congestion_event(false, at(self.now));
+        }
+        tolerated
+    }
+
+    fn earn(&mut self) {
+        for n in 0..4 {
+            self.round(Duration::ZERO);
+            assert!(!self.lose(1), "loss {n} is answered");
+        }
+        self.round(Duration::ZERO);
+        assert!(self.lose(1), "the fifth at an empty queue, each at a smaller window");
+    }
+}
+
+#[test]
+fn tolerance_is_earned_by_losses_that_giving_way_does_not_cure() {
+    let mut j = Judged::new();
+    let before = j.c.window();
+    j.earn();
+    assert_eq!(j.c.window(), before, "the reductions were for nothing");
+    assert!(j.c.in_slow_start(), "and the slow start goes on");
+    for _ in 0..20 {
+        j.round(Duration::ZERO);
+        assert!(j.lose(1));
+    }
+    assert_eq!(j.c.window(), before);
+}
+
+#[test]
+fn a_queue_a_burst_or_a_high_rate_is_congestion_to_the_tolerant_too() {
+    let mut j = Judged::new();
+    j.earn();
+    let before = j.c.window();
+    j.round(Duration::from_millis(2));
+    assert!(!j.lose(1), "the queue shows");
+    assert!(j.c.window() <= before / 10 * 7);
+    j.round(Duration::ZERO);
+    j.round(Duration::ZERO);
+    assert!(j.lose(1), "an empty queue again");
+    j.round(Duration::ZERO);
+    assert!(!j.lose(20), "a burst");
+    assert!(!matches!(&j.c, Controller::Adaptive(a) if a.is_tolerant()));
+
+    let mut j = Judged::new();
+    j.earn();
+    // Three of a hundred, too few at a time for a burst.
+    let refused = (0..60).find(|_| {
+        j.round(Duration::ZERO);
+        !j.lose(3)
+    });
+    assert!(refused.is_some_and(|n| n >= 5), "{refused:?}");
+}
+
+#[test]
+fn losses_at_a_regrown_window_or_with_a_queue_earn_nothing() {
+    let mut j = Judged::new();
+    for _ in 0..10 {
+        j.round(Duration::from_millis(5));
+        assert!(!j.lose(1), "with a queue");
+    }
+    let mut j = Judged::new();
+    for _ in 0..5 {
+        j.round(Duration::ZERO);
+        assert!(!j.lose(1));
+        // What CUBIC does on a path of its own: back to where it was before it loses again.
+        let Controller::Adaptive(a) = &mut j.c else { unreachable!() };
+        a.cubic.grow_by(200 * 1200);
+    }
+}
+
+#[test]
+fn tolerance_ends_with_the_losses_and_with_persistent_congestion() {
+    let mut j = Judged::new();
+    j.earn();
+    for _ in 0..230 {
+        j.round(Duration::ZERO);
+    }
+    assert!(!j.lose(1), "long quiet: the next loss counts again");
+    let mut j = Judged::new();
+    j.earn();
+    j.c.on_persistent_congestion();
+    assert_eq!(j.c.window(), 2400);
+    assert!(!matches!(&j.c, Controller::Adaptive(a) if a.is_tolerant()));
+}
+
+/// A round of `acked` packets, `marked` of them with CE, at a queue of so many milliseconds.
+fn marked_round(c: &mut Controller, now: u64, acked: u64, marked: u64, queue: u64) -> bool {
+    let (min_rtt, rtt) = (Duration::from_millis(30), Duration::from_millis(30 + queue));
+    let mut classic = false;
+    for part in 0..10 {
+        classic |= c.on_marks(acked / 10, marked / 10, min_rtt);
+        let sample = AckSample { min_rtt, ..ack(1200 * acked / 10, at(now + part), rtt) };
+        c.on_ack(&sample);
+    }
+    classic
+}
+
+#[test]
+fn prague_follows_the_marked_fraction() {
+    let mut c = Controller::new(Algorithm::Prague, 1200, 100, at(0));
+    c.on_congestion_event(false, at(0));
+    let before = c.window();
+    assert!(before <= 84_000, "loss is answered as by CUBIC: {before}");
+    // A tenth marked, round after round: alpha goes there, and so the reduction becomes a twentieth.
+    for round in 1..100 {
+        assert!(!marked_round(&mut c, round * 50, 100, 10, 0), "no classic event");
+    }
+    let Controller::Prague(p) = &c else { unreachable!() };
+    let alpha = p.alpha() as f64 / f64::from(1 << 20);
+    assert!((0.08..0.12).contains(&alpha), "{alpha}");
+    let window = c.window();
+    marked_round(&mut c, 100 * 50, 100, 10, 0);
+    let after = c.window() as f64 / window as f64;
+    assert!((0.94..1.02).contains(&after), "{after}");
+}
+
+#[test]
+fn prague_takes_marks_from_a_long_queue_for_classic_ones() {
+    let mut c = Controller::new(Algorithm::Prague, 1200, 100, at(0));
+    let classic = (1..20).find(|round| marked_round(&mut c, round * 50, 100, 10, 20));
+    assert!(classic.is_some_and(|round| (2..12).contains(&round)), "{classic:?}");
+    // And believes in L4S again when marks come early.
+    let scalable = (20..60).find(|round| !marked_round(&mut c, round * 50, 100, 10, 0));
+    assert!(scalable.is_some(), "never again");
 }

@@ -24,6 +24,8 @@ pub struct FlowConfig {
     pub stream_window_max: u64,
     /// Bytes that one stream may hold for sending before `write` reports `Blocked`.
     pub send_buffer: u64,
+    /// That limit grows up to this with the path's bandwidth and delay; not above `send_buffer`: it stays.
+    pub send_buffer_max: u64,
 }
 
 impl Default for FlowConfig {
@@ -34,6 +36,7 @@ impl Default for FlowConfig {
             stream_window: 512 << 10,
             stream_window_max: 16 << 20,
             send_buffer: 1 << 20,
+            send_buffer_max: 16 << 20,
         }
     }
 }
@@ -102,7 +105,7 @@ impl Default for ConnectionConfig {
             flow: FlowConfig::default(),
             max_streams_bidi: 100,
             max_streams_uni: 100,
-            congestion: Algorithm::Cubic,
+            congestion: Algorithm::default(),
             pacing: true,
             max_ack_delay: Duration::from_millis(25),
             ack_delay_exponent: 3,
@@ -157,6 +160,7 @@ impl ConnectionConfig {
             max_streams_bidi: self.max_streams_bidi,
             max_streams_uni: self.max_streams_uni,
             send_buffer: self.flow.send_buffer,
+            send_buffer_max: self.flow.send_buffer_max,
             ..StreamsConfig::default()
         }
     }

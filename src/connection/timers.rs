@@ -85,6 +85,7 @@ impl Connection {
         let active = self.paths.active();
         let (rtt, validated) = (active.recovery.rtt.smoothed(), active.is_validated());
         self.streams.on_rtt(rtt, now);
+        self.streams.on_window(self.paths.active().recovery.round_trip_bytes());
         let context = PtoContext {
             handshake_confirmed: self.life.is_confirmed(),
             peer_completed_validation: self.side.is_server() || self.life.is_confirmed(),

@@ -172,6 +172,11 @@ impl Connection {
     fn send_budget(&mut self, path: u8, max: usize, now: Timestamp) -> u64 {
         self.timers.set(Timer::Pacing, None);
         if !self.wants_eliciting() {
+            if !self.streams.is_throttled()
+                && let Some(p) = self.paths.get_mut(path)
+            {
+                p.recovery.on_app_limited();
+            }
             return 0;
         }
         let pacing = self.cfg.pacing;

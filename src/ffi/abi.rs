@@ -215,7 +215,7 @@ pub const WB_KEY_CONN_WINDOW: u32 = 44;
 pub const WB_KEY_MAX_STREAMS_BIDI: u32 = 45;
 /// transport.max_streams_uni: unidirectional streams that the peer may have open.
 pub const WB_KEY_MAX_STREAMS_UNI: u32 = 46;
-/// transport.congestion: `WB_CC_NEWRENO` or `WB_CC_CUBIC`; as text also "newreno", "cubic".
+/// transport.congestion: one of `WB_CC_*`, as text also "newreno", "cubic", "bbr", "prague", "adaptive" (default).
 pub const WB_KEY_CONGESTION: u32 = 47;
 /// transport.max_udp_payload: largest UDP payload that path probing may reach.
 pub const WB_KEY_MAX_UDP_PAYLOAD: u32 = 48;
@@ -242,6 +242,12 @@ pub const WB_KEY_QLOG_DIR: u32 = 80;
 /// Congestion controllers.
 pub const WB_CC_NEWRENO: u32 = 0;
 pub const WB_CC_CUBIC: u32 = 1;
+/// BBR version 3 (draft-ietf-ccwg-bbr).
+pub const WB_CC_BBR: u32 = 2;
+/// CUBIC with a scalable reaction to L4S marks; packets leave as ECT(1) (RFC 9331).
+pub const WB_CC_PRAGUE: u32 = 3;
+/// The default: CUBIC that does not take random loss for congestion.
+pub const WB_CC_ADAPTIVE: u32 = 4;
 
 /// Called with an event. It may call any function, also close and release the objects of the event. Serial per
 /// connection, parallel between connections. It must not throw or unwind.

@@ -94,7 +94,7 @@ const KEYS: &[Key] = &[
     // RFC 9000 section 4.6: more than 2^60 streams cannot be numbered.
     key(WB_KEY_MAX_STREAMS_BIDI, "transport.max_streams_bidi", WB_CONFIG_CONN, 0, 1 << 60),
     key(WB_KEY_MAX_STREAMS_UNI, "transport.max_streams_uni", WB_CONFIG_CONN, 0, 1 << 60),
-    key(WB_KEY_CONGESTION, "transport.congestion", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_CONGESTION, "transport.congestion", WB_CONFIG_CONN, 0, 4),
     // RFC 9000 sections 14 and 18.2.
     key(WB_KEY_MAX_UDP_PAYLOAD, "transport.max_udp_payload", WB_CONFIG_CONN, 1200, 65527),
     key(WB_KEY_DATAGRAM_SIZE, "transport.datagram_size", WB_CONFIG_CONN, 0, 65535),
@@ -178,6 +178,9 @@ impl ConfigObject {
         let named = match (key.number, text) {
             (WB_KEY_CONGESTION, "newreno") => Some(u64::from(WB_CC_NEWRENO)),
             (WB_KEY_CONGESTION, "cubic") => Some(u64::from(WB_CC_CUBIC)),
+            (WB_KEY_CONGESTION, "bbr") => Some(u64::from(WB_CC_BBR)),
+            (WB_KEY_CONGESTION, "prague") => Some(u64::from(WB_CC_PRAGUE)),
+            (WB_KEY_CONGESTION, "adaptive") => Some(u64::from(WB_CC_ADAPTIVE)),
             (_, "true" | "yes" | "on") if key.max == 1 => Some(1),
             (_, "false" | "no" | "off") if key.max == 1 => Some(0),
             _ => None,
@@ -286,8 +289,7 @@ impl Values {
                 }
                 WB_KEY_MAX_STREAMS_BIDI => c.max_streams_bidi = value,
                 WB_KEY_MAX_STREAMS_UNI => c.max_streams_uni = value,
-                WB_KEY_CONGESTION if value == u64::from(WB_CC_NEWRENO) => c.congestion = Algorithm::NewReno,
-                WB_KEY_CONGESTION => c.congestion = Algorithm::Cubic,
+                WB_KEY_CONGESTION => c.congestion = algorithm(value),
                 WB_KEY_MAX_UDP_PAYLOAD => {
                     let size = u16::try_from(value).unwrap_or(u16::MAX);
                     c.max_udp_payload = size;
@@ -433,4 +435,15 @@ pub extern "C" fn wb_config_check(config: wb_config) -> wb_status {
         handle::get::<ConfigObject>(config)?.check()?;
         Ok(WB_OK)
     })
+}
+
+/// The range of the key was checked when it was set.
+fn algorithm(value: u64) -> Algorithm {
+    match u32::try_from(value) {
+        Ok(WB_CC_NEWRENO) => Algorithm::NewReno,
+        Ok(WB_CC_CUBIC) => Algorithm::Cubic,
+        Ok(WB_CC_BBR) => Algorithm::Bbr,
+        Ok(WB_CC_PRAGUE) => Algorithm::Prague,
+        _ => Algorithm::Adaptive,
+    }
 }

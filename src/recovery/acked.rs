@@ -166,6 +166,11 @@ impl Space {
             sample = Some(latest);
             outcome.rtt_updated = true;
         }
+        for share in sweep.shares.iter().flatten() {
+            if let Some(path) = paths.recovery(share.path) {
+                path.on_delivered(share.removed, share.newest_sent_at, now);
+            }
+        }
         // RFC 9000 section 13.4.2.1: an ACK that does not raise the largest proves nothing about ECN.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-13.4.2.1
         //# An endpoint MUST NOT fail ECN validation as a result of processing an ACK frame that does not increase the
@@ -246,14 +251,19 @@ impl Space {
         outcome: &mut AckOutcome,
     ) {
         let before = self.ecn;
+        // All paths of a connection run one algorithm and so use one codepoint.
+        let scalable =
+            sweep.shares.iter().flatten().any(|s| paths.recovery(s.path).is_some_and(|path| path.ecn.is_scalable()));
+        let ours = |c: &EcnCounts| if scalable { c.ect1 } else { c.ect0 };
+        let other = |c: &EcnCounts| if scalable { c.ect0 } else { c.ect1 };
         let valid = match counts {
             None => sweep.ect == 0,
             Some(c) => {
-                let grown = c.ect0.checked_sub(before.ect0).zip(c.ce.checked_sub(before.ce));
-                // We never send ECT(1), and not more ECT(0) than that.
-                grown.is_some_and(|(ect0, ce)| ect0.saturating_add(ce) >= sweep.ect)
-                    && c.ect1 == 0
-                    && c.ect0.saturating_add(c.ce) <= self.ect_sent
+                let grown = ours(&c).checked_sub(ours(&before)).zip(c.ce.checked_sub(before.ce));
+                // We never send the other codepoint, and not more of ours than that.
+                grown.is_some_and(|(ect, ce)| ect.saturating_add(ce) >= sweep.ect)
+                    && other(&c) == 0
+                    && ours(&c).saturating_add(c.ce) <= self.ect_sent
             }
         };
         if !valid {
@@ -275,9 +285,9 @@ impl Space {
             }
         }
         // RFC 9002 section 7.1 and appendix B.7.
-        if counts.ce > before.ce
-            && let Some(path) = paths.recovery(newest.path)
+        if let Some(path) = paths.recovery(newest.path)
             && !path.ecn.is_failed()
+            && path.on_marks(sweep.ect, counts.ce - before.ce)
         {
             outcome.congestion_event |= path.on_congestion(newest.sent_at, true, now);
         }

@@ -22,19 +22,27 @@ pub struct EcnState {
     stage: Stage,
     sent: u32,
     lost: u32,
+    /// Marks are ECT(1): the controller reacts as RFC 9331 section 4.3 asks.
+    scalable: bool,
 }
 
 impl EcnState {
     /// `enabled` is false where the socket cannot mark or the application said no.
     #[must_use]
-    pub const fn new(enabled: bool) -> Self {
-        Self { stage: if enabled { Stage::Testing } else { Stage::Failed }, sent: 0, lost: 0 }
+    pub const fn new(enabled: bool, scalable: bool) -> Self {
+        Self { stage: if enabled { Stage::Testing } else { Stage::Failed }, sent: 0, lost: 0, scalable }
+    }
+
+    #[must_use]
+    pub const fn is_scalable(&self) -> bool {
+        self.scalable
     }
 
     /// The mark for the next datagram of this path.
     #[must_use]
     pub const fn mark(&self) -> Ecn {
         match self.stage {
+            Stage::Testing | Stage::Capable if self.scalable => Ecn::Ect1,
             Stage::Testing | Stage::Capable => Ecn::Ect0,
             Stage::Unknown | Stage::Failed => Ecn::NotEct,
         }

@@ -157,6 +157,11 @@ impl Space {
                         }
                     }
                 }
+                if !record.mtu_probe()
+                    && let Some(path) = paths.recovery(record.path)
+                {
+                    path.on_packet_lost(pn, record.size, record.sent_at, now);
+                }
                 if record.ect() {
                     losses.ecn_failed |= paths.recovery(record.path).is_some_and(|p| p.ecn.on_lost());
                 }

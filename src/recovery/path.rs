@@ -5,6 +5,7 @@
 use super::ecn::EcnState;
 use super::rtt::{INITIAL_RTT, Rtt};
 use crate::base::Timestamp;
+use crate::base::time::nanos;
 use crate::congestion::{AckSample, Algorithm, Controller, Pacer};
 use core::time::Duration;
 
@@ -26,14 +27,14 @@ pub struct RecoveryConfig {
     pub initial_window_packets: u32,
     /// RTT before any sample (section 6.2.2).
     pub initial_rtt: Duration,
-    /// Mark outgoing datagrams ECT(0) while the path proves capable of it.
+    /// Mark outgoing datagrams ECT(0), or ECT(1) when the algorithm is a scalable one, while the path proves capable of it.
     pub ecn: bool,
 }
 
 impl Default for RecoveryConfig {
     fn default() -> Self {
         Self {
-            algorithm: Algorithm::Cubic,
+            algorithm: Algorithm::default(),
             max_datagram: 1200,
             initial_window_packets: 10,
             initial_rtt: INITIAL_RTT,
@@ -76,9 +77,9 @@ impl PathRecovery {
     pub fn new(config: &RecoveryConfig, now: Timestamp) -> Self {
         Self {
             rtt: Rtt::new(config.initial_rtt),
-            cc: Controller::new(config.algorithm, config.max_datagram, config.initial_window_packets),
+            cc: Controller::new(config.algorithm, config.max_datagram, config.initial_window_packets, now),
             pacer: Pacer::new(config.max_datagram, now),
-            ecn: EcnState::new(config.ecn),
+            ecn: EcnState::new(config.ecn, config.algorithm.is_scalable()),
             config: *config,
             max_datagram: config.max_datagram,
             in_flight: 0,
@@ -132,7 +133,26 @@ impl PathRecovery {
         if max == 0 {
             return 0;
         }
-        self.pacer.grant(now, self.cc.window(), self.cc.in_slow_start(), self.rtt.smoothed(), max)
+        self.pacer.grant(now, self.cc.pacing_rate(self.rtt.smoothed()), max)
+    }
+
+    /// The part of the window that the path holds without any queue: window times shortest over smoothed RTT.
+    #[must_use]
+    pub fn round_trip_bytes(&self) -> u64 {
+        let (min, smoothed) = (nanos(self.rtt.min()), nanos(self.rtt.smoothed()).max(1));
+        // Thousandths are enough, and nothing overflows.
+        (self.cc.window() / 1000).saturating_mul(min.saturating_mul(1000) / smoothed)
+    }
+
+    /// Asked for data to send, the connection had none (or none that the peer's flow control lets go): what is
+    /// measured in the next round trip says nothing about the path's limits.
+    pub fn on_app_limited(&mut self) {
+        self.cc.on_app_limited(self.in_flight);
+    }
+
+    /// The path went quiet: spare memory goes back.
+    pub(super) fn release(&mut self) {
+        self.cc.release();
     }
 
     /// The UDP payload that the path carries now (RFC 9002 section 7.2).
@@ -167,6 +187,7 @@ impl PathRecovery {
         if self.in_flight == 0 && ack_eliciting {
             self.cc.on_restart(self.last_activity, now);
         }
+        self.cc.on_sent(u64::from(size), self.in_flight, self.rtt.smoothed(), now);
         self.last_activity = now;
         self.extra_packet = false;
         self.in_flight = self.in_flight.saturating_add(u64::from(size));
@@ -189,6 +210,16 @@ impl PathRecovery {
         self.recovery_start.is_some_and(|start| sent_at <= start)
     }
 
+    /// One ACK frame's worth of packets, before losses are looked for.
+    pub(super) fn on_delivered(&mut self, bytes: u64, newest_sent_at: Timestamp, now: Timestamp) {
+        self.cc.on_delivered(bytes, newest_sent_at, self.rtt.min(), now);
+    }
+
+    /// One packet counts as lost, and its loss speaks of the network.
+    pub(super) fn on_packet_lost(&mut self, pn: u64, size: u16, sent_at: Timestamp, now: Timestamp) {
+        self.cc.on_packet_lost(pn, u64::from(size), sent_at, now);
+    }
+
     /// One ACK frame's worth of packets; `grow` counts the bytes of those sent after the last congestion event.
     pub(super) fn on_acked(
         &mut self,
@@ -201,16 +232,17 @@ impl PathRecovery {
         let before = self.in_flight;
         self.in_flight = self.in_flight.saturating_sub(removed);
         self.last_activity = now;
-        if self.in_recovery(newest_sent_at) {
-            return;
-        }
         let sample = AckSample {
             bytes: grow,
             newest_sent_at,
             now,
             smoothed_rtt: self.rtt.smoothed(),
             rtt_sample: rtt,
+            min_rtt: self.rtt.min(),
             app_limited: self.underused(before, newest_sent_at),
+            window_limited: self.window_limited(newest_sent_at),
+            in_recovery: self.in_recovery(newest_sent_at),
+            in_flight: self.in_flight,
         };
         self.cc.on_ack(&sample);
     }
@@ -218,15 +250,24 @@ impl PathRecovery {
     /// RFC 9002 section 7.8: neither the window nor (with a window at least half used) the pacer held the sender
     /// back since the packet that is now acknowledged was sent.
     fn underused(&self, in_flight: u64, sent_at: Timestamp) -> bool {
-        let window_limited = self.window_full_at.is_some_and(|at| at >= sent_at);
         let pacing_limited =
             self.pacer.last_refusal().is_some_and(|at| at >= sent_at) && in_flight >= self.cc.window() / 2;
-        !window_limited && !pacing_limited
+        !self.window_limited(sent_at) && !pacing_limited
+    }
+
+    fn window_limited(&self, sent_at: Timestamp) -> bool {
+        self.window_full_at.is_some_and(|at| at >= sent_at)
+    }
+
+    /// An ACK covered `acked` packets marked as ECN-capable, `marked` of which had met congestion. True when that is
+    /// a congestion event (RFC 9002 section 7.1).
+    pub(super) fn on_marks(&mut self, acked: u64, marked: u64) -> bool {
+        self.cc.on_marks(acked, marked, self.rtt.min())
     }
 
     /// A loss or a CE mark of a packet sent at `sent_at`; at most one reaction per round trip. True when it reacted.
     pub(super) fn on_congestion(&mut self, sent_at: Timestamp, by_mark: bool, now: Timestamp) -> bool {
-        if self.in_recovery(sent_at) {
+        if self.in_recovery(sent_at) || (!by_mark && self.cc.tolerates_loss(self.rtt.min())) {
             return false;
         }
         self.recovery_start = Some(now);
@@ -234,7 +275,7 @@ impl PathRecovery {
         self.period_losses = u32::from(by_mark);
         self.extra_packet = true;
         self.congestion_events = self.congestion_events.saturating_add(1);
-        self.cc.on_congestion_event();
+        self.cc.on_congestion_event(by_mark, now);
         true
     }
 

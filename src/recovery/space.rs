@@ -92,7 +92,7 @@ pub(super) struct Space {
     pub loss_time: Option<Timestamp>,
     /// Counts of the last ACK frame that passed ECN validation.
     pub ecn: EcnCounts,
-    /// Packets sent with ECT(0).
+    /// Packets sent with ECT(0) or ECT(1).
     pub ect_sent: u64,
     /// Packets recently declared lost, to notice when that was wrong.
     pub lost: VecDeque<loss::LostPacket>,

@@ -172,6 +172,9 @@ impl Recovery {
                 for space in &mut self.spaces {
                     space.release();
                 }
+                if let Some(path) = paths.recovery(self.last_path) {
+                    path.release();
+                }
                 TimeoutAction::Nothing
             }
         };

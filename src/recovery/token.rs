@@ -54,7 +54,7 @@ pub struct SentPacket {
     pub in_flight: bool,
     /// A path MTU probe: its loss says nothing about congestion (RFC 9000 section 14.4).
     pub mtu_probe: bool,
-    /// Left in a datagram marked ECT(0) (RFC 9000 section 13.4.2).
+    /// Left in a datagram marked ECT(0) or ECT(1) (RFC 9000 section 13.4.2).
     pub ect: bool,
 }
 

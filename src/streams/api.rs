@@ -44,7 +44,7 @@ impl Streams {
     fn room(&self, stream: Option<&Stream>) -> Result<u64, WriteError> {
         let send = stream.ok_or(WriteError::Unknown)?.send.as_ref().ok_or(WriteError::Closed)?;
         send.check_writable()?;
-        let own = self.config.send_buffer.max(1).saturating_sub(send.buffer.held());
+        let own = self.send_limit.max(1).saturating_sub(send.buffer.held());
         Ok(own.min(self.config.send_buffer_connection.max(1).saturating_sub(self.held)))
     }
 

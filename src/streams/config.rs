@@ -21,6 +21,8 @@ pub struct StreamsConfig {
     pub max_streams_uni: u64,
     /// Unacknowledged and unsent bytes that one stream holds before `write` reports `Blocked`.
     pub send_buffer: u64,
+    /// That limit grows up to this as the path needs it (see `Streams::on_window`).
+    pub send_buffer_max: u64,
     /// The same for all streams together.
     pub send_buffer_connection: u64,
     /// Application error code of the RESET_STREAM after a lender revoked bytes that were still to be sent.
@@ -39,6 +41,7 @@ impl Default for StreamsConfig {
             max_streams_bidi: 100,
             max_streams_uni: 100,
             send_buffer: 1 << 20,
+            send_buffer_max: 16 << 20,
             send_buffer_connection: 16 << 20,
             revoked_code: crate::base::codes::h3::INTERNAL_ERROR,
         }

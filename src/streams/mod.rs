@@ -158,6 +158,8 @@ pub struct Streams {
     events: Queues<1>,
     /// Streams that are owed a `Writable`.
     starved: Queues<1>,
+    /// What one stream may hold for sending now; grows with the path.
+    send_limit: u64,
     /// Bits of [`due`].
     due: u8,
     /// `Available` is to be reported.
@@ -190,6 +192,7 @@ impl Streams {
             control: Queues::default(),
             events: Queues::default(),
             starved: Queues::default(),
+            send_limit: config.send_buffer,
             due: 0,
             available: ByDir { bi: false, uni: false },
             incoming: ByDir { bi: VecDeque::new(), uni: VecDeque::new() },
@@ -249,6 +252,21 @@ impl Streams {
     pub fn on_rtt(&mut self, smoothed: Duration, now: Timestamp) {
         self.rtt = smoothed;
         self.now = self.now.max(now);
+    }
+
+    /// The congestion window and what the path needs of it (`round_trip`: the window in bytes times the shortest over
+    /// the smoothed round trip). A stream holds what is in flight until it is acknowledged and is filled again at half
+    /// of its limit, so the limit is four of those; a short path never needs more than it has from the start.
+    pub fn on_window(&mut self, round_trip: u64) {
+        let wanted = round_trip.saturating_mul(4).min(self.config.send_buffer_max);
+        self.send_limit = self.send_limit.max(wanted);
+    }
+
+    /// A writer waits for room, or everything for the peer's credit: having nothing to send now does not mean that the
+    /// application has nothing to say.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        !self.starved.is_empty(0) || self.credit.available() == 0
     }
 
     /// A stream with the halves of its kind.

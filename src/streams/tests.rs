@@ -35,6 +35,7 @@ fn small() -> StreamsConfig {
         max_streams_bidi: 8,
         max_streams_uni: 4,
         send_buffer: 10_000,
+        send_buffer_max: 0,
         send_buffer_connection: 30_000,
         revoked_code: 0x77,
     }

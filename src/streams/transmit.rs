@@ -299,7 +299,7 @@ impl Streams {
         if self.full && !self.has_connection_room() {
             return false;
         }
-        let limit = self.config.send_buffer / 2;
+        let limit = self.send_limit / 2;
         let Some(send) = self.table.get_mut(slot).and_then(|s| s.send.as_mut()) else {
             self.starved.remove(slot);
             return true;

@@ -67,6 +67,7 @@ fn small_windows_are_opened_again_and_again() {
         stream_window: 10_000,
         stream_window_max: 10_000,
         send_buffer: 50_000,
+        send_buffer_max: 0,
     };
     let cfg = ConnectionConfig { flow, ..config() };
     let mut p = Pair::with(cfg.clone(), cfg, &client_tls(), server_tls()).connected();
