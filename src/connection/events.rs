@@ -3,7 +3,7 @@
 //! Events are pulled, never called back. Payload never travels in them, with the exception of
 //! small things that exist once per connection (tokens, reasons, opt-in secrets).
 use crate::base::{ConnectionId, FourTuple, Level, ResetToken, TransportError};
-use crate::crypto::Cipher;
+use crate::crypto::{Cipher, Question};
 use crate::streams::{DatagramState, StreamEvent};
 
 /// Something the application may want to know.
@@ -26,6 +26,8 @@ pub enum Event {
         label: Box<str>,
         secret: Box<[u8]>,
     },
+    /// The handshake waits for `Connection::decide`; without an answer it ends by its timeout.
+    Decision(Box<Question>),
     /// The TLS handshake is complete. `zero_rtt_accepted` is `None` when 0-RTT was not tried.
     Connected {
         zero_rtt_accepted: Option<bool>,

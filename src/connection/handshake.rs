@@ -11,7 +11,7 @@ use super::spaces::EarlySpace;
 use super::timers::Timer;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::tls::late_data;
-use crate::crypto::{Cipher, DirectionKeys, InstalledKeys, Session, TlsEvents};
+use crate::crypto::{Answer, Cipher, DirectionKeys, InstalledKeys, Question, Session, TlsEvents};
 use crate::wire::TransportParameters;
 
 /// Datagrams kept until their keys appear (RFC 9001 section 5.7): an initial window of 1-RTT or 0-RTT packets.
@@ -73,6 +73,7 @@ pub(super) struct TlsOutput {
     keys: Vec<(InstalledKeys, Cipher)>,
     parameters: Option<Vec<u8>>,
     secrets: Vec<(Box<str>, Box<[u8]>)>,
+    question: Option<Question>,
     done: bool,
 }
 
@@ -91,6 +92,10 @@ impl TlsEvents for TlsOutput {
 
     fn done(&mut self) {
         self.done = true;
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.question = Some(question);
     }
 
     fn secret(&mut self, label: &str, secret: &[u8]) {
@@ -143,11 +148,31 @@ impl Connection {
         self.with_tls(now, |tls, out| tls.start(out))
     }
 
-    fn with_tls(
+    /// Answers `Event::Decision`; the handshake goes on, or ends. False: nothing waits for such an answer.
+    pub fn decide(&mut self, answer: Answer, now: Timestamp) -> bool {
+        if !self.life.is_open() || self.tls.is_none() {
+            return false;
+        }
+        match self.with_tls(now, |tls, out| tls.answer(answer, out)) {
+            Ok(taken) => {
+                self.dirty |= taken;
+                self.replay_buffered(now);
+                self.shrink_after_handshake();
+                self.settle(now);
+                taken
+            }
+            Err(error) => {
+                self.fail(error, now);
+                true
+            }
+        }
+    }
+
+    fn with_tls<R>(
         &mut self,
         now: Timestamp,
-        f: impl FnOnce(&mut Session, &mut TlsOutput) -> Result<(), TransportError>,
-    ) -> Result<(), TransportError> {
+        f: impl FnOnce(&mut Session, &mut TlsOutput) -> Result<R, TransportError>,
+    ) -> Result<R, TransportError> {
         let Some(tls) = self.tls.as_mut() else {
             // Only a server lets go of TLS, and a client has nothing to say after its Finished (RFC 8446
             // section 4.6 with RFC 9001 sections 4.4 and 6): the alert is unexpected_message.
@@ -160,8 +185,9 @@ impl Connection {
                 self.events.push_back(Event::Secret { label, secret });
             }
         }
-        result?;
-        self.apply_tls_output(out, now)
+        let result = result?;
+        self.apply_tls_output(out, now)?;
+        Ok(result)
     }
 
     fn apply_tls_output(&mut self, out: TlsOutput, now: Timestamp) -> Result<(), TransportError> {
@@ -180,6 +206,9 @@ impl Connection {
         if let Some(hs) = self.hs.as_mut().filter(|h| known && !h.handshake_data_told) {
             hs.handshake_data_told = true;
             self.events.push_back(Event::HandshakeData);
+        }
+        if let Some(question) = out.question {
+            self.events.push_back(Event::Decision(Box::new(question)));
         }
         if out.done {
             self.on_handshake_complete(now)?;

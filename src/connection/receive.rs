@@ -381,7 +381,7 @@ impl Connection {
     }
 
     /// Packets that were waiting for keys.
-    fn replay_buffered(&mut self, now: Timestamp) {
+    pub(super) fn replay_buffered(&mut self, now: Timestamp) {
         let Some(hs) = self.hs.as_mut().filter(|h| h.replay) else { return };
         hs.replay = false;
         let waiting = core::mem::take(&mut hs.buffered);

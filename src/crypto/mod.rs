@@ -22,7 +22,8 @@ pub use retry_tag::retry_tag;
 #[cfg(feature = "sim")]
 pub use sha256::Sha256;
 pub use tls::{
-    ClientTls, ClientTlsBuilder, InstalledKeys, ServerTls, ServerTlsBuilder, Session, Summary, TlsEvents, TlsSetupError,
+    Answer, Asks, ClientTls, ClientTlsBuilder, InstalledKeys, Question, ServerTls, ServerTlsBuilder, Session, Summary,
+    TlsEvents, TlsSetupError,
 };
 pub use token_key::TokenKey;
 

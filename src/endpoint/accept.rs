@@ -10,7 +10,7 @@ const MAX_DATAGRAMS: usize = 16;
 /// Bytes kept per undecided connection, so that a flood of Initials costs known memory.
 const MAX_BYTES: usize = 32 * 1024;
 /// An undecided connection is forgotten after this: the client has given up or asks again.
-const INCOMING_LIFETIME: Duration = Duration::from_secs(10);
+pub const INCOMING_LIFETIME: Duration = Duration::from_secs(10);
 /// 0-RTT packets can overtake their Initial (RFC 9000 section 5.2.2): connection IDs for which some are kept.
 const MAX_EARLY_CIDS: usize = 32;
 /// Datagrams kept per such connection ID.

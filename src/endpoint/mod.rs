@@ -29,7 +29,7 @@ use connections::Connections;
 use replies::{ReplyLimiter, RetryReply};
 use router::{Initial, Router};
 
-pub use accept::Incoming;
+pub use accept::{INCOMING_LIFETIME, Incoming};
 pub use config::{EndpointConfig, RetryPolicy};
 pub use connections::ConnectionKey;
 
@@ -191,6 +191,12 @@ impl Endpoint {
     /// A client no longer answers Initials, a server starts to.
     pub fn set_server(&mut self, server: bool) {
         self.cfg.server = server;
+    }
+
+    /// Replaces the secrets of tokens and stateless resets: the first makes, all are accepted. Connection IDs that are
+    /// out keep the reset tokens that they were issued with.
+    pub fn set_secrets(&mut self, current: &[u8; 32], previous: &[[u8; 32]]) {
+        self.keys = core::iter::once(current).chain(previous).map(TokenKey::new).collect();
     }
 
     /// Changes when Retry is asked for; connections under way are not concerned.

@@ -30,6 +30,8 @@ pub type wb_stream = wb_handle;
 pub type wb_buf = wb_handle;
 /// Events for an application with its own loop.
 pub type wb_queue = wb_handle;
+/// A question that the application answers once; the answer, or the end of what it concerns, makes it stale.
+pub type wb_decision = wb_handle;
 
 /// Kind of a handle, see `wb_handle_info`.
 pub const WB_KIND_RUNTIME: u32 = 1;
@@ -41,6 +43,7 @@ pub const WB_KIND_PATH: u32 = 6;
 pub const WB_KIND_STREAM: u32 = 7;
 pub const WB_KIND_BUF: u32 = 8;
 pub const WB_KIND_QUEUE: u32 = 9;
+pub const WB_KIND_DECISION: u32 = 10;
 
 /// Kind of a configuration.
 pub const WB_CONFIG_RUNTIME: u32 = 1;
@@ -99,6 +102,7 @@ pub const WB_GROUP_PATH: u32 = 5;
 pub const WB_GROUP_STREAM: u32 = 6;
 pub const WB_GROUP_DATAGRAM: u32 = 7;
 pub const WB_GROUP_H3: u32 = 8;
+pub const WB_GROUP_DECISION: u32 = 9;
 
 /// Something makes the queue worth a look (`wb_queue_wake`); no object.
 pub const WB_EV_WAKE: u16 = 0x0001;
@@ -168,6 +172,38 @@ pub const WB_EV_H3_TRAILERS: u16 = 0x0804;
 /// The peer will take no more: a = first stream, or push, that it does not process.
 pub const WB_EV_H3_GOAWAY: u16 = 0x0805;
 
+/// Server: may this client connect? No state of a connection exists yet. a = decision. Answered by `wb_decision_accept`
+/// or `wb_decision_refuse`; without an answer the attempt is forgotten after 10 seconds.
+pub const WB_EV_DECIDE_ADMIT: u16 = 0x0901;
+/// Server: a client hello came; who are we? a = decision. Answered by `wb_decision_identity` or `wb_decision_accept`.
+/// This decision and the following: without an answer the handshake ends by its timeout.
+pub const WB_EV_DECIDE_IDENTITY: u16 = 0x0902;
+/// The peer showed its certificates; are they good? a = decision, b = alert with which the configured check would
+/// refuse, or 0. Answered by `wb_decision_accept` or `wb_decision_refuse`.
+pub const WB_EV_DECIDE_VERIFY: u16 = 0x0903;
+/// The key of our certificate is elsewhere; sign this. a = decision, b = TLS signature scheme (RFC 8446 section 4.2.3).
+/// Answered by `wb_decision_sign`.
+pub const WB_EV_DECIDE_SIGN: u16 = 0x0904;
+
+/// Kind of a decision.
+pub const WB_DECIDE_ADMIT: u32 = 1;
+pub const WB_DECIDE_IDENTITY: u32 = 2;
+pub const WB_DECIDE_VERIFY: u32 = 4;
+pub const WB_DECIDE_SIGN: u32 = 8;
+
+/// What `wb_decision_data` gives: a certificate in DER (of the peer; when signing, our own), the stapled OCSP response,
+/// the bytes to sign or the client hello, an application protocol that the client offers.
+pub const WB_DATA_CERTIFICATE: u32 = 1;
+pub const WB_DATA_OCSP: u32 = 2;
+pub const WB_DATA_MESSAGE: u32 = 3;
+pub const WB_DATA_PROTOCOL: u32 = 4;
+
+/// How `wb_decision_refuse` turns an admission down: tell the client, ask it to prove its address first (it is asked
+/// about again when it has), or do not answer.
+pub const WB_REFUSE_CLOSE: u32 = 0;
+pub const WB_REFUSE_RETRY: u32 = 1;
+pub const WB_REFUSE_SILENT: u32 = 2;
+
 /// Flag of an event: the stream ends here.
 pub const WB_EVF_FIN: u16 = 1;
 
@@ -236,6 +272,9 @@ pub const WB_KEY_PREFERRED_IPV6: u32 = 59;
 pub const WB_KEY_HTTP3: u32 = 60;
 /// http3.max_field_section: largest field section that we take.
 pub const WB_KEY_MAX_FIELD_SECTION: u32 = 61;
+/// endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
+/// configuration that listens.
+pub const WB_KEY_ADMIT: u32 = 21;
 /// qlog.dir (bytes): folder for qlog files, one per connection.
 pub const WB_KEY_QLOG_DIR: u32 = 80;
 
@@ -351,6 +390,34 @@ pub struct wb_handle_desc {
     /// 1 after its CLOSED event.
     pub closed: u32,
     pub user: *mut c_void,
+}
+
+/// What is to be decided.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_decision_desc {
+    pub struct_size: u32,
+    /// `WB_DECIDE_*`.
+    pub kind: u32,
+    /// 0 for an admission.
+    pub conn: wb_conn,
+    /// Admission: the endpoint.
+    pub endpoint: wb_endpoint,
+    pub local: wb_addr,
+    pub remote: wb_addr,
+    /// Admission: 1 when the client has proved its address.
+    pub address_validated: u32,
+    /// Admission: 1 when it cannot be asked to prove its address (again).
+    pub retried: u32,
+    /// Verify: alert with which the configured check would refuse, or 0.
+    pub alert: u32,
+    /// Sign: TLS signature scheme.
+    pub scheme: u32,
+    /// Certificates or offered protocols to be had from `wb_decision_data`.
+    pub count: u32,
+    pub server_name_len: u32,
+    /// Identity: the name that the client asks for. Verify on a client: the name that was wanted. Terminated.
+    pub server_name: [c_char; 256],
 }
 
 /// What a connection is.
@@ -487,6 +554,8 @@ pub struct wb_text {
 unsafe impl Sized32 for wb_error_info {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_handle_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_decision_desc {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_conn_desc {}
 // SAFETY: as above.

@@ -53,6 +53,7 @@ pub(crate) struct Settings {
     pub http3: Option<Arc<Http3Config>>,
     pub runtime: RuntimeConfig,
     pub retry: bool,
+    pub admit: bool,
     pub qlog_dir: Option<String>,
 }
 
@@ -86,6 +87,8 @@ const KEYS: &[Key] = &[
     key(WB_KEY_WORKERS, "runtime.workers", WB_CONFIG_RUNTIME, 0, MAX_WORKERS as u64),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_ENDPOINT, 0, 1),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_ENDPOINT, 0, 1),
+    key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_IDLE_MS, "transport.max_idle_ms", WB_CONFIG_CONN, 0, DAY_MS),
     key(WB_KEY_HANDSHAKE_MS, "transport.handshake_ms", WB_CONFIG_CONN, 1, DAY_MS),
     key(WB_KEY_KEEP_ALIVE_MS, "transport.keep_alive_ms", WB_CONFIG_CONN, 0, DAY_MS),
@@ -271,11 +274,13 @@ impl Values {
         let mut with_http3 = true;
         let mut runtime = RuntimeConfig::default();
         let mut retry = false;
+        let mut admit = false;
         for &(number, value) in &self.numbers {
             let millis = Duration::from_millis(value);
             match number {
                 WB_KEY_WORKERS => runtime.workers = usize::try_from(value).unwrap_or(0),
                 WB_KEY_RETRY => retry = value != 0,
+                WB_KEY_ADMIT => admit = value != 0,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
                 WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
                 WB_KEY_KEEP_ALIVE_MS => c.keep_alive = millis,
@@ -321,6 +326,7 @@ impl Values {
             http3: with_http3.then(|| Arc::new(http3)),
             runtime,
             retry,
+            admit,
             qlog_dir: self.qlog_dir.clone(),
         }
     }

@@ -6,6 +6,7 @@ use super::abi::*;
 use super::address;
 use super::close_reason::{Circumstances, fail_of};
 use super::config::Settings;
+use super::decision::DecisionObject;
 use super::endpoint::{EndpointObject, Listener};
 use super::error::Fail;
 use super::events::{Record, Route};
@@ -18,16 +19,19 @@ use super::stream::StreamObject;
 use super::tls::{KeyLog, TlsObject};
 use crate::base::{FourTuple, Side, StreamId, Timestamp, codes};
 use crate::connection::CloseReason;
+use crate::crypto::{Answer, Question};
 use crate::runtime::{Conn, ConnState, ConnectConfig, clock};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Addresses of one host that are tried at most.
 const MAX_TARGETS: usize = 8;
+/// internal_error (RFC 8446 section 6.2).
+const NO_HANDLES_ALERT: u8 = 80;
 
 /// A connection.
 pub(crate) struct ConnObject {
@@ -37,6 +41,10 @@ pub(crate) struct ConnObject {
     settings: Arc<Settings>,
     tls: Arc<TlsObject>,
     key_log: Option<Arc<KeyLog>>,
+    /// That of the TLS object which a decision chose.
+    other_key_log: OnceLock<Arc<KeyLog>>,
+    /// Open questions.
+    decisions: Mutex<Vec<Arc<DecisionObject>>>,
     side: Side,
     phase: Mutex<Phase>,
     pub streams: Mutex<FxHashMap<StreamId, Arc<StreamObject>>>,
@@ -103,6 +111,8 @@ impl ConnObject {
             settings,
             key_log: tls.key_log(),
             tls,
+            other_key_log: OnceLock::new(),
+            decisions: Mutex::default(),
             side,
             phase: Mutex::new(phase),
             streams: Mutex::default(),
@@ -145,8 +155,41 @@ impl ConnObject {
     }
 
     pub fn flush_key_log(&self) {
-        if let Some(log) = &self.key_log {
+        for log in self.key_log.iter().chain(self.other_key_log.get()) {
             log.flush();
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------ deciding
+
+    /// TLS has a question: it becomes a decision of the application.
+    pub fn on_question(self: &Arc<Self>, wire: &Arc<Conn>, question: Box<Question>) {
+        let Ok(decision) = DecisionObject::tls(self, wire, question) else {
+            // No handle to be had: nobody can answer.
+            let _ = wire.with(|state, now| state.connection.decide(Answer::Refuse(NO_HANDLES_ALERT), now));
+            return;
+        };
+        self.decisions.lock().push(Arc::clone(&decision));
+        let (kind, b) = decision.event();
+        self.emit(self.record(kind).numbers(decision.meta().handle(), b));
+    }
+
+    /// It is answered.
+    pub fn forget_decision(&self, decision: &Arc<DecisionObject>) {
+        self.decisions.lock().retain(|d| !Arc::ptr_eq(d, decision));
+    }
+
+    /// A decision has chosen another TLS object than the listener's.
+    pub fn serve_as(&self, tls: &TlsObject) {
+        if let Some(log) = tls.key_log() {
+            let _ = self.other_key_log.set(log);
+        }
+    }
+
+    fn expire_decisions(&self) {
+        let open = std::mem::take(&mut *self.decisions.lock());
+        for decision in open {
+            decision.expire();
         }
     }
 
@@ -447,6 +490,7 @@ impl ConnObject {
                 *phase = Phase::Over;
             }
         }
+        self.expire_decisions();
         let streams: Vec<_> = std::mem::take(&mut *self.streams.lock()).into_values().collect();
         for stream in streams {
             stream.finish();

@@ -4,6 +4,7 @@
 //! an unbound one (a client) has a connected socket per connection, which hears of unreachable peers.
 use super::abi::{WB_EV_ENDPOINT_CLOSED, WB_EV_SOCKET_ERROR, WB_KIND_ENDPOINT};
 use super::config::Settings;
+use super::decision::DecisionObject;
 use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::Object;
@@ -14,8 +15,9 @@ use super::status::{WB_E_CLOSED_LOCAL, WB_E_STATE};
 use super::tls::TlsObject;
 use crate::base::codes;
 use crate::endpoint::RetryPolicy;
-use crate::runtime::{EndpointHandle, EndpointOptions, ListenConfig};
+use crate::runtime::{EndpointHandle, EndpointOptions, IncomingDecision, IncomingInfo, ListenConfig, Ticket, clock};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +41,11 @@ struct State {
     closed: bool,
     listener: Option<Arc<Listener>>,
     retry: bool,
+    /// Given before the runtime's endpoint was made.
+    secrets: Option<([u8; 32], Vec<[u8; 32]>)>,
+    admit: bool,
+    /// Clients on which the application has not decided, oldest first.
+    admissions: VecDeque<Arc<DecisionObject>>,
 }
 
 /// How incoming connections become objects.
@@ -99,6 +106,10 @@ impl EndpointObject {
         if self.settings.retry {
             options.endpoint.retry = RetryPolicy::Always;
         }
+        if let Some((current, previous)) = &state.secrets {
+            options.endpoint.secret = *current;
+            options.endpoint.previous_secrets.clone_from(previous);
+        }
         options.qlog_dir = qlog.or(self.settings.qlog_dir.as_ref()).map(Into::into);
         let sink = Arc::new(EndpointSink::new(Arc::clone(self)));
         let handle = self.runtime.runtime.endpoint(options, sink).map_err(|e| runtime_fail(&e))?;
@@ -129,9 +140,11 @@ impl EndpointObject {
         let config =
             ListenConfig { connection: Arc::clone(&settings.connection), tls: server, http3: settings.http3.clone() };
         let retry = settings.retry;
+        let admit = settings.admit || self.settings.admit;
         let before = {
             let mut state = self.state.lock();
             state.retry = retry;
+            state.admit = admit;
             state.listener.replace(Arc::new(Listener { settings, tls }))
         };
         // The old listener may own the last reference to a callback's context: dropped outside the lock.
@@ -147,6 +160,58 @@ impl EndpointObject {
 
     pub fn listener(&self) -> Option<Arc<Listener>> {
         self.state.lock().listener.clone()
+    }
+
+    /// A client wants to connect: the application is asked if it wants to be. False when it is not.
+    pub fn ask_admission(self: &Arc<Self>, info: &IncomingInfo) -> bool {
+        let now = clock::recent();
+        let mut over = Vec::new();
+        {
+            let mut state = self.state.lock();
+            if !state.admit {
+                return false;
+            }
+            while state.admissions.front().is_some_and(|d| d.is_over(now)) {
+                over.extend(state.admissions.pop_front());
+            }
+        }
+        for decision in over {
+            decision.expire();
+        }
+        // Without a handle nobody could answer: the attempt is forgotten, as if the datagram had been lost.
+        let Ok(decision) = DecisionObject::admit(self, *info) else { return true };
+        self.state.lock().admissions.push_back(Arc::clone(&decision));
+        let (kind, b) = decision.event();
+        let mut record = Record::new(kind).numbers(decision.meta().handle(), b);
+        record.event.source = self.meta.handle();
+        self.route.emit(record);
+        true
+    }
+
+    /// It is answered.
+    pub fn forget_admission(&self, decision: &Arc<DecisionObject>) {
+        self.state.lock().admissions.retain(|d| !Arc::ptr_eq(d, decision));
+    }
+
+    /// The application has decided on a client.
+    pub fn decide(&self, ticket: Ticket, decision: IncomingDecision) -> Result<(), Fail> {
+        let handle = self.state.lock().handle.clone();
+        handle.ok_or_else(closed)?.decide(ticket, decision);
+        Ok(())
+    }
+
+    /// Replaces the secrets of tokens and stateless resets.
+    pub fn set_secrets(self: &Arc<Self>, current: &[u8; 32], previous: &[[u8; 32]]) -> Result<(), Fail> {
+        self.check_open()?;
+        let handle = {
+            let mut state = self.state.lock();
+            state.secrets = Some((*current, previous.to_vec()));
+            state.handle.clone()
+        };
+        if let Some(handle) = handle {
+            handle.set_secrets(current, previous);
+        }
+        Ok(())
     }
 
     /// The listening configuration asks every client to prove its address.
@@ -207,11 +272,14 @@ impl EndpointObject {
         if self.finished.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (handle, listener) = {
+        let (handle, listener, admissions) = {
             let mut state = self.state.lock();
             state.closed = true;
-            (state.handle.take(), state.listener.take())
+            (state.handle.take(), state.listener.take(), std::mem::take(&mut state.admissions))
         };
+        for decision in admissions {
+            decision.expire();
+        }
         // Outside the lock: their ends may be long.
         drop((handle, listener));
         let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);

@@ -2,7 +2,7 @@
 //!
 //! Invariants: no lock is held while the application's code runs; a record that ends an object runs that end exactly
 //! once, whether it was delivered, muted or dropped.
-use super::abi::{WB_GROUP_ALL, WB_GROUP_H3, wb_event, wb_event_fn};
+use super::abi::{WB_GROUP_ALL, WB_GROUP_DECISION, wb_event, wb_event_fn};
 use super::conn::ConnObject;
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Groups and ALL.
-pub(crate) const GROUPS: usize = WB_GROUP_H3 as usize + 1;
+pub(crate) const GROUPS: usize = WB_GROUP_DECISION as usize + 1;
 
 thread_local! {
     /// Depth of application code called by the library on this thread.

@@ -6,8 +6,8 @@
 //! Invariants: a generation is never given out twice in a slot (a slot that would wrap is retired); objects are
 //! dropped outside every lock; a table of before a fork is never touched by the child.
 use super::abi::{
-    WB_KIND_BUF, WB_KIND_CONFIG, WB_KIND_CONN, WB_KIND_ENDPOINT, WB_KIND_PATH, WB_KIND_QUEUE, WB_KIND_RUNTIME,
-    WB_KIND_STREAM, WB_KIND_TLS,
+    WB_KIND_BUF, WB_KIND_CONFIG, WB_KIND_CONN, WB_KIND_DECISION, WB_KIND_ENDPOINT, WB_KIND_PATH, WB_KIND_QUEUE,
+    WB_KIND_RUNTIME, WB_KIND_STREAM, WB_KIND_TLS,
 };
 use super::error::Fail;
 use super::status::{WB_E_FORKED, WB_E_HANDLE, WB_E_KIND, WB_E_LIMIT, WB_E_STALE};
@@ -31,8 +31,8 @@ pub(crate) trait Object: Send + Sync + Sized + 'static {
 }
 
 /// One table per kind; index 0 is not used.
-pub(crate) const KINDS: usize = 10;
-const _: () = assert!((WB_KIND_QUEUE as usize) < KINDS && KINDS <= 16);
+pub(crate) const KINDS: usize = 11;
+const _: () = assert!((WB_KIND_DECISION as usize) < KINDS && KINDS <= 16);
 
 const PAGE: usize = 1 << 12;
 const PAGES: usize = 1 << 12;
@@ -247,6 +247,7 @@ pub(crate) fn kind_name(kind: u32) -> &'static str {
         WB_KIND_STREAM => "stream",
         WB_KIND_BUF => "buffer",
         WB_KIND_QUEUE => "queue",
+        WB_KIND_DECISION => "decision",
         _ => "nothing",
     }
 }

@@ -4,6 +4,7 @@ use super::args;
 use super::buf::BufObject;
 use super::config::ConfigObject;
 use super::conn::{ConnObject, PathObject};
+use super::decision::DecisionObject;
 use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
 use super::handle;
@@ -27,6 +28,7 @@ macro_rules! by_kind {
             WB_KIND_PATH => $call::<PathObject> $arguments,
             WB_KIND_STREAM => $call::<StreamObject> $arguments,
             WB_KIND_QUEUE => $call::<QueueObject> $arguments,
+            WB_KIND_DECISION => $call::<DecisionObject> $arguments,
             // Anything that is no kind at all gets its complaint from the look-up.
             _ => $call::<BufObject> $arguments,
         }

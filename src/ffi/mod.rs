@@ -12,6 +12,7 @@ mod close_reason;
 pub mod config;
 mod conn;
 pub mod conn_calls;
+pub mod decision;
 mod endpoint;
 pub mod endpoint_calls;
 pub mod error;
@@ -29,6 +30,7 @@ pub mod status;
 mod stream;
 pub mod stream_calls;
 pub mod tls;
+pub mod tls_calls;
 mod translate;
 mod wake_fd;
 

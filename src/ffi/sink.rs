@@ -52,7 +52,7 @@ impl Sink for EndpointSink {
         if self.endpoint.wants_retry() && !info.address_validated {
             return IncomingDecision::Retry;
         }
-        IncomingDecision::Accept
+        if self.endpoint.ask_admission(info) { IncomingDecision::Later } else { IncomingDecision::Accept }
     }
 
     fn accepted(&self, conn: &Arc<Conn>) {

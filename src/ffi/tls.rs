@@ -10,7 +10,7 @@ use super::events::user_code;
 use super::handle::{self, Object};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
-use crate::crypto::{Cipher, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
+use crate::crypto::{Asks, Cipher, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
 use core::ffi::{c_char, c_void};
 use parking_lot::Mutex;
 use std::fs::File;
@@ -25,8 +25,11 @@ pub(crate) struct TlsObject {
     draft: Mutex<Draft>,
 }
 
-struct Draft {
-    identities: Vec<(Vec<u8>, Vec<u8>)>,
+pub(super) struct Draft {
+    /// By number; a removed one leaves a hole.
+    identities: Vec<Option<Identity>>,
+    asks: Asks,
+    ticket_keys: Vec<[u8; 32]>,
     roots: Vec<Vec<u8>>,
     system_roots: bool,
     verify: Option<u32>,
@@ -37,6 +40,12 @@ struct Draft {
     key_log: Option<Arc<KeyLog>>,
     client: Option<Arc<ClientTls>>,
     server: Option<Arc<ServerTls>>,
+}
+
+/// Certificate chain and private key, PEM or DER; without a key, decisions ask for signatures.
+struct Identity {
+    chain: Vec<u8>,
+    key: Option<Vec<u8>>,
 }
 
 /// Lines of the key log on their way from the handshake to the application.
@@ -111,6 +120,8 @@ impl TlsObject {
     fn new(role: u32) -> Self {
         let draft = Draft {
             identities: Vec::new(),
+            asks: Asks::default(),
+            ticket_keys: Vec::new(),
             roots: Vec::new(),
             system_roots: false,
             verify: None,
@@ -124,7 +135,7 @@ impl TlsObject {
         Self { meta: Meta::default(), role, draft: Mutex::new(draft) }
     }
 
-    fn change(&self, act: impl FnOnce(&mut Draft)) -> Outcome {
+    pub(super) fn change(&self, act: impl FnOnce(&mut Draft)) -> Outcome {
         let mut draft = self.draft.lock();
         if draft.client.is_some() || draft.server.is_some() {
             return Err(Fail::new(WB_E_FROZEN, "the TLS object is in use"));
@@ -133,13 +144,71 @@ impl TlsObject {
         Ok(WB_OK)
     }
 
-    fn add_identity(&self, chain: &[u8], key: &[u8]) -> Outcome {
-        if chain.is_empty() || key.is_empty() {
+    /// Tried now, so that the caller hears which pair is no good.
+    fn identity(chain: &[u8], key: Option<&[u8]>) -> Result<Identity, Fail> {
+        if chain.is_empty() || key.is_some_and(<[u8]>::is_empty) {
             return Err(Fail::invalid("certificate or key is empty"));
         }
-        // Tried now, so that the caller hears which pair is no good.
-        ServerTlsBuilder::new().alpn(trial_alpn()).identity_pem(chain, key).build().map_err(|e| tls_fail(&e))?;
-        self.change(|d| d.identities.push((chain.to_vec(), key.to_vec())))
+        let trial = ServerTlsBuilder::new().alpn(trial_alpn());
+        let trial = match key {
+            Some(key) => trial.identity_pem(chain, key),
+            None => trial.identity_external(chain),
+        };
+        trial.build().map_err(|e| tls_fail(&e))?;
+        Ok(Identity { chain: chain.to_vec(), key: key.map(<[u8]>::to_vec) })
+    }
+
+    /// Adds an identity and tells its number.
+    pub(super) fn add_identity(&self, chain: &[u8], key: Option<&[u8]>) -> Result<u32, Fail> {
+        let identity = Self::identity(chain, key)?;
+        let mut id = 0;
+        self.change(|d| {
+            id = u32::try_from(d.identities.len()).unwrap_or(u32::MAX);
+            d.identities.push(Some(identity));
+        })?;
+        Ok(id)
+    }
+
+    /// Replaces or removes an identity; a server's also while it is in use.
+    pub(super) fn replace_identity(&self, id: u32, pair: Option<(&[u8], Option<&[u8]>)>) -> Result<(), Fail> {
+        let identity = pair.map(|(chain, key)| Self::identity(chain, key)).transpose()?;
+        let mut draft = self.draft.lock();
+        if draft.client.is_some() {
+            return Err(Fail::new(WB_E_FROZEN, "the TLS object is in use by clients"));
+        }
+        let server = draft.server.clone();
+        let unknown = || Fail::new(WB_E_RANGE, "the TLS object has no identity of this number");
+        let slot = draft.identities.get_mut(id as usize).ok_or_else(unknown)?;
+        if let Some(server) = server {
+            server.replace_identity(id, pair).map_err(|e| tls_fail(&e))?;
+        }
+        *slot = identity;
+        Ok(())
+    }
+
+    /// Chooses what the application decides.
+    pub(super) fn ask(&self, mask: u32) -> Outcome {
+        if mask & !(WB_DECIDE_IDENTITY | WB_DECIDE_VERIFY) != 0 {
+            return Err(Fail::invalid("only identity and verify are chosen here"));
+        }
+        if self.role == WB_ROLE_CLIENT && mask & WB_DECIDE_IDENTITY != 0 {
+            return Err(Fail::new(WB_E_UNSUPPORTED, "a client's identity is not chosen by decision"));
+        }
+        let asks = Asks { identity: mask & WB_DECIDE_IDENTITY != 0, verify: mask & WB_DECIDE_VERIFY != 0 };
+        self.change(|d| d.asks = asks)
+    }
+
+    /// Replaces the ticket keys, also while in use.
+    pub(super) fn set_ticket_keys(&self, keys: Vec<[u8; 32]>) -> Outcome {
+        if self.role != WB_ROLE_SERVER {
+            return Err(Fail::invalid("this TLS object is for clients"));
+        }
+        let mut draft = self.draft.lock();
+        if let Some(server) = &draft.server {
+            server.set_ticket_keys(&keys);
+        }
+        draft.ticket_keys = keys;
+        Ok(WB_OK)
     }
 
     fn add_roots(&self, pem: &[u8]) -> Outcome {
@@ -184,8 +253,12 @@ impl TlsObject {
         if draft.verify == Some(WB_VERIFY_NONE) {
             builder = builder.no_verify();
         }
-        for (chain, key) in &draft.identities {
-            builder = builder.identity_pem(chain, key);
+        builder = builder.asks(draft.asks);
+        for identity in draft.identities.iter().flatten() {
+            builder = match &identity.key {
+                Some(key) => builder.identity_pem(&identity.chain, key),
+                None => builder.identity_external(&identity.chain),
+            };
         }
         if let Some(log) = draft.key_log.clone() {
             builder = builder.key_log(Arc::new(move |line: &str| log.add(line)));
@@ -207,17 +280,23 @@ impl TlsObject {
         if let Some(server) = &draft.server {
             return Ok(Arc::clone(server));
         }
-        if draft.identities.is_empty() {
+        if draft.identities.iter().all(Option::is_none) && !draft.asks.identity {
             return Err(Fail::new(WB_E_TLS, "a server needs a certificate and its key"));
         }
         let mut builder = ServerTlsBuilder::new().alpn(draft.alpn.clone()).early_data(draft.early_data);
-        for (chain, key) in &draft.identities {
-            builder = builder.identity_pem(chain, key);
+        builder = builder.asks(draft.asks);
+        for identity in &draft.identities {
+            builder = match identity {
+                Some(Identity { chain, key: Some(key) }) => builder.identity_pem(chain, key),
+                Some(Identity { chain, key: None }) => builder.identity_external(chain),
+                None => builder.skip_identity(),
+            };
         }
         if let Some(mode @ (WB_VERIFY_OPTIONAL | WB_VERIFY_REQUIRED)) = draft.verify {
-            if draft.roots.is_empty() {
+            if draft.roots.is_empty() && !draft.asks.verify {
                 return Err(Fail::new(WB_E_TLS, "client certificates need trusted roots to be verified with"));
             }
+            builder = builder.client_certificates(mode == WB_VERIFY_REQUIRED);
             for pem in &draft.roots {
                 builder = builder.client_roots_pem(pem, mode == WB_VERIFY_REQUIRED);
             }
@@ -229,6 +308,7 @@ impl TlsObject {
             builder = builder.ciphers(draft.ciphers.clone());
         }
         let server = builder.build().map_err(|e| tls_fail(&e))?;
+        server.set_ticket_keys(&draft.ticket_keys);
         draft.server = Some(Arc::clone(&server));
         Ok(server)
     }
@@ -276,7 +356,8 @@ pub unsafe extern "C" fn wb_tls_identity_pem(
         // SAFETY: readable by contract.
         let (chain, key) =
             unsafe { (args::bytes(chain, chain_len, "certificates")?, args::bytes(key, key_len, "key")?) };
-        tls.add_identity(chain, key)
+        tls.add_identity(chain, Some(key))?;
+        Ok(WB_OK)
     })
 }
 
@@ -293,14 +374,15 @@ pub unsafe extern "C" fn wb_tls_identity_files(tls: wb_tls, chain: *const c_char
         let (chain, key) =
             unsafe { (args::text(chain, usize::MAX, "certificate file")?, args::text(key, usize::MAX, "key file")?) };
         let (chain_pem, key_pem) = (read_file(chain)?, read_file(key)?);
-        tls.add_identity(&chain_pem, &key_pem).map_err(|mut fail| {
+        tls.add_identity(&chain_pem, Some(&key_pem)).map_err(|mut fail| {
             fail.text = format!("{chain}, {key}: {}", fail.text).into();
             fail
-        })
+        })?;
+        Ok(WB_OK)
     })
 }
 
-/// Adds trusted roots, PEM in memory. With a length of 0: the system's store.
+/// Adds trusted roots, PEM or DER in memory. With a length of 0: the system's store.
 ///
 /// Ownership: the bytes stay the caller's. Threads: any. Blocks: never, except for reading the system's store.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_FROZEN`. Since: 0.1.

@@ -42,6 +42,7 @@ impl ConnObject {
 
     fn on_quic(self: &Arc<Self>, conn: &Arc<Conn>, event: Event) {
         match event {
+            Event::Decision(question) => self.on_question(conn, question),
             Event::HandshakeData | Event::Secret { .. } | Event::Drained => {}
             Event::KeysInstalled { level, cipher } => {
                 self.note_cipher(cipher.wire_id());

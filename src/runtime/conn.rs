@@ -101,6 +101,12 @@ impl ConnState {
         Self { connection, http3, http3_later, drained: false, poisoned: false, gone: false }
     }
 
+    /// A defect has stopped the connection: verbs leave it alone.
+    #[must_use]
+    pub fn poisoned(&self) -> bool {
+        self.poisoned
+    }
+
     /// Client with remembered parameters: HTTP/3 may use early data (RFC 9114 section 7.2.4.2).
     pub(super) fn start_early_http3(&mut self, now: Timestamp) {
         if self.connection.early_data() == EarlyData::Pending

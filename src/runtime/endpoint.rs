@@ -4,6 +4,7 @@
 //! worker, its connections and a directory of its sockets behind one lock, which is taken before a
 //! connection's lock, never after it. Sockets are made on the calling thread, so errors (port in
 //! use, no permission) come back at once, and handed to the worker that will own them.
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use rustc_hash::FxHashMap;
 use super::clock;
 use super::conn::{Conn, ConnState, Names, next_id};
 use super::error::RuntimeError;
-use super::events::Sink;
+use super::events::{IncomingDecision, Sink, Ticket};
 use super::random::SystemRng;
 use super::shards::{Command, ShardShared};
 use super::udp::{SocketOptions, UdpSocket, bind_group, connect_raw};
-use crate::base::{FourTuple, Rng, Side};
+use crate::base::{FourTuple, Rng, Side, Timestamp};
 use crate::connection::ConnectionConfig;
 use crate::crypto::{ClientTls, ServerTls};
-use crate::endpoint::{ConnectionKey, Endpoint, EndpointConfig};
+use crate::endpoint::{ConnectionKey, Endpoint, EndpointConfig, Incoming};
 use crate::http3::{Http3, Http3Config};
 
 /// How an endpoint is set up.
@@ -89,10 +90,19 @@ pub(super) struct PrivateSocket {
     pub conn: u64,
 }
 
+/// A connection attempt that waits for the application.
+pub(super) struct Undecided {
+    pub number: u64,
+    pub since: Timestamp,
+    pub incoming: Incoming,
+}
+
 /// What one worker has of an endpoint, under one lock.
 pub(super) struct PartCore {
     pub endpoint: Endpoint,
     pub conns: FxHashMap<ConnectionKey, Arc<Conn>>,
+    /// Attempts whose decision was put off, oldest first. The protocol part bounds and forgets them; so do we.
+    pub undecided: VecDeque<Undecided>,
     pub sockets: Vec<SocketEntry>,
     /// No new connections; gone when the last one has gone.
     pub closing: bool,
@@ -166,6 +176,7 @@ impl EndpointInner {
             core: Mutex::new(PartCore {
                 endpoint: new_endpoint(&options.endpoint, i, count),
                 conns: FxHashMap::default(),
+                undecided: VecDeque::new(),
                 sockets: Vec::new(),
                 closing: false,
                 gone: false,
@@ -380,6 +391,21 @@ impl EndpointHandle {
         }
         *self.inner().listen.write() = Some(Arc::new(config));
         Ok(())
+    }
+
+    /// Decides on an attempt that was put off; too late an answer does nothing. Any thread, never waits.
+    pub fn decide(&self, ticket: Ticket, decision: IncomingDecision) {
+        let inner = self.inner();
+        if let Some(part) = inner.parts.get(ticket.part) {
+            part.shard.send(Command::Decide { endpoint: Arc::clone(inner), ticket, decision });
+        }
+    }
+
+    /// Replaces the secrets of tokens and stateless resets: the first makes, all are accepted.
+    pub fn set_secrets(&self, current: &[u8; 32], previous: &[[u8; 32]]) {
+        for part in &self.inner().parts {
+            part.core.lock().endpoint.set_secrets(current, previous);
+        }
     }
 
     /// Refuses new connections; the present ones go on.

@@ -39,14 +39,25 @@ pub enum EndpointNotice {
     Closed,
 }
 
+/// Names a connection attempt whose decision is put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) part: usize,
+    pub(super) number: u64,
+}
+
 /// A connection attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IncomingInfo {
+    /// For [`super::EndpointHandle::decide`] after [`IncomingDecision::Later`].
+    pub ticket: Ticket,
     pub remote: SocketAddr,
     /// The address that the client sent to.
     pub local: Option<SocketAddr>,
     /// The client proved its address with a token (RFC 9000 section 8.1.2).
     pub address_validated: bool,
+    /// It answers a Retry and cannot be given another.
+    pub was_retried: bool,
 }
 
 /// What to do with a connection attempt.
@@ -59,7 +70,13 @@ pub enum IncomingDecision {
     Retry,
     /// No answer.
     Ignore,
+    /// The decision comes with [`super::EndpointHandle::decide`]. Without one the attempt is forgotten after
+    /// [`UNDECIDED_LIFETIME`].
+    Later,
 }
+
+/// An attempt that is decided on later than this is over.
+pub const UNDECIDED_LIFETIME: std::time::Duration = crate::endpoint::INCOMING_LIFETIME;
 
 /// Where events go. See the file comment for the contract.
 pub trait Sink: Send + Sync {

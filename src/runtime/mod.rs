@@ -23,6 +23,6 @@ pub use config::{MAX_WORKERS, RuntimeConfig};
 pub use conn::{Conn, ConnState};
 pub use endpoint::{ConnectConfig, EndpointHandle, EndpointOptions, ListenConfig};
 pub use error::RuntimeError;
-pub use events::{ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink};
+pub use events::{ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, Ticket, UNDECIDED_LIFETIME};
 pub use random::SystemRng;
 pub use shards::Runtime;

@@ -191,6 +191,7 @@ impl Shard {
                 self.sockets.remove(self.poll.registry(), number);
             }
             Command::CloseEndpoint { id, code, reason } => self.close_endpoint(id, code, &reason),
+            Command::Decide { endpoint, ticket, decision } => self.decide(&endpoint, ticket, decision),
         }
     }
 

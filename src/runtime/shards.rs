@@ -18,7 +18,7 @@ use super::config::RuntimeConfig;
 use super::conn::Conn;
 use super::endpoint::{EndpointHandle, EndpointInner, EndpointOptions, EndpointParts};
 use super::error::RuntimeError;
-use super::events::Sink;
+use super::events::{IncomingDecision, Sink, Ticket};
 use super::shard::Shard;
 use super::udp::{SocketOptions, UdpSocket};
 use super::wake::Doorbell;
@@ -35,6 +35,7 @@ pub(super) enum Command {
     ReplaceSocket { number: u32, socket: UdpSocket },
     CloseSocket { number: u32 },
     CloseEndpoint { id: u64, code: u64, reason: Vec<u8> },
+    Decide { endpoint: Arc<EndpointInner>, ticket: Ticket, decision: IncomingDecision },
 }
 
 /// Datagrams that arrived at the wrong worker.

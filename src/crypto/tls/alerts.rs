@@ -17,6 +17,11 @@ pub(super) fn from_rustls(error: &Error, sent: Option<AlertDescription>) -> Tran
     alert(description, reason_of(error, description))
 }
 
+/// The alert that a failed check stands for.
+pub(super) fn alert_of(error: &Error) -> u8 {
+    u8::from(description_of(error))
+}
+
 /// rustls gives no alert for messages that it cannot even frame.
 fn description_of(error: &Error) -> AlertDescription {
     match error {

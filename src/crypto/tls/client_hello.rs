@@ -29,6 +29,14 @@ pub struct ClientHello<'a> {
     pub early_data: bool,
 }
 
+impl<'a> ClientHello<'a> {
+    /// The application protocols on offer; a malformed list ends early, and TLS refuses it.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut list = Reader::new(self.alpn.unwrap_or(&[]));
+        core::iter::from_fn(move || if list.is_empty() { None } else { opaque8(&mut list).ok() })
+    }
+}
+
 /// Reads the ClientHello at the front of the client's CRYPTO stream. `Ok(None)`: not all of it is here yet;
 /// `Err`: it is no ClientHello.
 pub fn peek_client_hello(stream: &[u8]) -> Result<Option<ClientHello<'_>>, Truncated> {

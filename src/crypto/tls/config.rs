@@ -3,10 +3,12 @@
 //! rustls uses a ticket only with the very verifier and resolver that it came with, so resumption works among
 //! connections that share a `ClientTls`. Invariant: only TLS 1.3, at least one application protocol, and an
 //! early data limit that QUIC allows (section 4.6.1).
-use super::identities::{Identities, add_roots, add_system_roots, identity};
+use super::asking::{AskingClientVerifier, AskingServerVerifier, Asks, NoClientRoots};
+use super::identities::{Identities, add_roots, add_system_roots, external, identity};
 use super::provider::{default_ciphers, provider};
 use super::secrets::Sink;
-use super::tickets::SessionStore;
+use super::tape::taped;
+use super::tickets::{FleetTickets, SessionStore};
 use crate::base::codes::VERSION_2;
 use crate::crypto::Cipher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -51,6 +53,9 @@ fn problem(text: &str) -> TlsSetupError {
 pub struct ClientTls {
     v1: Arc<ClientConfig>,
     v2: Arc<ClientConfig>,
+    pub(super) asks: Asks,
+    /// Our key is elsewhere.
+    pub(super) external: bool,
 }
 
 impl ClientTls {
@@ -77,9 +82,33 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) store: Arc<SessionStore>,
     pub(super) early_data_context: Vec<u8>,
+    pub(super) asks: Asks,
+    /// One of our keys is, or was, elsewhere.
+    pub(super) external: bool,
+    pub(super) identities: Arc<Identities>,
+    pub(super) tickets: Arc<FleetTickets>,
+    pub(super) provider: Arc<CryptoProvider>,
 }
 
 impl ServerTls {
+    /// Replaces the identity with number `id` (as counted by the builder, from 0) for handshakes that begin from now
+    /// on; without a pair it is removed.
+    pub fn replace_identity(&self, id: u32, pair: Option<(&[u8], Option<&[u8]>)>) -> Result<(), TlsSetupError> {
+        let made = match pair {
+            None => None,
+            Some((chain, Some(key))) => Some(identity(chain, key, &self.provider)?),
+            Some((chain, None)) if self.external => Some(external(chain)?),
+            Some((_, None)) => return Err(problem("no key of this server was elsewhere when it began")),
+        };
+        self.identities.put(id, made);
+        Ok(())
+    }
+
+    /// Replaces the ticket keys: the first seals, all open. None: sessions are kept in this process.
+    pub fn set_ticket_keys(&self, keys: &[[u8; 32]]) {
+        self.tickets.set(keys);
+    }
+
     /// The application protocols that are accepted, most wanted first.
     #[must_use]
     pub fn alpn(&self) -> &[Vec<u8>] {
@@ -116,10 +145,11 @@ pub struct ClientTlsBuilder {
     roots: Vec<Vec<u8>>,
     system_roots: bool,
     verify: bool,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    identity: Option<(Vec<u8>, Option<Vec<u8>>)>,
     early_data: bool,
     key_log: Option<KeyLogLine>,
     ciphers: Vec<Cipher>,
+    asks: Asks,
 }
 
 impl ClientTlsBuilder {
@@ -135,7 +165,23 @@ impl ClientTlsBuilder {
             early_data: false,
             key_log: None,
             ciphers: default_ciphers(),
+            asks: Asks::default(),
         }
+    }
+
+    /// Which decisions the application takes.
+    #[must_use]
+    pub fn asks(mut self, asks: Asks) -> Self {
+        self.asks = asks;
+        self
+    }
+
+    /// As `identity_pem`, with a key that is elsewhere: each handshake that needs it asks for a signature. Such a
+    /// configuration does not resume sessions.
+    #[must_use]
+    pub fn identity_external(mut self, chain: &[u8]) -> Self {
+        self.identity = Some((chain.to_vec(), None));
+        self
     }
 
     /// Application protocols to offer, most wanted first.
@@ -169,7 +215,7 @@ impl ClientTlsBuilder {
     /// Certificate chain and key to show to servers that ask for them.
     #[must_use]
     pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
-        self.identity = Some((chain.to_vec(), key.to_vec()));
+        self.identity = Some((chain.to_vec(), Some(key.to_vec())));
         self
     }
 
@@ -197,7 +243,9 @@ impl ClientTlsBuilder {
     /// Checks everything.
     pub fn build(self) -> Result<Arc<ClientTls>, TlsSetupError> {
         check_alpn(&self.alpn)?;
+        let external_key = matches!(&self.identity, Some((_, None)));
         let provider = provider(&check_ciphers(self.ciphers)?);
+        let provider = if external_key { taped(&provider) } else { provider };
         let verifier: Arc<dyn ServerCertVerifier> = if self.verify {
             let mut roots = RootCertStore::empty();
             for pem in &self.roots {
@@ -215,6 +263,7 @@ impl ClientTlsBuilder {
         } else {
             Arc::new(NoVerifier(Arc::clone(&provider)))
         };
+        let verifier = if self.asks.verify { Arc::new(AskingServerVerifier(verifier)) } else { verifier };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?
@@ -223,17 +272,25 @@ impl ClientTlsBuilder {
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
-                let identity = identity(&chain, &key, &provider)?;
+                let identity = match key {
+                    Some(key) => identity(&chain, &key, &provider)?,
+                    None => external(&chain)?,
+                };
                 builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)))
             }
         };
         config.alpn_protocols = self.alpn;
         config.enable_early_data = self.early_data;
         config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
-        config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
+        // A handshake that runs twice must not depend on what others have learned meanwhile.
+        let sessions = || {
+            if external_key { Resumption::disabled() } else { Resumption::in_memory_sessions(CLIENT_SESSIONS) }
+        };
+        config.resumption = sessions();
         let mut v2 = config.clone();
-        v2.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
-        Ok(Arc::new(ClientTls { v1: Arc::new(config), v2: Arc::new(v2) }))
+        v2.resumption = sessions();
+        let (v1, v2) = (Arc::new(config), Arc::new(v2));
+        Ok(Arc::new(ClientTls { v1, v2, asks: self.asks, external: external_key }))
     }
 }
 
@@ -246,11 +303,13 @@ impl Default for ClientTlsBuilder {
 /// Makes a `ServerTls`. Mistakes in what is given are reported by `build`.
 pub struct ServerTlsBuilder {
     alpn: Vec<Vec<u8>>,
-    identities: Vec<(Vec<u8>, Vec<u8>)>,
+    identities: Vec<Option<(Vec<u8>, Option<Vec<u8>>)>>,
     early_data: bool,
     early_data_context: Vec<u8>,
     client_roots: Vec<Vec<u8>>,
     client_required: bool,
+    client_wanted: bool,
+    asks: Asks,
     key_log: Option<KeyLogLine>,
     ciphers: Vec<Cipher>,
     tickets: usize,
@@ -267,6 +326,8 @@ impl ServerTlsBuilder {
             early_data_context: Vec::new(),
             client_roots: Vec::new(),
             client_required: false,
+            client_wanted: false,
+            asks: Asks::default(),
             key_log: None,
             ciphers: default_ciphers(),
             tickets: TICKETS,
@@ -283,7 +344,36 @@ impl ServerTlsBuilder {
     /// Adds a certificate chain with its key. With several, the client's name chooses; the first is the default.
     #[must_use]
     pub fn identity_pem(mut self, chain: &[u8], key: &[u8]) -> Self {
-        self.identities.push((chain.to_vec(), key.to_vec()));
+        self.identities.push(Some((chain.to_vec(), Some(key.to_vec()))));
+        self
+    }
+
+    /// As `identity_pem`, with a key that is elsewhere: each handshake that uses it asks for a signature.
+    #[must_use]
+    pub fn identity_external(mut self, chain: &[u8]) -> Self {
+        self.identities.push(Some((chain.to_vec(), None)));
+        self
+    }
+
+    /// Leaves a number without an identity.
+    #[must_use]
+    pub fn skip_identity(mut self) -> Self {
+        self.identities.push(None);
+        self
+    }
+
+    /// Which decisions the application takes.
+    #[must_use]
+    pub fn asks(mut self, asks: Asks) -> Self {
+        self.asks = asks;
+        self
+    }
+
+    /// Asks clients for certificates that the application alone judges; `require`: and refuses those who have none.
+    #[must_use]
+    pub fn client_certificates(mut self, require: bool) -> Self {
+        self.client_wanted = true;
+        self.client_required = require;
         self
     }
 
@@ -334,38 +424,67 @@ impl ServerTlsBuilder {
     /// Checks everything.
     pub fn build(self) -> Result<Arc<ServerTls>, TlsSetupError> {
         check_alpn(&self.alpn)?;
+        let external_key = self.identities.iter().flatten().any(|(_, key)| key.is_none());
         let provider = provider(&check_ciphers(self.ciphers)?);
-        if self.identities.is_empty() {
+        let provider = if external_key { taped(&provider) } else { provider };
+        // Who is asked for each identity may have none at hand.
+        if self.identities.iter().all(Option::is_none) && !self.asks.identity {
             return Err(problem("a server needs a certificate and its private key"));
         }
-        let mut identities = Vec::with_capacity(self.identities.len());
-        for (chain, key) in &self.identities {
-            identities.push(Arc::new(identity(chain, key, &provider)?));
+        let identities = Arc::new(Identities::default());
+        for (id, pair) in (0..).zip(&self.identities) {
+            let Some((chain, key)) = pair else { continue };
+            let identity = match key {
+                Some(key) => identity(chain, key, &provider)?,
+                None => external(chain)?,
+            };
+            identities.put(id, Some(identity));
         }
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?;
-        let builder = if self.client_roots.is_empty() {
+        let builder = if self.client_roots.is_empty() && !self.client_wanted {
             builder.with_no_client_auth()
+        } else if self.client_roots.is_empty() {
+            if !self.asks.verify {
+                return Err(problem("client certificates need trusted roots, or an application that judges them"));
+            }
+            let nobody = NoClientRoots { provider: Arc::clone(&provider), mandatory: self.client_required };
+            builder.with_client_cert_verifier(Arc::new(AskingClientVerifier(Arc::new(nobody))))
         } else {
             let mut roots = RootCertStore::empty();
             for pem in &self.client_roots {
                 add_roots(&mut roots, pem)?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = if self.client_required { verifier } else { verifier.allow_unauthenticated() };
             let verifier =
                 verifier.build().map_err(|e| TlsSetupError(format!("the client roots cannot be used: {e}")))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(if self.asks.verify {
+                Arc::new(AskingClientVerifier(verifier))
+            } else {
+                verifier
+            })
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Identities(identities)));
+        let mut config = builder.with_cert_resolver(Arc::clone(&identities) as _);
+        let tickets = Arc::new(FleetTickets::default());
+        config.ticketer = Arc::clone(&tickets) as _;
         let store = Arc::new(SessionStore::default());
         config.alpn_protocols = self.alpn;
         config.max_early_data_size = if self.early_data { UNLIMITED_EARLY_DATA } else { 0 };
         config.send_tls13_tickets = self.tickets;
         config.session_storage = Arc::clone(&store) as Arc<dyn rustls::server::StoresServerSessions>;
         config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
-        Ok(Arc::new(ServerTls { config: Arc::new(config), store, early_data_context: self.early_data_context }))
+        Ok(Arc::new(ServerTls {
+            config: Arc::new(config),
+            store,
+            early_data_context: self.early_data_context,
+            asks: self.asks,
+            external: external_key,
+            identities,
+            tickets,
+            provider,
+        }))
     }
 }
 

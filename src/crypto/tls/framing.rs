@@ -44,6 +44,11 @@ impl Messages {
         Ok(Some(message))
     }
 
+    /// Bytes not handed out yet.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len().saturating_sub(self.at)
+    }
+
     /// First byte of what is left over: the type of the next message.
     pub(super) fn peek(&self) -> Option<u8> {
         self.buffer.get(self.at).copied()

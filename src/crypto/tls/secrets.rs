@@ -3,7 +3,9 @@
 //! rustls calls its key log from inside `read_hs`, `write_hs` and the constructors. The session puts its own
 //! `Captured` in place for the duration of such a call. Invariant: a secret reaches only that session, and
 //! the key log lines of the configuration that it belongs to.
+use super::asking::Asking;
 use super::config::KeyLogLine;
+use super::tape::Tape;
 use rustls::KeyLog;
 use std::cell::RefCell;
 use std::fmt;
@@ -28,6 +30,8 @@ pub(super) struct Captured {
     pub secrets: Vec<Logged>,
     /// Digest of what 0-RTT depends on, for sessions stored during this call (`tickets`).
     pub digest: [u8; 32],
+    /// Present when the configuration asks its application.
+    pub asking: Option<Box<Asking>>,
 }
 
 thread_local! {
@@ -40,6 +44,16 @@ pub(super) fn capture<R>(captured: &mut Captured, call: impl FnOnce() -> R) -> R
     let result = call();
     *captured = RUNNING.with(|running| running.borrow_mut().take()).unwrap_or_default();
     result
+}
+
+/// The questions of the running session, if it has any.
+pub(super) fn with_asking<R>(act: impl FnOnce(&mut Asking) -> R) -> Option<R> {
+    RUNNING.with(|running| running.borrow_mut().as_mut()?.asking.as_deref_mut().map(act))
+}
+
+/// The tape of the running session, if its key is external.
+pub(super) fn with_tape<R>(act: impl FnOnce(&mut Tape) -> R) -> Option<R> {
+    with_asking(|asking| asking.tape.as_mut().map(act)).flatten()
 }
 
 /// The digest of the running session.
@@ -82,7 +96,14 @@ impl KeyLog for Sink {
                 }
             });
         }
-        if let Some(lines) = &self.lines {
+        // A call that runs twice says everything twice.
+        let again = with_asking(|asking| {
+            let bit = LABELS.iter().position(|known| *known == label).map_or(0, |at| 1u8 << at);
+            let again = asking.logged & bit != 0;
+            asking.logged |= bit;
+            again
+        });
+        if let Some(lines) = self.lines.as_ref().filter(|_| again != Some(true)) {
             let mut line = String::with_capacity(label.len() + 2 + 2 * (client_random.len() + secret.len()));
             line.push_str(label);
             for part in [client_random, secret] {

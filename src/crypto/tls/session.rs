@@ -4,6 +4,7 @@
 //! `write_hs`, and tells traffic secrets through its key log; the keys are made here. Invariant: bytes of a
 //! level are taken only while that level is the one that TLS reads (section 4.1.3).
 use super::alerts::{alert, from_rustls};
+use super::asking::{Answer, Asking, Question};
 use super::client_hello;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
 use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, KEY_UPDATE, Messages};
@@ -12,16 +13,22 @@ use super::secrets::{
     capture,
 };
 use super::summary::Summary;
+use super::tape::Tape;
 use super::tickets;
 use crate::base::{Level, Side, TransportError, codes};
 use crate::crypto::{Cipher, DirectionKeys, LevelKeys, OneRttKeys};
 use rustls::quic::{ClientConnection, Connection, KeyChange, ServerConnection, Version};
-use rustls::{AlertDescription, HandshakeKind};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
 
 /// Bytes held for levels that TLS does not read yet; the limit of RFC 9000 section 7.5 is the caller's.
 const MAX_EARLY_BYTES: usize = 1 << 16;
+
+/// Bytes held while a question is open: a whole flight with a long chain fits.
+const MAX_HELD_BYTES: usize = 1 << 17;
+/// Messages kept to be read again when a signature comes.
+const MAX_HISTORY_BYTES: usize = 1 << 18;
 
 /// Keys that the handshake produced.
 #[expect(clippy::large_enum_variant, reason = "handed over once per level and moved to its place")]
@@ -45,10 +52,28 @@ pub trait TlsEvents {
     fn notify_extensions(&mut self, peer_parameters: &[u8]);
     /// The handshake is complete (RFC 9001 section 4.1.1).
     fn done(&mut self);
+    /// The handshake waits for [`Session::answer`].
+    fn ask(&mut self, question: Question) {
+        let _ = question;
+    }
     /// A secret with its NSS label, for those who asked for secrets.
     fn secret(&mut self, label: &str, secret: &[u8]) {
         let _ = (label, secret);
     }
+}
+
+/// An open question, with the message that TLS has not seen yet.
+enum Parked {
+    Identity(Vec<u8>),
+    Verify,
+    Sign { message: Vec<u8>, signed: Vec<u8> },
+}
+
+/// What a client's TLS connection is made from, to make it again.
+struct ClientStart {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    parameters: Vec<u8>,
 }
 
 /// One TLS handshake and what follows it on the connection.
@@ -75,6 +100,12 @@ pub struct Session {
     failed: Option<TransportError>,
     exporter: Option<Logged>,
     scratch: Vec<u8>,
+    parked: Option<Box<Parked>>,
+    /// The application has chosen the configuration.
+    identity_settled: bool,
+    /// With an external key: the messages that TLS has read.
+    history: Vec<Vec<u8>>,
+    client: Option<Box<ClientStart>>,
 }
 
 impl Session {
@@ -90,11 +121,17 @@ impl Session {
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|_| TlsSetupError(format!("\"{server_name}\" is not a valid server name")))?;
         let config = Arc::clone(tls.config(version));
-        let mut captured = Captured::default();
+        let mut captured = Captured { asking: asking(tls.asks.verify, tls.external), ..Captured::default() };
+        let again = tls.external.then(|| {
+            Box::new(ClientStart { config: Arc::clone(&config), name: name.clone(), parameters: parameters.clone() })
+        });
         // rustls writes the ClientHello here, and with a ticket tells the early secret.
         let connection = capture(&mut captured, || ClientConnection::new(config, Version::V1, name, parameters))
             .map_err(|e| TlsSetupError(format!("the TLS client cannot start: {e}")))?;
-        Ok(Self::new(Connection::Client(connection), Side::Client, version, captured, Some(bare.to_owned())))
+        let name = Some(bare.to_owned());
+        let mut session = Self::new(Connection::Client(connection), Side::Client, version, captured, name);
+        session.client = again;
+        Ok(session)
     }
 
     /// A server's session for one client.
@@ -102,7 +139,9 @@ impl Session {
         let config = Arc::clone(&tls.config);
         let connection = ServerConnection::new(config, Version::V1, parameters.clone())
             .map_err(|e| TlsSetupError(format!("the TLS server cannot start: {e}")))?;
-        let mut session = Self::new(Connection::Server(connection), Side::Server, version, Captured::default(), None);
+        let captured = Captured { asking: asking(tls.asks.verify, tls.external), ..Captured::default() };
+        let mut session = Self::new(Connection::Server(connection), Side::Server, version, captured, None);
+        session.identity_settled = !tls.asks.identity;
         session.server = Some((Arc::clone(tls), parameters));
         session.update_digest();
         Ok(session)
@@ -127,6 +166,10 @@ impl Session {
             failed: None,
             exporter: None,
             scratch: Vec::new(),
+            parked: None,
+            identity_settled: true,
+            history: Vec::new(),
+            client: None,
         }
     }
 
@@ -181,12 +224,18 @@ impl Session {
             self.early.push((level, bytes.to_vec()));
             return Ok(());
         }
+        if self.parked.is_some() && self.messages.len().saturating_add(bytes.len()) > MAX_HELD_BYTES {
+            return Err(TransportError::new(codes::transport::CRYPTO_BUFFER_EXCEEDED, "too much CRYPTO data held"));
+        }
         self.messages.push(bytes);
         self.read_messages(ev)
     }
 
     fn read_messages(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
         loop {
+            if self.parked.is_some() {
+                return Ok(());
+            }
             let level = self.read_level;
             let mut messages = core::mem::take(&mut self.messages);
             let fed = match messages.next() {
@@ -201,30 +250,53 @@ impl Session {
                 }
                 return Ok(());
             }
-            if self.read_level != level {
-                // RFC 9001 section 4.1.3: unread data of the old level when TLS moves on.
-                if let Some(kind) = self.messages.peek() {
-                    return Err(late_data(&[kind]));
-                }
-                self.messages.clear();
-                let read_level = self.read_level;
-                for (_, bytes) in self.early.extract_if(.., |(l, _)| *l == read_level) {
-                    self.messages.push(&bytes);
-                }
-                if self.early.iter().any(|(l, _)| *l < read_level) {
-                    return Err(violation("CRYPTO data at a level that is over"));
-                }
-            }
+            self.after_message(level)?;
         }
+    }
+
+    /// RFC 9001 section 4.1.3: when TLS moves on from `level`, nothing of it may be left unread.
+    fn after_message(&mut self, level: Level) -> Result<(), TransportError> {
+        let read_level = self.read_level;
+        if read_level == level {
+            return Ok(());
+        }
+        if let Some(kind) = self.messages.peek() {
+            return Err(late_data(&[kind]));
+        }
+        self.messages.clear();
+        for (_, bytes) in self.early.extract_if(.., |(l, _)| *l == read_level) {
+            self.messages.push(&bytes);
+        }
+        if self.early.iter().any(|(l, _)| *l < read_level) {
+            return Err(violation("CRYPTO data at a level that is over"));
+        }
+        Ok(())
     }
 
     fn feed(&mut self, message: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
         let kind = message.first().copied().unwrap_or(0);
         if self.side.is_server() && kind == CLIENT_HELLO && self.read_level == Level::Initial {
-            self.check_client_hello(message.get(4..).unwrap_or(&[]))?;
+            let body = message.get(4..).unwrap_or(&[]);
+            if !self.identity_settled {
+                return self.ask_identity(message, ev);
+            }
+            self.check_client_hello(body)?;
         }
         let tls = &mut self.tls;
-        capture(&mut self.captured, || tls.read_hs(message)).map_err(|e| from_rustls(&e, self.tls.alert()))?;
+        let result = capture(&mut self.captured, || tls.read_hs(message));
+        let question = self.captured.asking.as_deref_mut().and_then(|a| a.question.take());
+        match (result, question) {
+            (Err(_), Some(question @ Question::Sign { .. })) => {
+                return self.ask_signature(message, question, ev);
+            }
+            (Err(e), _) => return Err(from_rustls(&e, self.tls.alert())),
+            (Ok(()), Some(question)) => {
+                self.parked = Some(Box::new(Parked::Verify));
+                ev.ask(question);
+            }
+            (Ok(()), None) => {}
+        }
+        self.keep(message)?;
         self.take_secrets(ev);
         match self.side {
             Side::Client if kind == ENCRYPTED_EXTENSIONS => self.tell_parameters(ev),
@@ -235,6 +307,144 @@ impl Session {
             _ => {}
         }
         self.drain(ev)
+    }
+
+    /// Keeps a message that may have to be read again.
+    fn keep(&mut self, message: &[u8]) -> Result<(), TransportError> {
+        if self.captured.asking.as_ref().is_none_or(|a| a.tape.is_none()) {
+            return Ok(());
+        }
+        let held: usize = self.history.iter().map(Vec::len).sum();
+        if held.saturating_add(message.len()) > MAX_HISTORY_BYTES {
+            return Err(TransportError::new(codes::transport::CRYPTO_BUFFER_EXCEEDED, "handshake is too long"));
+        }
+        self.history.push(message.to_vec());
+        Ok(())
+    }
+
+    fn ask_identity(&mut self, message: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        let malformed = |_| alert(AlertDescription::DecodeError, "malformed ClientHello");
+        let hello = client_hello::parse(message.get(4..).unwrap_or(&[])).map_err(malformed)?;
+        let name = hello.server_name.and_then(|n| core::str::from_utf8(n).ok());
+        let question = Question::Identity {
+            server_name: name.map(str::to_owned),
+            alpn: hello.protocols().map(<[u8]>::to_vec).collect(),
+            client_hello: message.to_vec(),
+        };
+        self.parked = Some(Box::new(Parked::Identity(message.to_vec())));
+        ev.ask(question);
+        Ok(())
+    }
+
+    /// The call stopped at the signature: it left nothing behind but the question.
+    fn ask_signature(
+        &mut self,
+        message: &[u8],
+        question: Question,
+        ev: &mut dyn TlsEvents,
+    ) -> Result<(), TransportError> {
+        self.captured.secrets.clear();
+        let Question::Sign { message: signed, .. } = &question else { return Err(no_secret()) };
+        self.parked = Some(Box::new(Parked::Sign { message: message.to_vec(), signed: signed.clone() }));
+        ev.ask(question);
+        Ok(())
+    }
+
+    /// Answers the question that is open; `Ok(false)`: none is, or it cannot be answered so. An error is final.
+    pub fn answer(&mut self, answer: Answer, ev: &mut dyn TlsEvents) -> Result<bool, TransportError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = self.take_answer(answer, ev);
+        if let Err(error) = result {
+            self.failed = Some(error);
+        }
+        result
+    }
+
+    fn take_answer(&mut self, answer: Answer, ev: &mut dyn TlsEvents) -> Result<bool, TransportError> {
+        let Some(parked) = self.parked.take() else { return Ok(false) };
+        let level = self.read_level;
+        match (*parked, answer) {
+            (_, Answer::Refuse(code)) => {
+                return Err(alert(AlertDescription::from(code), "refused by the application"));
+            }
+            (Parked::Identity(message), answer @ (Answer::Proceed | Answer::Identity(_))) => {
+                if let Answer::Identity(tls) = answer {
+                    self.serve_as(&tls)?;
+                }
+                self.identity_settled = true;
+                self.feed(&message, ev)?;
+            }
+            (Parked::Verify, Answer::Proceed) => {
+                if let Some(asking) = self.captured.asking.as_deref_mut() {
+                    asking.accepted = true;
+                }
+            }
+            (Parked::Sign { message, signed }, Answer::Signature(signature)) => {
+                self.begin_again()?;
+                if let Some(asking) = self.captured.asking.as_deref_mut() {
+                    asking.signature = Some((signed, signature));
+                }
+                self.feed(&message, ev)?;
+            }
+            (parked, _) => {
+                self.parked = Some(Box::new(parked));
+                return Ok(false);
+            }
+        }
+        self.after_message(level)?;
+        self.read_messages(ev)?;
+        Ok(true)
+    }
+
+    /// Server, nothing read yet: another configuration serves this client.
+    fn serve_as(&mut self, tls: &Arc<ServerTls>) -> Result<(), TransportError> {
+        let Some((_, parameters)) = self.server.take() else { return Err(no_secret()) };
+        let connection = ServerConnection::new(Arc::clone(&tls.config), Version::V1, parameters.clone());
+        self.tls = Connection::Server(connection.map_err(|e| from_rustls(&e, None))?);
+        self.server = Some((Arc::clone(tls), parameters));
+        self.captured.asking = asking(tls.asks.verify, tls.external);
+        self.update_digest();
+        Ok(())
+    }
+
+    /// Leads a new TLS connection to where the old one stopped: same messages, same random choices. What it says on
+    /// the way has been said.
+    fn begin_again(&mut self) -> Result<(), TransportError> {
+        if let Some(tape) = self.captured.asking.as_deref_mut().and_then(|a| a.tape.as_mut()) {
+            tape.rewind();
+        }
+        let captured = &mut self.captured;
+        let made = match (&self.client, &self.server) {
+            (Some(start), _) => capture(captured, || {
+                let (config, name) = (Arc::clone(&start.config), start.name.clone());
+                ClientConnection::new(config, Version::V1, name, start.parameters.clone()).map(Connection::Client)
+            }),
+            (None, Some((tls, parameters))) => capture(captured, || {
+                let config = Arc::clone(&tls.config);
+                ServerConnection::new(config, Version::V1, parameters.clone()).map(Connection::Server)
+            }),
+            (None, None) => return Err(no_secret()),
+        };
+        let mut tls = made.map_err(|e| from_rustls(&e, None))?;
+        let mut said = Vec::new();
+        // The ClientHello, then what each message led to.
+        for message in core::iter::once(None).chain(self.history.iter().map(Some)) {
+            if let Some(message) = message {
+                capture(captured, || tls.read_hs(message)).map_err(|e| from_rustls(&e, tls.alert()))?;
+            }
+            loop {
+                said.clear();
+                let change = capture(captured, || tls.write_hs(&mut said));
+                if change.is_none() && said.is_empty() {
+                    break;
+                }
+            }
+        }
+        self.captured.secrets.clear();
+        self.tls = tls;
+        Ok(())
     }
 
     /// What rustls does not check itself.
@@ -314,6 +524,9 @@ impl Session {
             self.done = true;
             self.read_level = Level::OneRtt;
             self.scratch = Vec::new();
+            self.history = Vec::new();
+            self.client = None;
+            self.captured.asking = None;
             ev.done();
         }
         Ok(())
@@ -456,6 +669,12 @@ impl Session {
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> bool {
         self.done && self.tls.export_keying_material(out, label, Some(context)).is_ok()
     }
+}
+
+/// What a session carries into rustls when its configuration has questions.
+fn asking(verify: bool, external: bool) -> Option<Box<Asking>> {
+    let tape = external.then(Tape::default);
+    (verify || external).then(|| Box::new(Asking { tape, ..Asking::default() }))
 }
 
 /// New CRYPTO data at a level whose keys were followed by newer ones: a PROTOCOL_VIOLATION (RFC 9001 section

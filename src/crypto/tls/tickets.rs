@@ -1,13 +1,16 @@
 //! A server's sessions for resumption and 0-RTT (RFC 8446 sections 4.6.1 and 8.1, RFC 9001 section 4.5 and 4.6).
 //!
-//! In process, bounded, every session usable once: that is the replay protection of 0-RTT. Each is stored
+//! Either sealed into the ticket with keys that a fleet of servers shares (`FleetTickets`; rustls refuses 0-RTT then,
+//! because nothing remembers which tickets were used), or kept here: in process, bounded, every session usable once: that is the replay protection of 0-RTT. Each is stored
 //! with a digest of what 0-RTT data depends on; a ticket from other settings still resumes, but its 0-RTT is
 //! rejected (RFC 9000 section 7.4.1, RFC 9001 section 4.6.2).
 use super::secrets::running_digest;
+use crate::crypto::TokenKey;
 use crate::wire::reader::Reader;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use ring::digest;
-use rustls::server::StoresServerSessions;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::collections::{HashMap, VecDeque};
 
 /// Sessions kept; the oldest go first. At about 0.5 KB each this is 4 MB.
@@ -74,6 +77,53 @@ impl StoresServerSessions for SessionStore {
 
     fn can_cache(&self) -> bool {
         true
+    }
+}
+
+/// Sessions sealed into their tickets with keys that several servers share. Whoever has the keys can read what a ticket
+/// holds: rotate them, the older stay good for opening as long as they are listed.
+#[derive(Default)]
+pub(super) struct FleetTickets {
+    /// The first seals.
+    keys: RwLock<Vec<TokenKey>>,
+}
+
+/// Seconds for which a client may use a ticket (RFC 8446 section 4.6.1 allows seven days).
+const TICKET_LIFETIME: u32 = 12 * 3600;
+/// Tells these from other sealed things of the same key.
+const TICKET_LABEL: &[u8] = b"whimbrel ticket 1";
+
+impl FleetTickets {
+    /// Replaces all keys at once.
+    pub(super) fn set(&self, keys: &[[u8; 32]]) {
+        let keys = keys.iter().map(TokenKey::new).collect();
+        *self.keys.write() = keys;
+    }
+}
+
+impl std::fmt::Debug for FleetTickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FleetTickets")
+    }
+}
+
+impl ProducesTickets for FleetTickets {
+    fn enabled(&self) -> bool {
+        !self.keys.read().is_empty()
+    }
+
+    fn lifetime(&self) -> u32 {
+        TICKET_LIFETIME
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; 12];
+        SystemRandom::new().fill(&mut nonce).ok()?;
+        Some(self.keys.read().first()?.seal(nonce, TICKET_LABEL, plain))
+    }
+
+    fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.keys.read().iter().find_map(|key| key.open(TICKET_LABEL, sealed))
     }
 }
 

@@ -8,8 +8,8 @@ use crate::endpoint::{Incoming, Routed};
 use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Names, next_id};
 
-use crate::runtime::endpoint::EndpointInner;
-use crate::runtime::events::{IncomingDecision, IncomingInfo};
+use crate::runtime::endpoint::{EndpointInner, Undecided};
+use crate::runtime::events::{IncomingDecision, IncomingInfo, Ticket, UNDECIDED_LIFETIME};
 use crate::runtime::shards::Handoff;
 use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS};
 
@@ -128,23 +128,66 @@ impl Shard {
 
     /// A client wants a connection: the application decides, with no lock held.
     fn answer(&mut self, run: &Run<'_>, incoming: Incoming, reply: &mut Vec<u8>) {
-        let Some(part) = run.endpoint.parts.get(run.part) else { return };
-        let listen = run.endpoint.listen.read().clone();
-        let decision = if listen.is_some() {
+        let decision = if run.endpoint.listen.read().is_some() {
             let info = IncomingInfo {
+                ticket: Ticket { part: run.part, number: next_id() },
                 remote: run.tuple.remote,
                 local: run.tuple.local,
                 address_validated: incoming.address_validated(),
+                was_retried: incoming.was_retried(),
             };
-            run.endpoint.sink.incoming(run.endpoint.id, &info)
+            let decision = run.endpoint.sink.incoming(run.endpoint.id, &info);
+            if decision == IncomingDecision::Later {
+                return self.put_off(run, info.ticket.number, incoming);
+            }
+            decision
         } else {
             IncomingDecision::Refuse
         };
+        self.settle_incoming(run.endpoint, run.part, incoming, decision, reply);
+    }
+
+    /// The decision comes later: until then the protocol part keeps the attempt's datagrams.
+    fn put_off(&self, run: &Run<'_>, number: u64, incoming: Incoming) {
+        let Some(part) = run.endpoint.parts.get(run.part) else { return };
+        let mut core = part.core.lock();
+        let now = self.now;
+        while core.undecided.front().is_some_and(|u| now.since(u.since) >= UNDECIDED_LIFETIME) {
+            core.undecided.pop_front();
+        }
+        core.undecided.push_back(Undecided { number, since: now, incoming });
+    }
+
+    /// A decision that was put off has come.
+    pub(super) fn decide(&mut self, endpoint: &Arc<EndpointInner>, ticket: Ticket, decision: IncomingDecision) {
+        let Some(part) = endpoint.parts.get(ticket.part) else { return };
+        let found = {
+            let mut core = part.core.lock();
+            let at = core.undecided.iter().position(|u| u.number == ticket.number);
+            at.and_then(|at| core.undecided.remove(at))
+        };
+        let Some(undecided) = found else { return };
+        let mut reply = core::mem::take(&mut self.reply);
+        reply.clear();
+        self.settle_incoming(endpoint, ticket.part, undecided.incoming, decision, &mut reply);
+        self.reply = reply;
+    }
+
+    fn settle_incoming(
+        &mut self,
+        endpoint: &Arc<EndpointInner>,
+        part_number: usize,
+        incoming: Incoming,
+        decision: IncomingDecision,
+        reply: &mut Vec<u8>,
+    ) {
+        let Some(part) = endpoint.parts.get(part_number) else { return };
+        let listen = endpoint.listen.read().clone();
         let tuple = *incoming.tuple();
         let now = self.now;
         let mut core = part.core.lock();
         let incoming = match (decision, &listen) {
-            (IncomingDecision::Ignore, _) => return core.endpoint.ignore(incoming),
+            (IncomingDecision::Ignore | IncomingDecision::Later, _) => return core.endpoint.ignore(incoming),
             (IncomingDecision::Refuse, _) | (_, None) => {
                 let answered = core.endpoint.refuse(incoming, now, reply);
                 drop(core);
@@ -170,10 +213,10 @@ impl Shard {
         };
         let state = ConnState::new(connection, None, listen.http3.clone());
         let names = Names { id: next_id(), tag: 0 };
-        let conn = Arc::new(Conn::new(Arc::clone(run.endpoint), run.part, key, names, state));
+        let conn = Arc::new(Conn::new(Arc::clone(endpoint), part_number, key, names, state));
         core.conns.insert(key, Arc::clone(&conn));
         drop(core);
-        run.endpoint.sink.accepted(&conn);
+        endpoint.sink.accepted(&conn);
         self.touch(&conn);
     }
 

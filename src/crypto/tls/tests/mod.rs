@@ -1,5 +1,6 @@
 //! Whole handshakes between a client and a server session, their failures, resumption and 0-RTT.
 mod failures;
+mod questions;
 mod resumption;
 mod setup;
 
@@ -55,6 +56,7 @@ pub(super) struct Seen {
     pub parameters: Option<Vec<u8>>,
     pub secrets: Vec<String>,
     pub cipher: Option<Cipher>,
+    pub questions: Vec<Question>,
 }
 
 impl TlsEvents for Seen {
@@ -93,6 +95,10 @@ impl TlsEvents for Seen {
 
     fn done(&mut self) {
         self.log.push("done");
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.questions.push(question);
     }
 
     fn secret(&mut self, label: &str, secret: &[u8]) {

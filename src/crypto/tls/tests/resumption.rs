@@ -187,17 +187,28 @@ fn the_digest_sees_what_matters_and_nothing_else() {
 fn with_other_group(pki: &Pki, store: &Arc<ServerTls>) -> Arc<ServerTls> {
     let mut provider = rustls::crypto::CryptoProvider::clone(&provider::provider(&[Cipher::Aes128Gcm]));
     provider.kx_groups = vec![rustls::crypto::ring::kx_group::SECP256R1];
-    let identity = identities::identity(pki.chain.as_bytes(), pki.key.as_bytes(), &provider).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(provider);
+    let ids = Arc::new(identities::Identities::default());
+    ids.put(0, Some(identities::identity(pki.chain.as_bytes(), pki.key.as_bytes(), &provider).unwrap()));
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(identities::Identities(vec![Arc::new(identity)])));
+        .with_cert_resolver(Arc::clone(&ids) as _);
     config.alpn_protocols = store.alpn().to_vec();
     config.max_early_data_size = u32::MAX;
     config.session_storage = Arc::clone(&store.store) as Arc<dyn StoresServerSessions>;
     config.key_log = Arc::new(secrets::Sink::new(None));
-    Arc::new(ServerTls { config: Arc::new(config), store: Arc::clone(&store.store), early_data_context: Vec::new() })
+    Arc::new(ServerTls {
+        config: Arc::new(config),
+        store: Arc::clone(&store.store),
+        early_data_context: Vec::new(),
+        asks: Asks::default(),
+        external: false,
+        identities: ids,
+        tickets: Arc::default(),
+        provider,
+    })
 }
 
 #[test]
