@@ -44,6 +44,8 @@ struct sockaddr;
 
 #define WB_KIND_QUEUE 9
 
+#define WB_KIND_DECISION 10
+
 // Kind of a configuration.
 #define WB_CONFIG_RUNTIME 1
 
@@ -63,8 +65,10 @@ struct sockaddr;
 
 #define WB_VERIFY_REQUIRED 2
 
-// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE; this version makes no
-// other difference. For a soft stop announce it with `wb_h3_goaway`, and close when the requests are done.
+// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE, and no new connection is
+// taken. GRACEFUL first lets finish what is under way, at most for `WB_KEY_DRAIN_MS`: with HTTP/3 the peer is told by GOAWAY
+// and running requests go on to their end; raw streams deliver what was sent on them. A connection whose handshake is not
+// complete is closed at once.
 #define WB_CLOSE_GRACEFUL 0
 
 #define WB_CLOSE_NOW 1
@@ -124,6 +128,8 @@ struct sockaddr;
 #define WB_GROUP_DATAGRAM 7
 
 #define WB_GROUP_H3 8
+
+#define WB_GROUP_DECISION 9
 
 // Something makes the queue worth a look (`wb_queue_wake`); no object.
 #define WB_EV_WAKE 1
@@ -224,6 +230,49 @@ struct sockaddr;
 // The peer will take no more: a = first stream, or push, that it does not process.
 #define WB_EV_H3_GOAWAY 2053
 
+// Server: may this client connect? No state of a connection exists yet. a = decision. Answered by `wb_decision_accept`
+// or `wb_decision_refuse`; without an answer the attempt is forgotten after 10 seconds.
+#define WB_EV_DECIDE_ADMIT 2305
+
+// Server: a client hello came; who are we? a = decision. Answered by `wb_decision_identity` or `wb_decision_accept`.
+// This decision and the following: without an answer the handshake ends by its timeout.
+#define WB_EV_DECIDE_IDENTITY 2306
+
+// The peer showed its certificates; are they good? a = decision, b = alert with which the configured check would
+// refuse, or 0. Answered by `wb_decision_accept` or `wb_decision_refuse`.
+#define WB_EV_DECIDE_VERIFY 2307
+
+// The key of our certificate is elsewhere; sign this. a = decision, b = TLS signature scheme (RFC 8446 section 4.2.3).
+// Answered by `wb_decision_sign`.
+#define WB_EV_DECIDE_SIGN 2308
+
+// Kind of a decision.
+#define WB_DECIDE_ADMIT 1
+
+#define WB_DECIDE_IDENTITY 2
+
+#define WB_DECIDE_VERIFY 4
+
+#define WB_DECIDE_SIGN 8
+
+// What `wb_decision_data` gives: a certificate in DER (of the peer; when signing, our own), the stapled OCSP response,
+// the bytes to sign or the client hello, an application protocol that the client offers.
+#define WB_DATA_CERTIFICATE 1
+
+#define WB_DATA_OCSP 2
+
+#define WB_DATA_MESSAGE 3
+
+#define WB_DATA_PROTOCOL 4
+
+// How `wb_decision_refuse` turns an admission down: tell the client, ask it to prove its address first (it is asked
+// about again when it has), or do not answer.
+#define WB_REFUSE_CLOSE 0
+
+#define WB_REFUSE_RETRY 1
+
+#define WB_REFUSE_SILENT 2
+
 // Flag of an event: the stream ends here.
 #define WB_EVF_FIN 1
 
@@ -322,6 +371,17 @@ struct sockaddr;
 
 // http3.max_field_section: largest field section that we take.
 #define WB_KEY_MAX_FIELD_SECTION 61
+
+// endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
+// configuration that listens.
+#define WB_KEY_ADMIT 21
+
+// endpoint.drain_ms: longest time that `WB_CLOSE_GRACEFUL` gives to requests and data under way (default 3000). Also for a
+// connection configuration that listens or connects.
+#define WB_KEY_DRAIN_MS 22
+
+// transport.manual_credit: 1 gives the peer credit for more data only by `wb_stream_consume`, 0 (default) by reading.
+#define WB_KEY_MANUAL_CREDIT 70
 
 // qlog.dir (bytes): folder for qlog files, one per connection.
 #define WB_KEY_QLOG_DIR 80
@@ -570,11 +630,11 @@ typedef struct wb_text {
 // Called with a line of text (no newline, not terminated).
 typedef void (*wb_line_fn)(void *ctx, const char *line, size_t len);
 
-// Worker threads, sockets and timers.
-typedef wb_handle wb_runtime;
-
 // One or more sockets, client and server at once.
 typedef wb_handle wb_endpoint;
+
+// Worker threads, sockets and timers.
+typedef wb_handle wb_runtime;
 
 // A network address in a form without platform types.
 typedef struct wb_addr {
@@ -672,6 +732,35 @@ typedef struct wb_path_desc {
     uint64_t bytes_sent;
     uint64_t bytes_received;
 } wb_path_desc;
+
+// A question that the application answers once; the answer, or the end of what it concerns, makes it stale.
+typedef wb_handle wb_decision;
+
+// What is to be decided.
+typedef struct wb_decision_desc {
+    uint32_t struct_size;
+    // `WB_DECIDE_*`.
+    uint32_t kind;
+    // 0 for an admission.
+    wb_conn conn;
+    // Admission: the endpoint.
+    wb_endpoint endpoint;
+    struct wb_addr local;
+    struct wb_addr remote;
+    // Admission: 1 when the client has proved its address.
+    uint32_t address_validated;
+    // Admission: 1 when it cannot be asked to prove its address (again).
+    uint32_t retried;
+    // Verify: alert with which the configured check would refuse, or 0.
+    uint32_t alert;
+    // Sign: TLS signature scheme.
+    uint32_t scheme;
+    // Certificates or offered protocols to be had from `wb_decision_data`.
+    uint32_t count;
+    uint32_t server_name_len;
+    // Identity: the name that the client asks for. Verify on a client: the name that was wanted. Terminated.
+    char server_name[256];
+} wb_decision_desc;
 
 // What a stream is.
 typedef struct wb_stream_desc {
@@ -854,7 +943,7 @@ wb_status wb_tls_identity_pem(wb_tls tls, const void *chain, size_t chain_len, c
 // `WB_E_FROZEN`. Since: 0.1.
 wb_status wb_tls_identity_files(wb_tls tls, const char *chain, const char *key);
 
-// Adds trusted roots, PEM in memory. With a length of 0: the system's store.
+// Adds trusted roots, PEM or DER in memory. With a length of 0: the system's store.
 //
 // Ownership: the bytes stay the caller's. Threads: any. Blocks: never, except for reading the system's store.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_FROZEN`. Since: 0.1.
@@ -905,6 +994,64 @@ wb_status wb_tls_keylog(wb_tls tls, wb_line_fn function, void *ctx, wb_destroy_f
 // library threads. Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_OS`, `WB_E_FROZEN`. Since: 0.1.
 wb_status wb_tls_keylog_file(wb_tls tls, const char *file);
 
+// Adds an identity: certificate chain (own certificate first) and private key from memory, each PEM or DER (a chain in
+// DER: certificates one after the other). Without a key (null, 0) the key is elsewhere: each handshake that needs it
+// asks with `WB_EV_DECIDE_SIGN`; a client with such an identity does not resume sessions. `*id` (may be null) gets the
+// identity's number.
+//
+// Ownership: the bytes stay the caller's, they are copied. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS` (unreadable, or key and certificate do not match), `WB_E_FROZEN`.
+// Since: 0.1.
+wb_status wb_tls_identity_add(wb_tls tls,
+                              const void *chain,
+                              size_t chain_len,
+                              const void *key,
+                              size_t key_len,
+                              uint32_t *id);
+
+// Replaces the identity with this number, on a server also while it serves: handshakes that begin from now on use
+// the new one, others are not disturbed. Without a chain (null, 0) the identity is removed.
+//
+// Ownership: the bytes stay the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (no such number), `WB_E_TLS`, `WB_E_FROZEN` (a client in use).
+// Since: 0.1.
+wb_status wb_tls_identity_replace(wb_tls tls,
+                                  uint32_t id,
+                                  const void *chain,
+                                  size_t chain_len,
+                                  const void *key,
+                                  size_t key_len);
+
+// Chooses which decisions the application takes: a set of `WB_DECIDE_IDENTITY` (server) and `WB_DECIDE_VERIFY`. With
+// the latter, what the configured check says comes with the question, and the application has the last word. A resumed
+// session is not asked about again. (`WB_KEY_ADMIT` asks for admission, an identity without key for signatures.)
+//
+// Ownership: unchanged. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_UNSUPPORTED`, `WB_E_FROZEN`. Since: 0.1.
+wb_status wb_tls_decisions(wb_tls tls, uint32_t mask);
+
+// Sets the keys that seal session tickets, `count` times 32 bytes one after the other, also while in use: the first
+// seals, all open. Servers that share them resume each other's sessions. To rotate, put a new key in front and drop the
+// last. With 0 keys (default) sessions are kept in this process. Early data need sessions that are kept here: with keys,
+// it is refused.
+//
+// Ownership: the bytes stay the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID` (role, or a key of zeros), `WB_E_RANGE` (over 16 keys). Since: 0.1.
+wb_status wb_tls_ticket_keys(wb_tls tls,
+                             const void *keys_data,
+                             size_t count);
+
+// Sets the secrets of address tokens and stateless resets, `count` (at least 1) times 32 bytes one after the other, also
+// while in use: the first makes, all are accepted. Servers behind one address share them; kept over a restart, clients
+// keep their tokens and hear of lost connections at once. By default they are random and of this process.
+//
+// Ownership: the bytes stay the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID` (a key of zeros), `WB_E_RANGE` (none, or over 16), `WB_E_CLOSED_LOCAL`, `WB_E_STATE`.
+// Since: 0.1.
+wb_status wb_endpoint_secrets(wb_endpoint endpoint,
+                              const void *keys_data,
+                              size_t count);
+
 // Starts a runtime: its worker threads own sockets, timers and connections. `config` is of kind
 // `WB_CONFIG_RUNTIME`, or 0 for defaults; it is frozen by this call.
 //
@@ -912,7 +1059,8 @@ wb_status wb_tls_keylog_file(wb_tls tls, const char *file);
 // Errors: `WB_E_INVALID`, handle errors of `config`, `WB_E_OS`, `WB_E_NO_MEMORY`. Since: 0.1.
 wb_status wb_runtime_open(wb_config config, wb_runtime *out);
 
-// Begins the end: endpoints and connections are closed, then RUNTIME_CLOSED is reported. Idempotent.
+// Begins the end: endpoints and connections are closed (see `WB_CLOSE_GRACEFUL`), then RUNTIME_CLOSED is reported.
+// Idempotent; `WB_CLOSE_NOW` also ends a graceful close that is under way.
 //
 // Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID` (mode). Since: 0.1.
 wb_status wb_runtime_close(wb_runtime runtime, uint32_t mode);
@@ -942,6 +1090,22 @@ wb_status wb_endpoint_open(wb_runtime runtime, wb_config config, wb_endpoint *ou
 // Ownership: the address stays the caller's. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_BUSY` (address in use), `WB_E_OS`, `WB_E_STATE`. Since: 0.1.
 wb_status wb_endpoint_bind(wb_endpoint endpoint, const struct sockaddr *address, uint32_t len);
+
+// Takes over a UDP socket that is bound already, from a parent, a privileged helper or a process that is being replaced.
+// Several may be given, best as many as there are workers.
+//
+// Ownership: on success the descriptor is the library's, on failure it stays the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID` (no bound UDP socket), `WB_E_OS`, `WB_E_STATE`. Since: 0.1.
+wb_status wb_endpoint_adopt(wb_endpoint endpoint,
+                            ptrdiff_t fd);
+
+// Duplicates the endpoint's sockets, for a process that takes over its port; this endpoint goes on until it is closed.
+// Fills up to `capacity` descriptors, closed on exec; `*count` gets how many sockets there are. `WB_PARTIAL` when there
+// are more.
+//
+// Ownership: the descriptors are the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (not bound), `WB_E_OS`. Since: 0.1.
+wb_status wb_endpoint_export(wb_endpoint endpoint, ptrdiff_t *fds, size_t capacity, size_t *count);
 
 // Accepts connections with this configuration (kind `WB_CONFIG_CONN`, or 0) and TLS object (server). `tls` 0 stops
 // listening; existing connections go on.
@@ -1111,6 +1275,54 @@ wb_status wb_path_list(wb_conn conn,
 wb_status wb_path_info(wb_path path,
                        struct wb_path_desc *out);
 
+// What is to be decided, by whom it was asked, and what is known.
+//
+// Ownership: the caller's struct is filled. Threads: any. Blocks: never. Errors: handle errors (`WB_E_STALE`: answered, or
+// what it is about has ended), `WB_E_INVALID`. Since: 0.1.
+wb_status wb_decision_info(wb_decision decision,
+                           struct wb_decision_desc *out);
+
+// Data of a decision as a buffer: `what` is `WB_DATA_*`, `index` counts certificates and protocols from 0 and is else 0.
+//
+// Ownership: `*out` is the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (the decision has no such data). Since: 0.1.
+wb_status wb_decision_data(wb_decision decision,
+                           uint32_t what,
+                           size_t index,
+                           wb_buf *out);
+
+// Says yes: the client may connect, the peer's certificates are good, or the listener's own identity it is.
+//
+// Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID` (a signature is asked for), `WB_E_STATE` (answered by another thread),
+// `WB_E_TIMEOUT` (too late), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER` (the connection has ended). Since: 0.1.
+wb_status wb_decision_accept(wb_decision decision);
+
+// Says no. For an admission `how` is `WB_REFUSE_*`; else it is the TLS alert to end the handshake with, 0 for the one that
+// fits. Releasing an unanswered decision refuses with 0.
+//
+// Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (an alert is one byte), `WB_E_STATE` (answered, or no further Retry is
+// possible), `WB_E_TIMEOUT`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_decision_refuse(wb_decision decision,
+                             uint32_t how);
+
+// Answers who we are: this connection is served as if the listener had this TLS object (role server): its identities,
+// protocols, client certificates, tickets and further decisions.
+//
+// Ownership: the TLS object is frozen and kept, the decision's handle goes stale. Threads: any, at once or later.
+// Blocks: never. Errors: handle errors of both, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_STATE`, `WB_E_CLOSED_LOCAL`,
+// `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_decision_identity(wb_decision decision, wb_tls tls);
+
+// Gives the signature of `WB_DATA_MESSAGE` under the scheme asked for, encoded as TLS wants it (ECDSA: DER). It is not
+// checked here: the peer ends the handshake over a wrong one.
+//
+// Ownership: the bytes stay the caller's, the handle goes stale. Threads: any, at once or later. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (length), `WB_E_STATE`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`.
+// Since: 0.1.
+wb_status wb_decision_sign(wb_decision decision, const void *signature, size_t len);
+
 // Opens a raw stream: `WB_STREAM_BIDI` or `WB_STREAM_UNI`. On an HTTP/3 connection use `wb_h3_request`.
 //
 // Ownership: `*out` is the caller's. Threads: any. Blocks: never.
@@ -1142,10 +1354,18 @@ wb_status wb_stream_send_copy(wb_stream stream, const void *data, size_t len, ui
 wb_status wb_stream_recv(wb_stream stream, wb_buf *out, size_t capacity, size_t *count, uint8_t *fin);
 
 // Receives into the caller's memory. `*got` gets the bytes, `*fin` 1 with the last bytes of the stream. Reading is what
-// gives the peer credit for more: not reading pauses the stream.
+// gives the peer credit for more (unless `WB_KEY_MANUAL_CREDIT` says otherwise): not reading pauses the stream.
 //
 // Ownership: the memory is the caller's. Threads: any. Blocks: never. Errors: as `wb_stream_recv`. Since: 0.1.
 wb_status wb_stream_recv_copy(wb_stream stream, void *out, size_t capacity, size_t *got, uint8_t *fin);
+
+// With `WB_KEY_MANUAL_CREDIT`: gives the peer credit for `bytes` received bytes that the application is done with.
+// Withholding it pauses the stream, and bounds what is under way in all streams of the connection. What a stream still
+// owes is given back when its handle ends.
+//
+// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_STATE` (credit is given by reading),
+// `WB_E_RANGE` (more than was received and not consumed). Since: 0.1.
+wb_status wb_stream_consume(wb_stream stream, uint64_t bytes);
 
 // Gives up sending: the peer gets the code, unsent data are dropped and lent memory is released. An HTTP/3 stream ends
 // in both directions; there 0 stands for H3_REQUEST_CANCELLED.

@@ -381,6 +381,8 @@ public:
     }
 
     result<void> reset(std::uint64_t code) const noexcept { return wb_stream_reset(handle_, code); }
+    /* With WB_KEY_MANUAL_CREDIT: the peer may send as much again. */
+    result<void> consume(std::uint64_t bytes) const noexcept { return wb_stream_consume(handle_, bytes); }
     result<void> stop(std::uint64_t code) const noexcept { return wb_stream_stop(handle_, code); }
     result<void> priority(std::uint32_t urgency, bool incremental) const noexcept {
         return wb_stream_priority(handle_, urgency, incremental ? 1 : 0);
@@ -452,6 +454,22 @@ public:
     result<void> identity_pem(view chain, view key) const noexcept {
         return wb_tls_identity_pem(handle_, chain.data(), chain.size(), key.data(), key.size());
     }
+    /* PEM or DER; without a key it is elsewhere, and decisions ask for signatures. Gives the identity's number. */
+    result<std::uint32_t> identity_add(view chain, view key = view()) const noexcept {
+        std::uint32_t id = 0;
+        wb_status s = wb_tls_identity_add(handle_, chain.data(), chain.size(), key.data(), key.size(), &id);
+        return {s, id};
+    }
+    /* Without a chain the identity is removed. */
+    result<void> identity_replace(std::uint32_t id, view chain = view(), view key = view()) const noexcept {
+        return wb_tls_identity_replace(handle_, id, chain.data(), chain.size(), key.data(), key.size());
+    }
+    /* A set of WB_DECIDE_IDENTITY and WB_DECIDE_VERIFY. */
+    result<void> decisions(std::uint32_t mask) const noexcept { return wb_tls_decisions(handle_, mask); }
+    /* Keys of 32 bytes one after the other: the first seals, all open. */
+    result<void> ticket_keys(view keys) const noexcept {
+        return wb_tls_ticket_keys(handle_, keys.data(), keys.size() / 32);
+    }
     result<void> identity_files(const std::string &chain, const std::string &key) const noexcept {
         return wb_tls_identity_files(handle_, chain.c_str(), key.c_str());
     }
@@ -489,6 +507,34 @@ inline result<tls> make_tls(std::uint32_t role) noexcept {
     wb_status s = wb_tls_new(role, &out);
     return detail::made<tls>(s, out);
 }
+
+/* ------------------------------------------------------------------ decisions */
+
+/* A question of the library, found in event::decision(). The first answer counts and makes it stale. */
+class decision_ref : public ref {
+public:
+    using ref::ref;
+    result<wb_decision_desc> info() const noexcept {
+        wb_decision_desc out = wb_sized<wb_decision_desc>();
+        wb_status s = wb_decision_info(handle_, &out);
+        return {s, out};
+    }
+    /* `what` is WB_DATA_*. */
+    result<buf> data(std::uint32_t what, std::size_t index = 0) const noexcept {
+        wb_buf out = 0;
+        wb_status s = wb_decision_data(handle_, what, index, &out);
+        return detail::made<buf>(s, out);
+    }
+    result<void> accept() const noexcept { return wb_decision_accept(handle_); }
+    result<void> refuse(std::uint32_t how = 0) const noexcept { return wb_decision_refuse(handle_, how); }
+    result<void> identity(const tls_ref &server) const noexcept {
+        return wb_decision_identity(handle_, server.handle());
+    }
+    result<void> sign(view signature) const noexcept {
+        return wb_decision_sign(handle_, signature.data(), signature.size());
+    }
+};
+using decision = owner<decision_ref>;
 
 /* ------------------------------------------------------------------ connections */
 
@@ -582,6 +628,10 @@ public:
     stream_ref stream() const noexcept { return stream_ref(raw_->stream); }
     path_ref path() const noexcept { return path_ref(raw_->path); }
     ref source() const noexcept { return ref(raw_->source); }
+    /* Of events of the group WB_GROUP_DECISION. */
+    decision_ref decision() const noexcept {
+        return decision_ref(raw_->kind >> 8 == WB_GROUP_DECISION ? raw_->a : 0);
+    }
     std::uint64_t a() const noexcept { return raw_->a; }
     std::uint64_t b() const noexcept { return raw_->b; }
     nanoseconds time() const noexcept { return nanoseconds(raw_->time_ns); }
@@ -677,6 +727,20 @@ public:
     }
     result<void> listen(const config_ref &settings, const tls_ref &identity) const noexcept {
         return wb_endpoint_listen(handle_, settings.handle(), identity.handle());
+    }
+    /* Takes a bound UDP socket; on failure it stays the caller's. */
+    result<void> adopt(std::ptrdiff_t fd) const noexcept { return wb_endpoint_adopt(handle_, fd); }
+    /* Duplicates of the sockets, for the caller to close. */
+    result<std::vector<std::ptrdiff_t>> export_sockets() const {
+        std::vector<std::ptrdiff_t> out(256);
+        std::size_t n = 0;
+        wb_status s = wb_endpoint_export(handle_, out.data(), out.size(), &n);
+        out.resize(s < 0 ? 0 : n < out.size() ? n : out.size());
+        return {s, std::move(out)};
+    }
+    /* Secrets of 32 bytes one after the other: the first makes tokens, all are accepted. */
+    result<void> secrets(view keys) const noexcept {
+        return wb_endpoint_secrets(handle_, keys.data(), keys.size() / 32);
     }
     result<wb_addr> address() const noexcept {
         wb_addr out{};

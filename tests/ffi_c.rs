@@ -83,6 +83,7 @@ const HANDLES: &[&str] = &[
     "wb_stream",
     "wb_buf",
     "wb_queue",
+    "wb_decision",
 ];
 
 /// The functions of the header that take a handle.
@@ -117,7 +118,7 @@ fn functions() -> Vec<Function> {
 /// An argument that is fine in itself.
 fn good(kind: &str) -> String {
     match kind {
-        "uint32_t" | "uint16_t" | "uint8_t" | "size_t" | "uint64_t" | "int64_t" => "1".to_owned(),
+        "uint32_t" | "uint16_t" | "uint8_t" | "size_t" | "uint64_t" | "int64_t" | "ptrdiff_t" => "1".to_owned(),
         k if k.ends_with("_fn") => "NULL".to_owned(),
         k if k.ends_with('*') => "(void *)room".to_owned(),
         other => panic!("the header has a parameter type that this test does not know: {other}"),
@@ -164,11 +165,7 @@ fn misuse_program() -> (String, usize) {
                 "WRONG" => format!("live[{}]", if kind == "wb_buf" { "WB_KIND_CONFIG" } else { "WB_KIND_BUF" }),
                 "FORGED" => format!(
                     "(live[{}] ^ 0x5a5a)",
-                    if any_kind || kind == "wb_path" || kind == "wb_stream" {
-                        "WB_KIND_BUF".to_owned()
-                    } else {
-                        kind_constant(&kind)
-                    }
+                    if any_kind || eventful(&kind) { "WB_KIND_BUF".to_owned() } else { kind_constant(&kind) }
                 ),
                 v => v.to_owned(),
             };
@@ -182,7 +179,7 @@ fn misuse_program() -> (String, usize) {
         let text = call(&f, |_, k| {
             format!("live[{}]", if k == "wb_handle" { "WB_KIND_BUF".to_owned() } else { kind_constant(k) })
         });
-        if kind != "wb_path" && kind != "wb_stream" {
+        if !eventful(&kind) {
             let _ = writeln!(children, "    EXPECT({text}, WB_E_FORKED, \"{}: forked\");", f.name);
             calls += 1;
         }
@@ -195,6 +192,11 @@ fn misuse_program() -> (String, usize) {
     }
     let template = std::fs::read_to_string(root().join("tests/c/misuse.c.in")).expect("the template is readable");
     (template.replace("/*CALLS*/", &body).replace("/*FORKED*/", &children), calls)
+}
+
+/// Handles that come of events: the program has none that lives.
+fn eventful(kind: &str) -> bool {
+    matches!(kind, "wb_path" | "wb_stream" | "wb_decision")
 }
 
 fn kind_constant(kind: &str) -> String {

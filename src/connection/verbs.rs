@@ -91,6 +91,24 @@ impl Connection {
         self.streams.read_chunk(id, max)
     }
 
+    /// The credit of `n` bytes just read stays withheld from the peer.
+    pub fn withhold(&mut self, id: StreamId, n: u64) {
+        self.streams.withhold(id, n);
+    }
+
+    /// Gives withheld credit to the peer (RFC 9000 section 4.2).
+    pub fn give_back(&mut self, id: StreamId, n: u64) {
+        if self.life.is_open() {
+            self.streams.give_back(id, n);
+        }
+    }
+
+    /// Everything written to streams has arrived, ends included.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.streams.is_flushed()
+    }
+
     /// Bytes that can be read now.
     pub fn readable_len(&self, id: StreamId) -> Result<u64, ReadError> {
         self.streams.readable_len(id)

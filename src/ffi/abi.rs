@@ -59,8 +59,10 @@ pub const WB_VERIFY_NONE: u32 = 0;
 pub const WB_VERIFY_OPTIONAL: u32 = 1;
 pub const WB_VERIFY_REQUIRED: u32 = 2;
 
-/// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE; this version makes no
-/// other difference. For a soft stop announce it with `wb_h3_goaway`, and close when the requests are done.
+/// How to close a runtime or an endpoint. Either way every peer is told with CONNECTION_CLOSE, and no new connection is
+/// taken. GRACEFUL first lets finish what is under way, at most for `WB_KEY_DRAIN_MS`: with HTTP/3 the peer is told by GOAWAY
+/// and running requests go on to their end; raw streams deliver what was sent on them. A connection whose handshake is not
+/// complete is closed at once.
 pub const WB_CLOSE_GRACEFUL: u32 = 0;
 pub const WB_CLOSE_NOW: u32 = 1;
 
@@ -275,6 +277,11 @@ pub const WB_KEY_MAX_FIELD_SECTION: u32 = 61;
 /// endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
 /// configuration that listens.
 pub const WB_KEY_ADMIT: u32 = 21;
+/// endpoint.drain_ms: longest time that `WB_CLOSE_GRACEFUL` gives to requests and data under way (default 3000). Also for a
+/// connection configuration that listens or connects.
+pub const WB_KEY_DRAIN_MS: u32 = 22;
+/// transport.manual_credit: 1 gives the peer credit for more data only by `wb_stream_consume`, 0 (default) by reading.
+pub const WB_KEY_MANUAL_CREDIT: u32 = 70;
 /// qlog.dir (bytes): folder for qlog files, one per connection.
 pub const WB_KEY_QLOG_DIR: u32 = 80;
 

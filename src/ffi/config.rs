@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub runtime: RuntimeConfig,
     pub retry: bool,
     pub admit: bool,
+    pub manual_credit: bool,
+    pub drain: Duration,
     pub qlog_dir: Option<String>,
 }
 
@@ -80,6 +82,9 @@ const fn key(number: u32, name: &'static str, kind: u32, min: u64, max: u64) -> 
     Key { number, name, kind, min, max }
 }
 
+/// Time that a graceful close gives to what is under way.
+const DRAIN: Duration = Duration::from_secs(3);
+
 /// A day: longer timeouts are mistakes.
 const DAY_MS: u64 = 86_400_000;
 
@@ -89,6 +94,9 @@ const KEYS: &[Key] = &[
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_ENDPOINT, 0, 1),
     key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_CONN, 0, 1),
+    key(WB_KEY_DRAIN_MS, "endpoint.drain_ms", WB_CONFIG_ENDPOINT, 0, DAY_MS),
+    key(WB_KEY_DRAIN_MS, "endpoint.drain_ms", WB_CONFIG_CONN, 0, DAY_MS),
+    key(WB_KEY_MANUAL_CREDIT, "transport.manual_credit", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_IDLE_MS, "transport.max_idle_ms", WB_CONFIG_CONN, 0, DAY_MS),
     key(WB_KEY_HANDSHAKE_MS, "transport.handshake_ms", WB_CONFIG_CONN, 1, DAY_MS),
     key(WB_KEY_KEEP_ALIVE_MS, "transport.keep_alive_ms", WB_CONFIG_CONN, 0, DAY_MS),
@@ -275,12 +283,16 @@ impl Values {
         let mut runtime = RuntimeConfig::default();
         let mut retry = false;
         let mut admit = false;
+        let mut manual_credit = false;
+        let mut drain = DRAIN;
         for &(number, value) in &self.numbers {
             let millis = Duration::from_millis(value);
             match number {
                 WB_KEY_WORKERS => runtime.workers = usize::try_from(value).unwrap_or(0),
                 WB_KEY_RETRY => retry = value != 0,
                 WB_KEY_ADMIT => admit = value != 0,
+                WB_KEY_MANUAL_CREDIT => manual_credit = value != 0,
+                WB_KEY_DRAIN_MS => drain = millis,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
                 WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
                 WB_KEY_KEEP_ALIVE_MS => c.keep_alive = millis,
@@ -327,6 +339,8 @@ impl Values {
             runtime,
             retry,
             admit,
+            manual_credit,
+            drain,
             qlog_dir: self.qlog_dir.clone(),
         }
     }

@@ -146,6 +146,11 @@ impl ConnObject {
         Self::new(endpoint, Arc::clone(&listener.settings), Arc::clone(&listener.tls), Side::Server, phase)
     }
 
+    /// Credit is given by `wb_stream_consume`.
+    pub fn manual_credit(&self) -> bool {
+        self.settings.manual_credit
+    }
+
     pub fn side(&self) -> Side {
         self.side
     }

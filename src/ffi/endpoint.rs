@@ -19,8 +19,10 @@ use crate::runtime::{EndpointHandle, EndpointOptions, IncomingDecision, Incoming
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// An endpoint.
 pub(crate) struct EndpointObject {
@@ -40,6 +42,10 @@ struct State {
     bound: Vec<SocketAddr>,
     closed: bool,
     listener: Option<Arc<Listener>>,
+    /// A graceful close is under way.
+    draining: bool,
+    /// From the configuration that listens or connects.
+    drain: Option<Duration>,
     retry: bool,
     /// Given before the runtime's endpoint was made.
     secrets: Option<([u8; 32], Vec<[u8; 32]>)>,
@@ -58,7 +64,7 @@ impl Object for EndpointObject {
     const KIND: u32 = WB_KIND_ENDPOINT;
 
     fn abandoned(self: &Arc<Self>) {
-        self.close();
+        self.close_gracefully();
     }
 }
 
@@ -119,6 +125,7 @@ impl EndpointObject {
 
     /// The runtime's endpoint for connecting.
     pub fn for_client(self: &Arc<Self>, settings: &Settings) -> Result<EndpointHandle, Fail> {
+        self.state.lock().drain.get_or_insert(settings.drain);
         self.ensure(false, settings.qlog_dir.as_ref())
     }
 
@@ -130,6 +137,35 @@ impl EndpointObject {
         let bound = bound.map_err(|e| runtime_fail(&e))?;
         self.state.lock().bound.push(bound);
         Ok(())
+    }
+
+    /// Takes over a bound socket.
+    pub fn adopt(self: &Arc<Self>, fd: i32) -> Result<(), Fail> {
+        let mut kind = 0i32;
+        let mut len = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: both out parameters are live locals of the right size; a bad descriptor gives an error.
+        let known =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut len) };
+        if known != 0 || kind != libc::SOCK_DGRAM {
+            return Err(Fail::invalid("the descriptor is no UDP socket"));
+        }
+        let handle = self.ensure(true, None)?;
+        // A duplicate, so that a failure takes nothing: the caller's is closed when all is done.
+        // SAFETY: the descriptor is open (checked above) and duplicated, not taken.
+        let copy = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
+        let copy = copy.map_err(|e| Fail::os("cannot take the descriptor", &e))?;
+        let bound = handle.adopt(copy.into()).map_err(|e| runtime_fail(&e))?;
+        self.state.lock().bound.push(bound);
+        // SAFETY: the caller gives the descriptor away with this successful call.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(())
+    }
+
+    /// Duplicates of the endpoint's sockets.
+    pub fn export(&self) -> Result<Vec<OwnedFd>, Fail> {
+        let handle = self.state.lock().handle.clone();
+        let handle = handle.ok_or_else(|| Fail::new(WB_E_STATE, "the endpoint is not bound"))?;
+        handle.export().map_err(|e| runtime_fail(&e))
     }
 
     pub fn listen(&self, settings: Arc<Settings>, tls: Arc<TlsObject>) -> Result<(), Fail> {
@@ -144,6 +180,7 @@ impl EndpointObject {
         let before = {
             let mut state = self.state.lock();
             state.retry = retry;
+            state.drain = Some(settings.drain);
             state.admit = admit;
             state.listener.replace(Arc::new(Listener { settings, tls }))
         };
@@ -233,17 +270,39 @@ impl EndpointObject {
         Ok(())
     }
 
-    /// Closes connections and sockets; ENDPOINT_CLOSED comes when they are gone. Idempotent.
+    /// Closes connections and sockets at once; ENDPOINT_CLOSED comes when they are gone. Idempotent, also after a
+    /// graceful close that is under way.
     pub fn close(self: &Arc<Self>) {
+        self.begin_end(false);
+    }
+
+    /// As `close`, after what is under way has finished.
+    pub fn close_gracefully(self: &Arc<Self>) {
+        self.begin_end(true);
+    }
+
+    /// Longest time that a graceful close takes.
+    pub fn drain(&self) -> Duration {
+        self.state.lock().drain.unwrap_or(self.settings.drain)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn begin_end(self: &Arc<Self>, gracefully: bool) {
+        let drain = self.drain();
         let handle = {
             let mut state = self.state.lock();
-            if state.closed {
+            if state.closed && (gracefully || !std::mem::take(&mut state.draining)) {
                 return;
             }
             state.closed = true;
+            state.draining = gracefully;
             state.handle.clone()
         };
         match handle {
+            Some(handle) if gracefully => handle.close_gracefully(drain),
             // Mostly HTTP/3: its word for "no error" (RFC 9114 section 8.1). Raw applications choose by closing
             // connections themselves.
             Some(handle) => handle.close(codes::h3::NO_ERROR, b""),
@@ -282,6 +341,7 @@ impl EndpointObject {
         }
         // Outside the lock: their ends may be long.
         drop((handle, listener));
+        self.runtime.note_endpoint_end();
         let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);
         record.event.source = self.meta.handle();
         if self.hidden {

@@ -49,6 +49,50 @@ pub unsafe extern "C" fn wb_endpoint_bind(endpoint: wb_endpoint, address: *const
     })
 }
 
+/// Takes over a UDP socket that is bound already, from a parent, a privileged helper or a process that is being replaced.
+/// Several may be given, best as many as there are workers.
+///
+/// Ownership: on success the descriptor is the library's, on failure it stays the caller's. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_INVALID` (no bound UDP socket), `WB_E_OS`, `WB_E_STATE`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn wb_endpoint_adopt(endpoint: wb_endpoint, fd: isize) -> wb_status {
+    fence(|| {
+        let endpoint = handle::get::<EndpointObject>(endpoint)?.arc();
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0);
+        endpoint.adopt(fd.ok_or_else(|| Fail::invalid("not a descriptor"))?)?;
+        Ok(WB_OK)
+    })
+}
+
+/// Duplicates the endpoint's sockets, for a process that takes over its port; this endpoint goes on until it is closed.
+/// Fills up to `capacity` descriptors, closed on exec; `*count` gets how many sockets there are. `WB_PARTIAL` when there
+/// are more.
+///
+/// Ownership: the descriptors are the caller's. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (not bound), `WB_E_OS`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_endpoint_export(
+    endpoint: wb_endpoint,
+    fds: *mut isize,
+    capacity: usize,
+    count: *mut usize,
+) -> wb_status {
+    fence(|| {
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        args::non_null(count, "count")?;
+        // SAFETY: writable by contract.
+        let room = unsafe { args::slice_mut(fds, capacity, "descriptors")? };
+        let all = endpoint.export()?;
+        let (have, given) = (all.len(), all.len().min(room.len()));
+        for (slot, fd) in room.iter_mut().zip(all) {
+            *slot = std::os::fd::IntoRawFd::into_raw_fd(fd) as isize;
+        }
+        // SAFETY: checked above; writable by contract.
+        unsafe { args::put(count, have, "count")? };
+        Ok(if given < have { WB_PARTIAL } else { WB_OK })
+    })
+}
+
 /// Accepts connections with this configuration (kind `WB_CONFIG_CONN`, or 0) and TLS object (server). `tls` 0 stops
 /// listening; existing connections go on.
 ///
@@ -108,7 +152,12 @@ pub extern "C" fn wb_endpoint_close(endpoint: wb_endpoint, mode: u32) -> wb_stat
         if !matches!(mode, WB_CLOSE_GRACEFUL | WB_CLOSE_NOW) {
             return Err(Fail::invalid("unknown close mode"));
         }
-        endpoint.arc().close();
+        let endpoint = endpoint.arc();
+        if mode == WB_CLOSE_GRACEFUL {
+            endpoint.close_gracefully()
+        } else {
+            endpoint.close()
+        }
         Ok(WB_OK)
     })
 }

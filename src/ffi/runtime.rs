@@ -21,12 +21,17 @@ use std::time::Duration;
 /// the bound is for a callback of the application that never returns.
 const JOIN_LIMIT: Duration = Duration::from_secs(3600);
 
+/// Added to the time that endpoints have for a graceful close.
+const DRAIN_SLACK: Duration = Duration::from_secs(1);
+
 /// A runtime.
 pub(crate) struct RuntimeObject {
     meta: Meta,
     pub route: Arc<Route>,
     pub runtime: Runtime,
     closing: AtomicBool,
+    /// What is under way is not waited for.
+    at_once: AtomicBool,
     /// Objects that must end before the runtime does.
     children: Mutex<Children>,
     progress: Mutex<Progress>,
@@ -50,7 +55,7 @@ impl Object for RuntimeObject {
     const KIND: u32 = WB_KIND_RUNTIME;
 
     fn abandoned(self: &Arc<Self>) {
-        self.close();
+        self.close(true);
     }
 }
 
@@ -93,6 +98,7 @@ impl RuntimeObject {
             route: Route::root(&settings.callbacks),
             runtime,
             closing: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
             children: Mutex::default(),
             progress: Mutex::default(),
             changed: Condvar::new(),
@@ -120,13 +126,16 @@ impl RuntimeObject {
         children.embryos.push(Arc::downgrade(conn));
     }
 
-    /// Begins the end. Idempotent, never waits.
-    pub fn close(self: &Arc<Self>) {
+    /// Begins the end. Idempotent, never waits. Closing at once also ends a graceful close under way.
+    pub fn close(self: &Arc<Self>, gracefully: bool) {
+        if !gracefully && !self.at_once.swap(true, Ordering::AcqRel) {
+            self.note_endpoint_end();
+        }
         if self.closing.swap(true, Ordering::AcqRel) {
             return;
         }
         let this = Arc::clone(self);
-        let closer = move || this.run_down();
+        let closer = move || this.run_down(gracefully);
         if spawn("wb-closer", closer).is_err() {
             // No thread to be had: the workers end all the same, only nobody reports it.
             self.runtime.close();
@@ -134,8 +143,37 @@ impl RuntimeObject {
         }
     }
 
-    fn run_down(self: &Arc<Self>) {
+    /// Lets the endpoints finish what is under way.
+    fn drain(&self, endpoints: &[Weak<EndpointObject>]) {
+        let mut longest = Duration::ZERO;
+        for endpoint in endpoints.iter().filter_map(Weak::upgrade) {
+            endpoint.close_gracefully();
+            longest = longest.max(endpoint.drain());
+        }
+        // The workers keep the limit; a little more is for their last datagrams.
+        let until = crate::runtime::clock::now() + longest + DRAIN_SLACK;
+        let mut progress = self.progress.lock();
+        loop {
+            let done = endpoints.iter().filter_map(Weak::upgrade).all(|e| e.is_finished());
+            let left = until.since(crate::runtime::clock::now());
+            if done || left.is_zero() || self.at_once.load(Ordering::Acquire) {
+                return;
+            }
+            self.changed.wait_for(&mut progress, left);
+        }
+    }
+
+    /// An endpoint has ended, or nobody shall wait for it.
+    pub fn note_endpoint_end(&self) {
+        let _progress = self.progress.lock();
+        self.changed.notify_all();
+    }
+
+    fn run_down(self: &Arc<Self>, gracefully: bool) {
         let endpoints: Vec<_> = self.children.lock().endpoints.drain(..).collect();
+        if gracefully {
+            self.drain(&endpoints);
+        }
         for endpoint in endpoints.iter().filter_map(Weak::upgrade) {
             endpoint.close();
         }

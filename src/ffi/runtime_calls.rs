@@ -26,14 +26,15 @@ pub unsafe extern "C" fn wb_runtime_open(config: wb_config, out: *mut wb_runtime
         args::non_null(out, "runtime")?;
         let settings = config::settings(config, WB_CONFIG_RUNTIME)?;
         let runtime = RuntimeObject::open(&settings)?;
-        let handle = publish(&runtime, false).inspect_err(|_| runtime.close())?;
+        let handle = publish(&runtime, false).inspect_err(|_| runtime.close(false))?;
         // SAFETY: checked above; writable by contract.
         unsafe { args::put(out, handle, "runtime")? };
         Ok(WB_OK)
     })
 }
 
-/// Begins the end: endpoints and connections are closed, then RUNTIME_CLOSED is reported. Idempotent.
+/// Begins the end: endpoints and connections are closed (see `WB_CLOSE_GRACEFUL`), then RUNTIME_CLOSED is reported.
+/// Idempotent; `WB_CLOSE_NOW` also ends a graceful close that is under way.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID` (mode). Since: 0.1.
 #[unsafe(no_mangle)]
@@ -43,7 +44,7 @@ pub extern "C" fn wb_runtime_close(runtime: wb_runtime, mode: u32) -> wb_status 
         if !matches!(mode, WB_CLOSE_GRACEFUL | WB_CLOSE_NOW) {
             return Err(Fail::invalid("unknown close mode"));
         }
-        runtime.arc().close();
+        runtime.arc().close(mode == WB_CLOSE_GRACEFUL);
         Ok(WB_OK)
     })
 }

@@ -32,6 +32,8 @@ pub(crate) struct StreamObject {
     pub notices: Notices,
     sent: AtomicU64,
     received: AtomicU64,
+    /// Bytes received whose credit is withheld until they are consumed.
+    owed: AtomicU64,
     /// Our side has ended: end accepted, reset, or stopped by the peer.
     send_ended: AtomicBool,
     /// The peer's side has ended: read to the end, reset, or stopped by us.
@@ -109,6 +111,9 @@ impl Object for StreamObject {
     const KIND: u32 = WB_KIND_STREAM;
 
     fn abandoned(self: &Arc<Self>) {
+        // Nobody can consume any more.
+        let owed = self.owed.swap(0, Ordering::AcqRel);
+        self.give_back(owed);
         if self.meta.is_closed() {
             return;
         }
@@ -163,6 +168,7 @@ impl StreamObject {
             notices: Notices::default(),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             send_ended: AtomicBool::new(uni && !ours),
             recv_ended: AtomicBool::new(uni && ours),
             end_waiting: AtomicBool::new(false),
@@ -363,29 +369,35 @@ impl StreamObject {
         }
         let mut chunks = Vec::new();
         let fin = self.recv_with(|state| {
-            while chunks.len() < max {
-                let (chunk, fin) = if self.http3 {
-                    let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-                    http3
-                        .recv_body_chunk(&mut state.connection, self.id, usize::MAX)
-                        .map_err(|e| self.message_fail(&e, false))
-                } else {
-                    state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.read_fail(e))
-                }
-                .or_else(|fail| if chunks.is_empty() { Err(fail) } else { Ok((Chunk::empty(), false)) })?;
-                let end = chunk.is_empty();
-                if !end {
-                    chunks.push(chunk);
-                }
-                if fin || end {
-                    return Ok(fin);
-                }
-            }
-            Ok(false)
+            let fin = self.take_chunks(state, &mut chunks, max);
+            self.withhold(state, chunks.iter().map(Chunk::len).sum());
+            fin
         })?;
         let bytes: usize = chunks.iter().map(Chunk::len).sum();
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok((chunks, fin))
+    }
+
+    fn take_chunks(&self, state: &mut ConnState, chunks: &mut Vec<Chunk>, max: usize) -> Result<bool, Fail> {
+        while chunks.len() < max {
+            let (chunk, fin) = if self.http3 {
+                let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+                http3
+                    .recv_body_chunk(&mut state.connection, self.id, usize::MAX)
+                    .map_err(|e| self.message_fail(&e, false))
+            } else {
+                state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.read_fail(e))
+            }
+            .or_else(|fail| if chunks.is_empty() { Err(fail) } else { Ok((Chunk::empty(), false)) })?;
+            let end = chunk.is_empty();
+            if !end {
+                chunks.push(chunk);
+            }
+            if fin || end {
+                return Ok(fin);
+            }
+        }
+        Ok(false)
     }
 
     /// Receives into memory.
@@ -395,23 +407,57 @@ impl StreamObject {
         }
         let mut filled = 0usize;
         let fin = self.recv_with(|state| {
-            while let Some(room) = out.get_mut(filled..).filter(|r| !r.is_empty()) {
-                let (n, fin) = if self.http3 {
-                    let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-                    http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.message_fail(&e, false))
-                } else {
-                    state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.read_fail(e))
-                }
-                .or_else(|fail| if filled == 0 { Err(fail) } else { Ok((0, false)) })?;
-                filled = filled.saturating_add(n);
-                if fin || n == 0 {
-                    return Ok(fin);
-                }
-            }
-            Ok(false)
+            let fin = self.take_bytes(state, out, &mut filled);
+            self.withhold(state, filled);
+            fin
         })?;
         self.received.fetch_add(filled as u64, Ordering::Relaxed);
         Ok(Moved { bytes: filled, fin })
+    }
+
+    fn take_bytes(&self, state: &mut ConnState, out: &mut [u8], filled: &mut usize) -> Result<bool, Fail> {
+        while let Some(room) = out.get_mut(*filled..).filter(|r| !r.is_empty()) {
+            let (n, fin) = if self.http3 {
+                let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
+                http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.message_fail(&e, false))
+            } else {
+                state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.read_fail(e))
+            }
+            .or_else(|fail| if *filled == 0 { Err(fail) } else { Ok((0, false)) })?;
+            *filled = filled.saturating_add(n);
+            if fin || n == 0 {
+                return Ok(fin);
+            }
+        }
+        Ok(false)
+    }
+
+    /// With manual credit, what was just read waits for `consume`. Under the connection's lock.
+    fn withhold(&self, state: &mut ConnState, bytes: usize) {
+        if bytes > 0 && self.conn.manual_credit() {
+            state.connection.withhold(self.id, bytes as u64);
+            self.owed.fetch_add(bytes as u64, Ordering::AcqRel);
+        }
+    }
+
+    /// Gives the peer credit for bytes that the application is done with.
+    pub fn consume(&self, bytes: u64) -> Result<(), Fail> {
+        if !self.conn.manual_credit() {
+            return Err(Fail::new(WB_E_STATE, "credit is given by reading: transport.manual_credit is off"));
+        }
+        let claim = self.owed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |owed| owed.checked_sub(bytes));
+        claim.map_err(|owed| Fail::new(WB_E_RANGE, format!("only {owed} bytes are not consumed yet")))?;
+        self.give_back(bytes);
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            self.wire.with_hint(|state, _| {
+                state.connection.give_back(self.id, bytes);
+                ((), state.connection.wants_transmit())
+            });
+        }
     }
 
     /// Whether anything can come; true when it is the bare end.
@@ -432,10 +478,11 @@ impl StreamObject {
 
     fn recv_with(&self, take: impl FnOnce(&mut ConnState) -> Result<bool, Fail>) -> Result<bool, Fail> {
         let fin = self.wire.with_hint(|state, _| {
-            if let Err(fail) = self.conn.check_state(state) {
-                return (Err(fail), false);
-            }
-            let result = take(state);
+            // What had arrived in order before the end can still be read (RFC 9000 section 10.2).
+            let result = match (take(state), self.conn.check_state(state)) {
+                (Err(_), Err(gone)) => Err(gone),
+                (result, _) => result,
+            };
             // The end tells the caller that trailers, if any, can be read: their event may still be on its way.
             if let (Ok(true), Some(http3)) = (&result, &state.http3)
                 && let Some(fields) = http3.pending_trailers(self.id)
@@ -492,6 +539,8 @@ impl StreamObject {
             http3.stop(&mut state.connection, self.id, code).map_err(|e| self.message_fail(&e, false))
         })?;
         self.recv_ended.store(true, Ordering::Release);
+        // The transport has given back what nobody will read, and what was withheld with it.
+        self.owed.store(0, Ordering::Release);
         Ok(())
     }
 
@@ -569,6 +618,7 @@ impl StreamObject {
     }
 
     pub fn note_reset(&self, code: u64) {
+        self.owed.store(0, Ordering::Release);
         self.reset_by_peer.store(code.saturating_add(1), Ordering::Release);
         self.recv_ended.store(true, Ordering::Release);
     }

@@ -163,7 +163,7 @@ pub unsafe extern "C" fn wb_stream_recv(
 }
 
 /// Receives into the caller's memory. `*got` gets the bytes, `*fin` 1 with the last bytes of the stream. Reading is what
-/// gives the peer credit for more: not reading pauses the stream.
+/// gives the peer credit for more (unless `WB_KEY_MANUAL_CREDIT` says otherwise): not reading pauses the stream.
 ///
 /// Ownership: the memory is the caller's. Threads: any. Blocks: never. Errors: as `wb_stream_recv`. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -189,6 +189,20 @@ pub unsafe extern "C" fn wb_stream_recv_copy(
             args::put(got, moved.bytes, "got")?;
             args::put(fin, u8::from(moved.fin), "fin")?;
         }
+        Ok(WB_OK)
+    })
+}
+
+/// With `WB_KEY_MANUAL_CREDIT`: gives the peer credit for `bytes` received bytes that the application is done with.
+/// Withholding it pauses the stream, and bounds what is under way in all streams of the connection. What a stream still
+/// owes is given back when its handle ends.
+///
+/// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_STATE` (credit is given by reading),
+/// `WB_E_RANGE` (more than was received and not consumed). Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn wb_stream_consume(stream: wb_stream, bytes: u64) -> wb_status {
+    fence(|| {
+        handle::get::<StreamObject>(stream)?.consume(bytes)?;
         Ok(WB_OK)
     })
 }

@@ -15,7 +15,7 @@ use super::endpoint::{EndpointInner, Part, PrivateSocket};
 use super::error::RuntimeError;
 use super::events::ConnEvent;
 use super::shard::LogName;
-use crate::base::{FourTuple, Side, Timestamp};
+use crate::base::{FourTuple, Side, Timestamp, codes};
 use crate::connection::{Connection, EarlyData, EndpointEvent, Event};
 use crate::endpoint::ConnectionKey;
 use crate::http3::{Http3, Http3Config};
@@ -40,6 +40,8 @@ pub struct ConnState {
     http3_later: Option<Arc<Http3Config>>,
     /// The transport has told that it is over; nothing more will come.
     pub(super) drained: bool,
+    /// The endpoint closes gracefully: the connection ends when it has nothing under way.
+    pub(super) retiring: bool,
     /// A panic left the state in an unknown shape: never touched again by the worker.
     pub(super) poisoned: bool,
     /// The last event has been delivered.
@@ -98,13 +100,42 @@ pub(super) enum PathChange {
 
 impl ConnState {
     pub(super) fn new(connection: Connection, http3: Option<Http3>, http3_later: Option<Arc<Http3Config>>) -> Self {
-        Self { connection, http3, http3_later, drained: false, poisoned: false, gone: false }
+        Self { connection, http3, http3_later, drained: false, retiring: false, poisoned: false, gone: false }
     }
 
     /// A defect has stopped the connection: verbs leave it alone.
     #[must_use]
     pub fn poisoned(&self) -> bool {
         self.poisoned
+    }
+
+    /// Begins a graceful end: GOAWAY, then close when nothing is under way (RFC 9114 section 5.2).
+    pub(super) fn retire(&mut self, now: Timestamp) {
+        if self.poisoned || self.connection.is_closed() || self.retiring {
+            return;
+        }
+        self.retiring = true;
+        if self.connection.is_established()
+            && let Some(http3) = self.http3.as_mut()
+        {
+            // A failure closes the connection itself.
+            let _ = http3.goaway(&mut self.connection, false);
+        }
+        self.end_if_retired(now);
+    }
+
+    /// Closes a retiring connection that has nothing under way. True: it was closed now.
+    pub(super) fn end_if_retired(&mut self, now: Timestamp) -> bool {
+        if !self.retiring || self.connection.is_closed() {
+            return false;
+        }
+        let idle = !self.connection.is_established()
+            || self.http3.as_ref().is_none_or(Http3::is_drained) && self.connection.is_flushed();
+        if idle {
+            let code = if self.http3.is_some() { codes::h3::NO_ERROR } else { 0 };
+            self.connection.close(code, b"", now);
+        }
+        idle
     }
 
     /// Client with remembered parameters: HTTP/3 may use early data (RFC 9114 section 7.2.4.2).

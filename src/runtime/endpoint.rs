@@ -6,9 +6,11 @@
 //! use, no permission) come back at once, and handed to the worker that will own them.
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -75,6 +77,8 @@ pub struct ConnectConfig {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketEntry {
     pub number: u32,
+    /// Its descriptor, open as long as the entry stands here.
+    pub fd: RawFd,
     /// What the socket is bound to.
     pub bound: SocketAddr,
     /// What connections are told; differs after a silent rebinding.
@@ -218,7 +222,7 @@ impl EndpointInner {
     ) -> Option<SocketEntry> {
         let p = self.parts.get(part)?;
         let bound = socket.local();
-        let entry = SocketEntry { number: self.fresh_number(), bound, told: bound, owner };
+        let entry = SocketEntry { number: self.fresh_number(), fd: socket.fd(), bound, told: bound, owner };
         p.core.lock().sockets.push(entry);
         let taken = p.shard.send(Command::AddSocket { endpoint: Arc::clone(self), part, number: entry.number, socket });
         taken.then_some(entry)
@@ -279,6 +283,7 @@ impl EndpointInner {
         let bound = socket.local();
         if let Some(s) = p.core.lock().sockets.iter_mut().find(|s| s.number == number) {
             s.bound = bound;
+            s.fd = socket.fd();
         }
         p.shard.send(Command::ReplaceSocket { number, socket });
         Ok(bound)
@@ -291,6 +296,20 @@ impl EndpointInner {
         *self.listen.write() = None;
         for part in &self.parts {
             part.shard.send(Command::CloseEndpoint { id: self.id, code, reason: reason.to_vec() });
+        }
+    }
+}
+
+impl EndpointInner {
+    /// Takes no new connections and lets the present ones finish what is under way, for at most `limit`.
+    fn drain(&self, limit: Duration) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        *self.listen.write() = None;
+        let until = clock::now() + limit;
+        for part in &self.parts {
+            part.shard.send(Command::DrainEndpoint { id: self.id, until });
         }
     }
 }
@@ -348,7 +367,7 @@ impl EndpointHandle {
         }
     }
 
-    /// Takes over a bound socket, for the first worker of the endpoint.
+    /// Takes over a bound socket; several go to the workers in turn.
     ///
     /// # Errors
     /// When it is not a bound IP socket.
@@ -357,7 +376,9 @@ impl EndpointHandle {
         let socket = UdpSocket::adopt(socket, &self.inner().sockets)
             .map_err(|source| RuntimeError::Io { what: "cannot use the given socket", source })?;
         let bound = socket.local();
-        self.inner().install(0, socket, None);
+        let inner = self.inner();
+        let part = self.socket_count().checked_rem(inner.parts.len()).unwrap_or(0);
+        inner.install(part, socket, None).ok_or(RuntimeError::Closed)?;
         Ok(bound)
     }
 
@@ -568,6 +589,30 @@ impl EndpointHandle {
     #[must_use]
     pub fn connections(&self) -> Vec<Arc<Conn>> {
         self.inner().parts.iter().flat_map(|p| p.core.lock().conns.values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// As [`Self::close`], but connections end when they have nothing under way: HTTP/3 says GOAWAY and finishes its
+    /// requests, streams deliver what was written. After `limit` they are closed all the same.
+    pub fn close_gracefully(&self, limit: Duration) {
+        self.inner().drain(limit);
+    }
+
+    /// Sockets of the endpoint's own, duplicated: for a process that takes over the port.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left; none is given then.
+    pub fn export(&self) -> Result<Vec<OwnedFd>, RuntimeError> {
+        let mut out = Vec::new();
+        for part in &self.inner().parts {
+            let core = part.core.lock();
+            for entry in core.sockets.iter().filter(|s| s.owner.is_none()) {
+                // SAFETY: a socket leaves the directory, under this lock, before its worker closes it: it is open.
+                let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
+                let io = |source| RuntimeError::Io { what: "cannot duplicate a socket", source };
+                out.push(fd.try_clone_to_owned().map_err(io)?);
+            }
+        }
+        Ok(out)
     }
 
     /// Closes all connections with an application error code, then the sockets. Idempotent, never

@@ -77,6 +77,8 @@ pub(super) struct Shard {
     batches_per_turn: usize,
     linger: Duration,
     grace: Duration,
+    /// Endpoints that close gracefully, with the time at which they close all the same.
+    drains: Vec<(u64, Timestamp)>,
     /// Set when asked to stop: leave at this time at the latest.
     leave_at: Option<Timestamp>,
 }
@@ -109,6 +111,7 @@ impl Shard {
             batches_per_turn: config.batches_per_turn.max(1),
             linger: config.shutdown_linger,
             grace: config.old_socket_grace,
+            drains: Vec::new(),
             leave_at: None,
         })
     }
@@ -132,6 +135,7 @@ impl Shard {
             self.receive_all();
             self.take_handoffs();
             self.run_timers();
+            self.run_drains();
             self.take_turns();
             if self.shared.must_stop() && self.winding_down() {
                 break;
@@ -146,7 +150,8 @@ impl Shard {
         let timeout = if busy || !self.shared.bell.lie_down() {
             Duration::ZERO
         } else {
-            let next = [self.timers.next(), self.sockets.next_retirement(), self.leave_at];
+            let drain = self.drains.iter().map(|d| d.1).min();
+            let next = [self.timers.next(), self.sockets.next_retirement(), self.leave_at, drain];
             let now = clock::now();
             next.into_iter().flatten().min().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP)
         };
@@ -191,6 +196,7 @@ impl Shard {
                 self.sockets.remove(self.poll.registry(), number);
             }
             Command::CloseEndpoint { id, code, reason } => self.close_endpoint(id, code, &reason),
+            Command::DrainEndpoint { id, until } => self.drain_endpoint(id, until),
             Command::Decide { endpoint, ticket, decision } => self.decide(&endpoint, ticket, decision),
         }
     }
@@ -234,6 +240,34 @@ impl Shard {
         for _ in 0..count {
             let Some(conn) = self.ready.pop_front() else { return };
             self.turn(&conn);
+        }
+    }
+
+    /// Starts a graceful end of an endpoint's part on this worker.
+    fn drain_endpoint(&mut self, id: u64, until: Timestamp) {
+        let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { return };
+        let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+        let Some(p) = endpoint.parts.get(part) else { return };
+        let conns: Vec<Arc<Conn>> = {
+            let mut core = p.core.lock();
+            core.closing = true;
+            core.conns.values().cloned().collect()
+        };
+        for conn in conns {
+            conn.state.lock().retire(self.now);
+            self.touch(&conn);
+        }
+        self.drains.push((id, until));
+        self.settle_endpoint(&endpoint, part);
+    }
+
+    /// Closes what did not finish in time.
+    fn run_drains(&mut self) {
+        while let Some(at) = self.drains.iter().position(|(_, until)| *until <= self.now) {
+            let (id, _) = self.drains.swap_remove(at);
+            let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { continue };
+            let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
+            self.close_part(&endpoint, part, no_error, b"");
         }
     }
 
@@ -286,6 +320,7 @@ impl Shard {
             self.sockets.remove(self.poll.registry(), s.number);
         }
         self.homes.retain(|h| h.endpoint.id != endpoint.id);
+        self.drains.retain(|(id, _)| *id != endpoint.id);
         if endpoint.open_parts.fetch_sub(1, core::sync::atomic::Ordering::AcqRel) == 1 {
             endpoint.sink.endpoint(endpoint.id, EndpointNotice::Closed);
         }
@@ -315,7 +350,7 @@ impl Shard {
         let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
         endpoint.closed.store(true, core::sync::atomic::Ordering::Release);
         *endpoint.listen.write() = None;
-        self.close_part(&endpoint, part, |state| if state.http3.is_some() { h3::NO_ERROR } else { 0 }, b"");
+        self.close_part(&endpoint, part, no_error, b"");
     }
 
     /// The thread's last act: every connection and endpoint gets its last event.
@@ -370,6 +405,11 @@ impl Shard {
         harvest.clear();
         self.harvest = harvest;
     }
+}
+
+/// What a connection's protocol says when nothing went wrong.
+fn no_error(state: &ConnState) -> u64 {
+    if state.http3.is_some() { h3::NO_ERROR } else { 0 }
 }
 
 /// Below this, milliseconds are too coarse: epoll rounds up to the next one.

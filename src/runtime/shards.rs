@@ -35,6 +35,7 @@ pub(super) enum Command {
     ReplaceSocket { number: u32, socket: UdpSocket },
     CloseSocket { number: u32 },
     CloseEndpoint { id: u64, code: u64, reason: Vec<u8> },
+    DrainEndpoint { id: u64, until: Timestamp },
     Decide { endpoint: Arc<EndpointInner>, ticket: Ticket, decision: IncomingDecision },
 }
 

@@ -219,6 +219,39 @@ impl Streams {
         Ok((chunk, fin))
     }
 
+    /// The credit of `n` bytes just read is not given to the peer until [`give_back`](Self::give_back).
+    pub fn withhold(&mut self, id: StreamId, n: u64) {
+        self.window.withhold(n);
+        if let Some(recv) = self.table.find(id).and_then(|slot| self.table.get_mut(slot)).and_then(|s| s.recv.as_mut())
+        {
+            recv.withhold(n);
+        }
+    }
+
+    /// Gives withheld credit to the peer. A stream that was stopped or reset has given all of its own back already; one that
+    /// is gone after its end still owes the connection.
+    pub fn give_back(&mut self, id: StreamId, n: u64) {
+        let mut n = n;
+        if let Some(slot) = self.table.find(id)
+            && let Some(recv) = self.table.get_mut(slot).and_then(|s| s.recv.as_mut())
+        {
+            let (given, renew) = recv.give_back(n);
+            n = given;
+            if renew {
+                self.want(slot, control::MAX_STREAM_DATA);
+            }
+        }
+        if n > 0 && self.window.give_back(n) {
+            self.due |= due::MAX_DATA;
+        }
+    }
+
+    /// Everything written has arrived, ends and resets included.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.held == 0 && !self.table.slots().filter_map(|s| self.table.get(s)).any(Stream::sends_still)
+    }
+
     /// Bytes that `read` would find.
     ///
     /// # Errors

@@ -83,6 +83,17 @@ impl ReceiveWindow {
         self.wants_renewal()
     }
 
+    /// Credit of `n` bytes that were consumed is not given back yet: the application will say when.
+    pub fn withhold(&mut self, n: u64) {
+        self.consumed = self.consumed.saturating_sub(n);
+    }
+
+    /// Gives withheld credit back, never more than there is; true if credit should be renewed now.
+    #[must_use]
+    pub fn give_back(&mut self, n: u64) -> bool {
+        self.on_consumed(n.min(self.received.saturating_sub(self.consumed)))
+    }
+
     /// Half of the window is used up (RFC 9000 section 4.2: often enough to never stall the sender, not more).
     //= https://www.rfc-editor.org/rfc/rfc9000#section-4.2
     //# Therefore, a receiver MUST NOT wait for a STREAM_DATA_BLOCKED or DATA_BLOCKED frame before sending a

@@ -32,6 +32,8 @@ pub struct RecvHalf {
     stopped: Option<u64>,
     /// Code of the peer's RESET_STREAM.
     reset_code: u64,
+    /// Bytes that were read and whose credit the application holds back.
+    withheld: u64,
 }
 
 /// What a frame of the peer changed.
@@ -59,6 +61,7 @@ impl RecvHalf {
             final_size: None,
             stopped: None,
             reset_code: 0,
+            withheld: 0,
         }
     }
 
@@ -104,6 +107,7 @@ impl RecvHalf {
     /// Gives back what nobody will read.
     fn drop_unread(&mut self, connection: &mut ReceiveWindow, pool: &mut SlabPool) -> bool {
         self.data.discard(pool);
+        self.withheld = 0;
         let unread = self.window.received() - self.window.consumed();
         let _ = self.window.on_consumed(unread);
         unread > 0 && connection.on_consumed(unread)
@@ -249,6 +253,19 @@ impl RecvHalf {
             self.state = RecvState::DataRead;
         }
         (fin, renew_stream, renew_connection)
+    }
+
+    /// Takes back the credit of `n` bytes that were just read.
+    pub fn withhold(&mut self, n: u64) {
+        self.withheld = self.withheld.saturating_add(n);
+        self.window.withhold(n);
+    }
+
+    /// Gives up to `n` bytes of withheld credit back: how many, and whether the stream's credit is to be renewed.
+    pub fn give_back(&mut self, n: u64) -> (u64, bool) {
+        let n = n.min(self.withheld);
+        self.withheld = self.withheld.saturating_sub(n);
+        (n, self.window.give_back(n) && self.wants_credit())
     }
 
     /// Code of the peer's RESET_STREAM.

@@ -109,6 +109,16 @@ impl SendHalf {
         Ok(())
     }
 
+    /// Our end of the stream, or a reset, is on its way and not acknowledged.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        match self.state {
+            SendState::DataRecvd | SendState::ResetRecvd => false,
+            SendState::ResetSent => true,
+            SendState::Ready | SendState::Send | SendState::DataSent => self.finished,
+        }
+    }
+
     /// Can send without connection credit: repetitions and a bare FIN.
     #[must_use]
     pub fn has_free_data(&self) -> bool {

@@ -47,6 +47,12 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// An end or a reset of ours has not arrived yet.
+    #[must_use]
+    pub fn sends_still(&self) -> bool {
+        self.send.as_ref().is_some_and(SendHalf::is_ending)
+    }
+
     /// Both directions are in a terminal state and the application knows (RFC 9000 section 3.4).
     //= https://www.rfc-editor.org/rfc/rfc9000#section-4.4
     //# Both endpoints MUST maintain flow control state for the stream in the unterminated direction until that

@@ -15,6 +15,7 @@ WB_KIND_PATH = 6
 WB_KIND_STREAM = 7
 WB_KIND_BUF = 8
 WB_KIND_QUEUE = 9
+WB_KIND_DECISION = 10
 WB_CONFIG_RUNTIME = 1
 WB_CONFIG_ENDPOINT = 2
 WB_CONFIG_CONN = 3
@@ -49,6 +50,7 @@ WB_GROUP_PATH = 5
 WB_GROUP_STREAM = 6
 WB_GROUP_DATAGRAM = 7
 WB_GROUP_H3 = 8
+WB_GROUP_DECISION = 9
 WB_EV_WAKE = 1
 WB_EV_RUNTIME_CLOSED = 257
 WB_EV_ENDPOINT_CLOSED = 514
@@ -81,6 +83,21 @@ WB_EV_H3_HEADERS = 2050
 WB_EV_H3_INFO = 2051
 WB_EV_H3_TRAILERS = 2052
 WB_EV_H3_GOAWAY = 2053
+WB_EV_DECIDE_ADMIT = 2305
+WB_EV_DECIDE_IDENTITY = 2306
+WB_EV_DECIDE_VERIFY = 2307
+WB_EV_DECIDE_SIGN = 2308
+WB_DECIDE_ADMIT = 1
+WB_DECIDE_IDENTITY = 2
+WB_DECIDE_VERIFY = 4
+WB_DECIDE_SIGN = 8
+WB_DATA_CERTIFICATE = 1
+WB_DATA_OCSP = 2
+WB_DATA_MESSAGE = 3
+WB_DATA_PROTOCOL = 4
+WB_REFUSE_CLOSE = 0
+WB_REFUSE_RETRY = 1
+WB_REFUSE_SILENT = 2
 WB_EVF_FIN = 1
 WB_LEVEL_INITIAL = 0
 WB_LEVEL_EARLY = 1
@@ -117,6 +134,9 @@ WB_KEY_PREFERRED_IPV4 = 58
 WB_KEY_PREFERRED_IPV6 = 59
 WB_KEY_HTTP3 = 60
 WB_KEY_MAX_FIELD_SECTION = 61
+WB_KEY_ADMIT = 21
+WB_KEY_DRAIN_MS = 22
+WB_KEY_MANUAL_CREDIT = 70
 WB_KEY_QLOG_DIR = 80
 WB_CC_NEWRENO = 0
 WB_CC_CUBIC = 1
@@ -292,6 +312,24 @@ class wb_path_desc(Structure):
     ]
 
 
+class wb_decision_desc(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("conn", c_uint64),
+        ("endpoint", c_uint64),
+        ("local", wb_addr),
+        ("remote", wb_addr),
+        ("address_validated", c_uint32),
+        ("retried", c_uint32),
+        ("alert", c_uint32),
+        ("scheme", c_uint32),
+        ("count", c_uint32),
+        ("server_name_len", c_uint32),
+        ("server_name", c_char * 256),
+    ]
+
+
 class wb_stream_desc(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -361,12 +399,19 @@ FUNCTIONS = {
     "wb_tls_early_data": (c_int32, [c_uint64, c_uint8]),
     "wb_tls_keylog": (c_int32, [c_uint64, wb_line_fn, c_void_p, wb_destroy_fn]),
     "wb_tls_keylog_file": (c_int32, [c_uint64, c_char_p]),
+    "wb_tls_identity_add": (c_int32, [c_uint64, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_uint32)]),
+    "wb_tls_identity_replace": (c_int32, [c_uint64, c_uint32, c_void_p, c_size_t, c_void_p, c_size_t]),
+    "wb_tls_decisions": (c_int32, [c_uint64, c_uint32]),
+    "wb_tls_ticket_keys": (c_int32, [c_uint64, c_void_p, c_size_t]),
+    "wb_endpoint_secrets": (c_int32, [c_uint64, c_void_p, c_size_t]),
     "wb_runtime_open": (c_int32, [c_uint64, POINTER(c_uint64)]),
     "wb_runtime_close": (c_int32, [c_uint64, c_uint32]),
     "wb_runtime_wait": (c_int32, [c_uint64, c_int64]),
     "wb_runtime_mute": (c_int32, [c_uint64, c_int64]),
     "wb_endpoint_open": (c_int32, [c_uint64, c_uint64, POINTER(c_uint64)]),
     "wb_endpoint_bind": (c_int32, [c_uint64, c_void_p, c_uint32]),
+    "wb_endpoint_adopt": (c_int32, [c_uint64, c_ssize_t]),
+    "wb_endpoint_export": (c_int32, [c_uint64, POINTER(c_ssize_t), c_size_t, POINTER(c_size_t)]),
     "wb_endpoint_listen": (c_int32, [c_uint64, c_uint64, c_uint64]),
     "wb_endpoint_address": (c_int32, [c_uint64, POINTER(wb_addr)]),
     "wb_endpoint_rebind": (c_int32, [c_uint64, c_void_p, c_uint32]),
@@ -388,11 +433,18 @@ FUNCTIONS = {
     "wb_conn_migrate": (c_int32, [c_uint64, c_void_p, c_uint32]),
     "wb_path_list": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, POINTER(c_size_t)]),
     "wb_path_info": (c_int32, [c_uint64, POINTER(wb_path_desc)]),
+    "wb_decision_info": (c_int32, [c_uint64, POINTER(wb_decision_desc)]),
+    "wb_decision_data": (c_int32, [c_uint64, c_uint32, c_size_t, POINTER(c_uint64)]),
+    "wb_decision_accept": (c_int32, [c_uint64]),
+    "wb_decision_refuse": (c_int32, [c_uint64, c_uint32]),
+    "wb_decision_identity": (c_int32, [c_uint64, c_uint64]),
+    "wb_decision_sign": (c_int32, [c_uint64, c_void_p, c_size_t]),
     "wb_stream_open": (c_int32, [c_uint64, c_uint32, POINTER(c_uint64)]),
     "wb_stream_send": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, c_uint32, POINTER(c_size_t)]),
     "wb_stream_send_copy": (c_int32, [c_uint64, c_void_p, c_size_t, c_uint32, POINTER(c_size_t)]),
     "wb_stream_recv": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, POINTER(c_size_t), POINTER(c_uint8)]),
     "wb_stream_recv_copy": (c_int32, [c_uint64, c_void_p, c_size_t, POINTER(c_size_t), POINTER(c_uint8)]),
+    "wb_stream_consume": (c_int32, [c_uint64, c_uint64]),
     "wb_stream_reset": (c_int32, [c_uint64, c_uint64]),
     "wb_stream_stop": (c_int32, [c_uint64, c_uint64]),
     "wb_stream_priority": (c_int32, [c_uint64, c_uint32, c_uint8]),

@@ -93,7 +93,7 @@ class Engine:
         _live.discard(self)
         if os.getpid() != self._pid:
             return  # a forked child: the threads are the parent's
-        lib.wb_runtime_close(self.runtime, _abi.WB_CLOSE_GRACEFUL)
+        lib.wb_runtime_close(self.runtime, _abi.WB_CLOSE_NOW)
         lib.wb_runtime_wait(self.runtime, int(patience * 1e9))
         lib.wb_handle_release(self.queue)
         lib.wb_handle_release(self.runtime)

@@ -139,13 +139,16 @@ fn check_ciphers(ciphers: Vec<Cipher>) -> Result<Vec<Cipher>, TlsSetupError> {
     if ciphers.is_empty() { Err(problem("no cipher suite is set")) } else { Ok(ciphers) }
 }
 
+/// A certificate chain and its key, unless that is elsewhere.
+type Pair = (Vec<u8>, Option<Vec<u8>>);
+
 /// Makes a `ClientTls`. Mistakes in what is given are reported by `build`.
 pub struct ClientTlsBuilder {
     alpn: Vec<Vec<u8>>,
     roots: Vec<Vec<u8>>,
     system_roots: bool,
     verify: bool,
-    identity: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    identity: Option<Pair>,
     early_data: bool,
     key_log: Option<KeyLogLine>,
     ciphers: Vec<Cipher>,
@@ -303,7 +306,7 @@ impl Default for ClientTlsBuilder {
 /// Makes a `ServerTls`. Mistakes in what is given are reported by `build`.
 pub struct ServerTlsBuilder {
     alpn: Vec<Vec<u8>>,
-    identities: Vec<Option<(Vec<u8>, Option<Vec<u8>>)>>,
+    identities: Vec<Option<Pair>>,
     early_data: bool,
     early_data_context: Vec<u8>,
     client_roots: Vec<Vec<u8>>,

@@ -105,6 +105,8 @@ impl Shard {
             }
         }
         state.harvest(clock::now(), harvest);
+        // A connection that has just finished what was under way says goodbye in its next turn.
+        end.more |= state.end_if_retired(clock::now());
         end.deadline = state.connection.deadline();
         end.drained = state.drained;
         end
