@@ -214,8 +214,11 @@ impl Connection {
             odcid: Some(params.odcid),
             retry_scid: params.retry_scid,
             reset_token: (!params.local_cid.is_empty()).then_some(params.reset_token),
-            // RFC 9000 section 18.2: a server with an empty connection ID must not name a preferred address.
-            preferred: params.preferred.filter(|_| !params.local_cid.is_empty()),
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+            //# A server that chooses a zero-length connection ID MUST NOT provide a preferred address.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+            //# Similarly, a server MUST NOT include a zero- length connection ID in this transport parameter.
+            preferred: params.preferred.filter(|(cid, _)| !params.local_cid.is_empty() && !cid.is_empty()),
         };
         let own = parameters::own(&cfg, Side::Server, params.version, &ids, rng.as_mut());
         let session = Session::server(tls, params.version, own)?;
@@ -303,6 +306,14 @@ impl Connection {
             version: s.version,
             side: s.side,
             early: EarlyData::None,
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+            //# Implementations MUST allow administrators of clients and servers to disable the spin bit either globally
+            //# or on a per-connection basis.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+            //# Even when the spin bit is not disabled by the administrator, endpoints MUST disable their use of the
+            //# spin bit for a random selection of at least one in every 16 network paths, or for one in every 16
+            //# connection IDs, in order to ensure that QUIC connections that disable the spin bit are commonly observed
+            //# on the network.
             spin: cfg.random_spin && bits & (1 << 40) != 0,
             dirty: true,
             amplification_blocked: false,

@@ -66,6 +66,9 @@ impl Datagrams {
     }
 
     /// The peer's `max_datagram_frame_size`.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-19.21
+    //# An extension to QUIC that wishes to use a new type of frame MUST first ensure that a peer is able to understand
+    //# the frame.
     pub fn set_peer_max(&mut self, max: u64) {
         self.peer_max = max;
     }

@@ -121,6 +121,12 @@ fn headers_refused() {
     let mut long = vec![0xe0, 0, 0, 0, 1, 21];
     long.resize(60, 0);
     assert_eq!(header::parse(&long, 8), Err(HeaderError::CidTooLong));
+    long[5..7].copy_from_slice(&[0, 21]);
+    assert_eq!(header::parse(&long, 8), Err(HeaderError::CidTooLong));
+    long[6] = 20;
+    assert!(header::parse(&long, 8).is_ok());
+    long[0] &= !header::FIXED_BIT;
+    assert_eq!(header::parse(&long, 8), Err(HeaderError::FixedBit));
     // Length beyond the datagram.
     assert_eq!(header::parse(&[0xe0, 0, 0, 0, 1, 0, 0, 5, 1, 2, 3, 4], 8), Err(HeaderError::Truncated));
     // Version Negotiation has no fixed bit.
@@ -236,6 +242,9 @@ fn transport_parameter_bounds() {
 //= type=test
 //# A server MUST treat receipt of any of these transport parameters as a connection error of type
 //# TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# This transport parameter MUST NOT be sent by a client but MAY be sent by a server.
 #[test]
 fn server_only_parameters_from_a_client() {
     let mut p = TransportParameters { original_destination_connection_id: Some(cid(&[1])), ..Default::default() };
@@ -352,6 +361,25 @@ proptest! {
         prop_assert_eq!(packet_number::expand(truncated, len, largest + 1), pn);
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.1
+    //= type=test
+    //# Prior to receiving an acknowledgment for a packet number space, the full packet number MUST be included; it is
+    //# not to be truncated, as described below.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.1
+    //= type=test
+    //# After an acknowledgment is received for a packet number space, the sender MUST use a packet number size able to
+    //# represent more than twice as large a range as the difference between the largest acknowledged packet number and
+    //# the packet number being sent.
+    #[test]
+    fn packet_numbers_are_long_enough(acked in 0..(1u64 << 61), ahead in (1..(1u64 << 31), 0..31u32)) {
+        let ahead = (ahead.0 >> ahead.1).max(1);
+        let range = 1u64 << (8 * packet_number::encoded_len(acked + ahead, Some(acked)));
+        prop_assert!(range > 2 * ahead);
+        // Before any acknowledgement, all of the number.
+        let len = packet_number::encoded_len(ahead, None);
+        prop_assert!(ahead < 1 << (8 * len));
+    }
+
     #[test]
     fn expand_never_panics(t: u32, len in 0..9usize, expected: u64) {
         let pn = packet_number::expand(t, len, expected);
@@ -378,6 +406,7 @@ proptest! {
         let total = mark.pn_at + pn_len + payload;
         let packet = &mut buf[lead..];
         header::finish_long(packet, mark, payload);
+        prop_assert_eq!(packet[0] & header::LONG_RESERVED_BITS, 0);
         let got = header::parse(packet, 8).unwrap();
         prop_assert_eq!((got.ty, got.version, got.dcid, got.scid, got.token), (ty, version, dcid, scid, &token[..]));
         prop_assert_eq!((got.pn_offset, got.packet_len), (mark.pn_at, total));
@@ -404,6 +433,52 @@ proptest! {
         prop_assert_eq!(got.first_byte & header::KEY_PHASE_BIT != 0, phase);
         prop_assert_eq!(usize::from(got.first_byte & 3) + 1, pn_len);
         prop_assert_eq!(got.first_byte & header::SHORT_RESERVED_BITS, 0);
+    }
+
+    #[test]
+    fn retry_round_trip(
+        v2: bool, dcid in any_cid(0), scid in any_cid(0), token in proptest::collection::vec(any::<u8>(), 0..300),
+        tag: [u8; 16], unused: u8,
+    ) {
+        let version = if v2 { VERSION_2 } else { VERSION_1 };
+        let mut buf = [0; 400];
+        let mut w = Writer::new(&mut buf);
+        retry::write_retry(&mut w, version, &dcid, &scid, &token, unused).unwrap();
+        let without_tag = w.written().to_vec();
+        w.bytes(&tag).unwrap();
+        let got = retry::parse_retry(w.written()).unwrap();
+        prop_assert_eq!((got.version, got.dcid, got.scid, got.token), (version, dcid, scid, &token[..]));
+        prop_assert_eq!((got.tag, got.without_tag), (tag, &without_tag[..]));
+        let head = header::parse(w.written(), 8).unwrap();
+        prop_assert_eq!((head.ty, head.packet_len), (PacketType::Retry, without_tag.len() + 16));
+    }
+
+    #[test]
+    fn any_version_negotiation_round_trips(
+        unused: u8, dcid in proptest::collection::vec(any::<u8>(), 0..256),
+        scid in proptest::collection::vec(any::<u8>(), 0..256), versions in proptest::collection::vec(any::<u32>(), 1..20),
+    ) {
+        let mut buf = [0; 700];
+        let mut w = Writer::new(&mut buf);
+        version_negotiation::write(&mut w, unused, &dcid, &scid, versions.iter().copied()).unwrap();
+        let got = version_negotiation::parse(w.written()).unwrap();
+        prop_assert_eq!((got.dcid, got.scid), (&dcid[..], &scid[..]));
+        prop_assert_eq!(got.versions().collect::<Vec<_>>(), versions);
+        let peek = invariants::peek(w.written(), 0).unwrap();
+        prop_assert!(peek.long && peek.version == 0);
+    }
+
+    #[test]
+    fn any_stateless_reset_round_trips(seed: u64, token: [u8; 16], len in 0..100usize) {
+        let mut buf = vec![0; len];
+        let written = stateless_reset::write(&mut buf, &mut Pcg::new(seed), &ResetToken(token));
+        prop_assert_eq!(written, len >= stateless_reset::MIN_LEN);
+        if written {
+            prop_assert_eq!(stateless_reset::token_at_end(&buf), Some(ResetToken(token)));
+            prop_assert_eq!(header::parse(&buf, 0).map(|h| h.ty), Ok(PacketType::Short));
+        } else {
+            prop_assert_eq!(stateless_reset::token_at_end(&buf), None);
+        }
     }
 
     #[test]

@@ -184,6 +184,8 @@ impl TransportParameters {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
         //# A client MUST NOT include any server-only transport parameter: original_destination_connection_id,
         //# preferred_address, retry_source_connection_id, or stateless_reset_token.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+        //# This transport parameter MUST NOT be sent by a client but MAY be sent by a server.
         if side.is_server() {
             self.encode_server_only(&mut out);
         }

@@ -283,6 +283,9 @@ fn initial_with_a_token_section_17_2_2() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-6.2
 //= type=test
 //# A client MUST discard a Version Negotiation packet that lists the QUIC version selected by the client.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
+//= type=test
+//# Clients MUST ignore the value of this field.
 #[test]
 fn version_negotiation_section_6_2() {
     let vn = |first: &[u8], scid: &[u8], versions: &[u32]| {
@@ -315,6 +318,14 @@ fn version_negotiation_section_6_2() {
     gone.turn();
     assert_eq!(gone.events.iter().filter(|e| matches!(e, Event::Closed(_))).count(), 1);
     assert!(gone.out.is_empty());
+    // Whatever is in the seven bits that have no meaning.
+    for unused in 0..128u8 {
+        let (mut world, first) = start(false);
+        let mut packet = vn(&first, b"", &[0x0a0a_0a0a]);
+        packet[0] = 0x80 | unused;
+        world.deliver(&packet);
+        assert!(world.connection().is_closed(), "unused bits {unused:x}");
+    }
     // Too late once the server has answered.
     let mut peer = Peer::server(&tls().1, &first, |p| p);
     let mut flight = peer.flush();
@@ -327,10 +338,15 @@ fn version_negotiation_section_6_2() {
 
 /// A Retry for the client's first datagram.
 pub fn retry_for(first: &[u8], scid: &ConnectionId, token: &[u8]) -> Vec<u8> {
+    retry_with(first, scid, token, 0)
+}
+
+/// The same with these unused bits.
+fn retry_with(first: &[u8], scid: &ConnectionId, token: &[u8], unused: u8) -> Vec<u8> {
     let head = header::parse(first, 0).unwrap();
     let mut buf = vec![0; 400];
     let mut w = Writer::new(&mut buf);
-    retry::write_retry(&mut w, V1, &head.scid, scid, token, 0).unwrap();
+    retry::write_retry(&mut w, V1, &head.scid, scid, token, unused).unwrap();
     let mut packet = w.written().to_vec();
     let tag = retry_tag(V1, &head.dcid, &packet);
     packet.extend(tag);
@@ -402,10 +418,22 @@ fn retry_section_17_2_5() {
     let again = world.out.remove(0).1;
     let head = header::parse(&again, 0).unwrap();
     assert_eq!((head.token, head.dcid), (&b"token"[..], scid));
+    assert_eq!(head.scid, header::parse(&first, 0).unwrap().scid, "our own connection ID stays");
+    // The same ClientHello again, in a packet with a new number.
+    let (before, after) = (Peer::server(&tls().1, &first, |p| p), Peer::server(&tls().1, &again, |p| p));
+    assert!(!before.tls_bytes[0].is_empty() && before.tls_bytes[0] == after.tls_bytes[0]);
+    assert!(before.received[0].last() < after.received[0].first());
     let second = ConnectionId::new(b"2nd evil").unwrap();
     world.deliver(&retry_for(&first, &second, b"more"));
     world.turn();
     assert!(world.out.is_empty(), "a second Retry");
+    // Whatever the unused bits are.
+    for unused in 0..16 {
+        let (mut world, first) = start(false);
+        world.deliver(&retry_with(&first, &scid, b"token", unused));
+        world.turn();
+        assert_eq!(world.out.len(), 1, "unused bits {unused:x}");
+    }
     // RFC 9000 section 7.3: the server must own up to it.
     for (own_up, ok) in [(true, true), (false, false)] {
         let (mut world, first) = start(false);

@@ -218,3 +218,27 @@ fn duplicates_are_judged_after_decryption_section_12_3() {
     peer.expect_open("12.3");
     assert!(peer.acked[SpaceId::Data.index()].contains(&(peer.next_pn - 2)) || peer.close().is_none());
 }
+
+/// NEW_TOKEN is a server's frame, and never empty.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+//= type=test
+//# The token MUST NOT be empty.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.7
+//= type=test
+//# Clients MUST NOT send NEW_TOKEN frames.
+#[test]
+fn new_token_from_the_right_side_section_19_7() {
+    let (mut world, mut peer) = super::client_role::established(false);
+    world.connection().send_new_token(b"a client has none to give".to_vec());
+    world.exchange(&mut peer);
+    assert!(!peer.saw(|g| matches!(g, Got::NewToken(_))));
+    let (mut world, mut peer) = connected();
+    let tokens = |peer: &Peer| peer.log.iter().filter(|g| matches!(g, Got::NewToken(_))).count();
+    let before = tokens(&peer);
+    world.connection().send_new_token(Vec::new());
+    world.exchange(&mut peer);
+    assert_eq!(tokens(&peer), before);
+    world.connection().send_new_token(b"one".to_vec());
+    world.exchange(&mut peer);
+    assert!(peer.saw(|g| *g == Got::NewToken(b"one".to_vec())));
+}

@@ -176,3 +176,19 @@ fn version_information_rfc_9368_section_4() {
     let (_, peer) = hello(V1, |p| p.set(0x11, &[V1.to_be_bytes(), V2.to_be_bytes()].concat()));
     peer.expect_close("RFC 9368 3: chosen is not available", &[TRANSPORT_PARAMETER_ERROR, 0x11], 0x06);
 }
+
+/// RFC 9000 section 18.2: two connection IDs at least, whatever the configuration says.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# The value of the active_connection_id_limit parameter MUST be at least 2.
+#[test]
+fn we_take_two_connection_ids_at_least_section_18_2() {
+    for limit in [0, 1, 2, 5] {
+        let mut setup = Setup::default();
+        setup.config.active_cid_limit = limit;
+        let (_, peer) = super::world::connected_with(setup, V1);
+        let bytes = peer.peer_parameters.as_ref().unwrap();
+        let told = whimbrel::wire::TransportParameters::decode(bytes, whimbrel::base::Side::Server).unwrap();
+        assert_eq!(told.active_connection_id_limit, limit.max(2));
+    }
+}

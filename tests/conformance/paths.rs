@@ -74,6 +74,9 @@ fn validated(world: &World, place: &str) -> bool {
 //= type=test
 //# An endpoint MUST NOT send more than one PATH_RESPONSE frame in response to one PATH_CHALLENGE frame; see Section
 //# 13.3.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.17
+//= type=test
+//# The recipient of this frame MUST generate a PATH_RESPONSE frame (Section 19.18) containing the same Data value.
 #[test]
 fn a_challenge_is_answered_section_8_2_2() {
     let (mut world, mut peer) = ready(|_| {});
@@ -237,4 +240,55 @@ fn an_address_that_never_answers_section_9_3_2() {
     world.connection().write(id, b"still here").unwrap();
     let out = read_out(&mut world, &mut peer);
     assert!(!out.is_empty() && out.iter().all(|(to, _)| *to == addr(EVIL)), "{out:?}");
+}
+
+/// The server names another address of its own: it is asked first whether it is there, with frames for that purpose
+/// only; everything else follows its answer.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-21.5.3
+//= type=test
+//# A client MUST NOT send non-probing frames to a preferred address prior to validating that address; see Section
+//# 8.
+#[test]
+fn preferred_address_section_21_5_3() {
+    const PREFERRED: &str = "192.0.2.9:443";
+    let mut value = vec![192, 0, 2, 9, 1, 187];
+    value.extend([0; 18]);
+    value.push(8);
+    value.extend([0x11; 8]);
+    value.extend([0x22; 16]);
+    let (mut world, mut peer) = super::client_role::facing(|p| p.set(0x0d, &value));
+    world.exchange(&mut peer);
+    let id = world.connection().open(Dir::Uni).unwrap();
+    world.connection().write(id, b"wait for it").unwrap();
+    let done = peer.packet(Level::OneRtt, &frames(&[Frame::HandshakeDone, Frame::Padding(4)]));
+    world.deliver(&done);
+    let mut asked = Vec::new();
+    for _ in 0..30 {
+        world.turn();
+        for (to, datagram) in std::mem::take(&mut world.out) {
+            let before = peer.log.len();
+            peer.receive(&datagram);
+            if to == addr(PREFERRED) {
+                for got in &peer.log[before..] {
+                    match got {
+                        Got::PathChallenge(data) => asked.push(*data),
+                        Got::NewCid { .. } | Got::PathResponse(_) => {}
+                        other => panic!("{other:?} to an address that was not validated"),
+                    }
+                }
+            }
+        }
+        for datagram in peer.flush() {
+            world.deliver(&datagram);
+        }
+        world.connection().write(id, b"more").unwrap();
+        world.now = world.now + SECOND / 20;
+    }
+    assert!(asked.len() > 1, "asked again for want of an answer");
+    let answer = frames(&[Frame::PathResponse(*asked.last().unwrap())]);
+    from(&mut world, &mut peer, PREFERRED, &answer);
+    assert!(validated(&world, PREFERRED));
+    world.connection().write(id, b"now").unwrap();
+    let to: Vec<_> = read_out(&mut world, &mut peer).into_iter().map(|(to, _)| to).collect();
+    assert!(to.contains(&addr(PREFERRED)) && !to.contains(&addr(EVIL)), "{to:?}");
 }

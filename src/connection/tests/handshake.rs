@@ -368,3 +368,92 @@ fn no_parameter_is_sent_twice() {
         }
     }
 }
+
+/// A path that carries 1199 bytes is none: there is no connection on it.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14
+//= type=test
+//# QUIC MUST NOT be used if the network path cannot support a maximum datagram size of at least 1200 bytes.
+#[test]
+fn no_connection_on_a_path_below_1200_bytes() {
+    for from in [Side::Client, Side::Server] {
+        let mut p = Pair::new();
+        p.hook = Box::new(move |side, _, b| if side == from && b.len() >= 1200 { Fate::Drop } else { Fate::Deliver });
+        p.run_for(Duration::from_secs(11));
+        assert!(!p.client.conn.is_established() && p.client.closed().is_some());
+    }
+    // Nor does a caller get packets into less room.
+    let mut p = Pair::new();
+    let now = p.now;
+    assert!(p.client.conn.transmit(now, &mut [0; 1199], 16).is_none());
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# A server that chooses a zero-length connection ID MUST NOT provide a preferred address.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
+//= type=test
+//# Similarly, a server MUST NOT include a zero- length connection ID in this transport parameter.
+#[test]
+fn a_server_without_connection_id_names_no_preferred_address() {
+    use crate::base::{ConnectionId, ResetToken};
+    let cfg = ConnectionConfig { preferred_ipv4: Some("10.0.0.9:4433".parse().unwrap()), ..config() };
+    let other = Some((ConnectionId::new(b"another!").unwrap(), ResetToken([4; 16])));
+    for (empty, preferred) in [(true, other), (false, Some((ConnectionId::EMPTY, ResetToken([4; 16]))))] {
+        let mut p = Pair::with(config(), cfg.clone(), &client_tls(), server_tls());
+        p.accept = if empty { |params| params.local_cid = ConnectionId::EMPTY } else { |_| {} };
+        p.preferred = preferred;
+        // The client would close with TRANSPORT_PARAMETER_ERROR.
+        let mut p = p.connected();
+        p.run_for(Duration::from_secs(5));
+        assert!(p.client.closed().is_none() && !p.client.saw(|e| matches!(e, Event::PathFailed { .. })));
+    }
+    let mut p = Pair::with(config(), cfg, &client_tls(), server_tls());
+    p.preferred = other;
+    let mut p = p.connected();
+    p.run_for(Duration::from_secs(5));
+    let tried = |e: &Event| matches!(e, Event::PathFailed { tuple, .. } if tuple.remote.port() == 4433);
+    assert!(p.client.saw(tried), "with both it does, and nobody answers there");
+}
+
+/// We do not take part in the latency spin: the bit is the connection's own, and the peer's is not looked at.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+//= type=test
+//# An endpoint that does not support this feature MUST disable it, as defined below.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+//= type=test
+//# Implementations MUST allow administrators of clients and servers to disable the spin bit either globally or on a
+//# per-connection basis.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+//= type=test
+//# Even when the spin bit is not disabled by the administrator, endpoints MUST disable their use of the spin bit for a
+//# random selection of at least one in every 16 network paths, or for one in every 16 connection IDs, in order to
+//# ensure that QUIC connections that disable the spin bit are commonly observed on the network.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+//= type=test
+//# When the spin bit is disabled, endpoints MAY set the spin bit to any value and MUST ignore any incoming value.
+#[test]
+fn the_spin_bit_does_not_spin() {
+    let mut seen = [false; 2];
+    for (seed, allowed) in (0..24).map(|n| (n, true)).chain([(3, false), (4, false), (5, false), (6, false)]) {
+        let cfg = std::sync::Arc::new(ConnectionConfig { random_spin: allowed, ..config() });
+        let now = crate::base::Timestamp(1_000_000_000);
+        let mut p = Pair::starting(cfg.clone(), cfg, &client_tls(), server_tls(), now, seed);
+        let bits = std::rc::Rc::new(std::cell::RefCell::new([[false; 2]; 2]));
+        let told = bits.clone();
+        p.hook = Box::new(move |side, _, bytes| {
+            if bytes[0] & 0x80 == 0 {
+                told.borrow_mut()[usize::from(side.is_server())][usize::from(bytes[0] & 0x20 != 0)] = true;
+            }
+            Fate::Deliver
+        });
+        let mut p = p.connected();
+        let id = p.start(Side::Client, Dir::Bi);
+        p.transfer(Side::Client, id, &pattern(50_000), Duration::from_secs(5));
+        for side in *bits.borrow() {
+            assert!(side[0] != side[1], "one value all along");
+            assert!(allowed || side[0], "zero when the configuration says so");
+            seen[usize::from(side[1])] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2], "connections differ");
+}

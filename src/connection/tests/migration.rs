@@ -304,3 +304,25 @@ fn a_server_that_knows_no_address_falls_silent() {
     p.run_for(Duration::from_secs(1));
     assert_eq!(p.server().closed(), Some(&CloseReason::NoPath));
 }
+
+/// A new path that carries less than 1200 bytes: nothing moves there.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.2
+//= type=test
+//# If a QUIC endpoint determines that the PMTU between any pair of local and remote IP addresses cannot support the
+//# smallest allowed maximum datagram size of 1200 bytes, it MUST immediately cease sending QUIC packets, except for
+//# those in PMTU probes or those containing CONNECTION_CLOSE frames, on the affected path.
+#[test]
+fn a_path_below_1200_bytes_is_not_used() {
+    let mut p = Pair::new().connected();
+    let new = add_address(&mut p, "10.9.9.9:5000", 1);
+    p.hook = Box::new(|_, _, bytes| if bytes.len() >= 1200 { Fate::Drop } else { Fate::Deliver });
+    let (now, old) = (p.now, p.client.conn.path());
+    p.client.conn.migrate(new, now).unwrap();
+    p.run_for(Duration::from_secs(5));
+    assert!(p.client.saw(|e| matches!(e, Event::PathFailed { tuple, .. } if *tuple == new)));
+    assert_eq!(p.client.conn.path(), old);
+    let on_new = p.client.conn.paths().iter().find(|i| i.tuple == new).map_or(0, |i| i.bytes_sent);
+    let id = p.start(Side::Client, Dir::Bi);
+    assert_eq!(p.transfer(Side::Client, id, b"small", LIMIT), b"small");
+    assert_eq!(p.client.conn.paths().iter().find(|i| i.tuple == new).map_or(on_new, |i| i.bytes_sent), on_new);
+}

@@ -66,6 +66,8 @@ pub struct Pair {
     pub hook: Hook,
     pub flights: Vec<Flight>,
     pub accept: fn(&mut AcceptParams),
+    /// What goes with the server's preferred address.
+    pub preferred: Option<(ConnectionId, ResetToken)>,
     /// Local address of the client and the address that the server sees.
     pub nat: Vec<(FourTuple, SocketAddr)>,
     pub segments: usize,
@@ -144,6 +146,7 @@ impl Pair {
             hook: Box::new(|_, _, _| Fate::Deliver),
             flights: Vec::new(),
             accept: |_| {},
+            preferred: None,
             nat: vec![(at, "10.0.0.1:1000".parse().unwrap())],
             segments: 16,
             order: 0,
@@ -301,7 +304,7 @@ impl Pair {
             retry_scid: None,
             address_validated: false,
             reset_token: ResetToken([9; 16]),
-            preferred: None,
+            preferred: self.preferred,
         };
         (self.accept)(&mut params);
         let source = Box::new(Pcg::new(99));

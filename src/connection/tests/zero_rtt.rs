@@ -3,9 +3,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::super::{ConnectionConfig, EarlyData, Event, FlowConfig};
-use super::pair::{Pair, client_tls, config, pattern, server_tls};
-use crate::base::{Dir, Side, Timestamp};
+use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls};
+use crate::base::{Dir, Side, SpaceId, Timestamp};
 use crate::crypto::{ClientTls, ServerTls};
+use crate::wire::{PacketType, header};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -77,7 +78,6 @@ fn without_a_ticket_there_is_no_early_data() {
 
 #[test]
 fn early_data_survives_loss() {
-    use super::pair::Fate;
     for index in 0..4 {
         let (client, server) = (client_tls(), server_tls());
         ticket(&client, &server);
@@ -148,4 +148,52 @@ fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
     assert_eq!(p.client.conn.early_data(), EarlyData::Accepted);
     let peer = p.client.conn.peer;
     assert_eq!((peer.ack_delay_exponent, peer.max_ack_delay.as_millis()), (9, 40), "of this handshake");
+}
+
+/// 0-RTT ends where 1-RTT begins, and numbers go on.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+//= type=test
+//# New packet numbers MUST be used for any new packets that are sent; as described in Section 17.2.5.3, reusing packet
+//# numbers could compromise packet protection.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
+//= type=test
+//# A client MUST NOT send 0-RTT packets once it starts processing 1-RTT packets from the server.
+#[test]
+fn no_early_packets_after_the_keys_changed_and_no_number_twice() {
+    for accepted in [true, false] {
+        let (client, server) = (client_tls(), server_tls());
+        ticket(&client, &server);
+        let mut p = second(&client, if accepted { server } else { server_tls() }, config());
+        let id = p.start(Side::Client, Dir::Bi);
+        let data = pattern(60_000);
+        p.client.conn.write(id, &data[..40_000]).unwrap();
+        p.flush();
+        let early = p.client.conn.recovery.peek_packet_number(0, SpaceId::Data);
+        assert!(early > 2, "0-RTT packets were sent");
+        for _ in 0..400 {
+            let had_keys = p.client.conn.data.keys.is_some();
+            let sent = p.client.sent;
+            p.hook = Box::new(move |from, _, bytes| {
+                let mut at = 0;
+                while from.is_client() && at < bytes.len() && bytes[at] & 0x80 != 0 {
+                    let head = header::parse_greased(&bytes[at..], 8).unwrap();
+                    assert!(!had_keys || head.ty != PacketType::ZeroRtt, "0-RTT after 1-RTT keys");
+                    at += head.packet_len;
+                }
+                Fate::Deliver
+            });
+            if !p.step() || (p.client.conn.is_confirmed() && p.client.sent == sent) {
+                break;
+            }
+        }
+        assert!(p.client.conn.is_confirmed());
+        assert_eq!(p.client.conn.early_data() == EarlyData::Accepted, accepted);
+        p.client.conn.write(id, &data[40_000..]).unwrap();
+        p.run_for(Duration::from_secs(2));
+        assert!(p.client.conn.recovery.peek_packet_number(0, SpaceId::Data) > early);
+        let lowest = p.server().conn.data.received.ranges_desc().last().map(|r| *r.start());
+        // Rejected packets were never received: what was, has numbers behind theirs.
+        assert!(accepted || lowest >= Some(early), "{lowest:?} {early}");
+        assert_eq!(p.server().conn.stats().packets_duplicate, 0);
+    }
 }

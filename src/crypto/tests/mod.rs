@@ -2,6 +2,8 @@
 mod key_update;
 mod vectors;
 
+use proptest::prelude::*;
+
 use super::schedule::Secret;
 use super::*;
 use crate::base::{ConnectionId, Side};
@@ -193,4 +195,60 @@ fn tokens_open_only_as_they_were_sealed() {
     assert!(key.reset_token(&cid) != key.reset_token(&ConnectionId::EMPTY));
     assert_ne!(key.hash64(b"a"), key.hash64(b"b"));
     assert_eq!(key.hash64(b"a"), TokenKey::new(&[3; 32]).hash64(b"a"));
+}
+
+proptest! {
+    #[test]
+    fn any_packet_round_trips(
+        cipher in prop_oneof![Just(Cipher::Aes128Gcm), Just(Cipher::Aes256Gcm), Just(Cipher::ChaCha20Poly1305)],
+        secret: [u8; 32], v2: bool, long: bool, head in proptest::collection::vec(any::<u8>(), 1..60),
+        payload in proptest::collection::vec(any::<u8>(), 4..300), pn in 0..(1u64 << 62), pn_len in 1..=4usize,
+        wrong: prop::sample::Index,
+    ) {
+        let version = if v2 { V2.version } else { V1.version };
+        let secret = secret.repeat(2);
+        let keys = DirectionKeys::from_secret(cipher, version, &secret[..cipher.secret_len()]).unwrap();
+        let mut header = head;
+        header[0] = header[0] & 0x7c | if long { 0x80 } else { 0 } | (pn_len as u8 - 1);
+        let pn_at = header.len();
+        header.extend_from_slice(&pn.to_be_bytes()[8 - pn_len..]);
+        let plain = [&header[..], &payload, &[0; TAG_LEN]].concat();
+        let mut packet = plain.clone();
+        keys.protect(&mut packet, pn_at, pn_len, pn);
+        let sealed = packet.clone();
+        let (len, truncated) = keys.unmask(&mut packet, pn_at).unwrap();
+        prop_assert_eq!((len, u64::from(truncated)), (pn_len, pn & ((1 << (8 * pn_len)) - 1)));
+        prop_assert_eq!(&packet[..header.len()], &header[..]);
+        prop_assert_eq!(keys.open(&mut packet, header.len(), pn).unwrap(), payload.len());
+        prop_assert_eq!(&packet[header.len()..header.len() + payload.len()], &payload[..]);
+        // Another number, or another bit anywhere: nothing opens.
+        let mut packet = sealed.clone();
+        keys.unmask(&mut packet, pn_at).unwrap();
+        prop_assert!(keys.open(&mut packet, header.len(), pn ^ 1).is_err());
+        let mut packet = sealed;
+        let at = wrong.index(packet.len());
+        packet[at] ^= 1;
+        if let Some((len, short)) = keys.unmask(&mut packet, pn_at) {
+            let pn = pn >> (8 * len) << (8 * len) | u64::from(short);
+            prop_assert!(keys.open(&mut packet, pn_at + len, pn).is_err());
+        }
+    }
+
+    #[test]
+    fn any_token_round_trips(
+        secret: [u8; 32], nonce: [u8; 12], aad in proptest::collection::vec(any::<u8>(), 0..80),
+        plain in proptest::collection::vec(any::<u8>(), 0..200), wrong: prop::sample::Index,
+    ) {
+        let key = TokenKey::new(&secret);
+        let mut sealed = key.seal(nonce, &aad, &plain);
+        prop_assert_eq!(key.open(&aad, &sealed), Some(plain));
+        let at = wrong.index(sealed.len());
+        sealed[at] ^= 0x80;
+        prop_assert_eq!(key.open(&aad, &sealed), None);
+    }
+
+    #[test]
+    fn arbitrary_tokens_open_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert_eq!(TokenKey::new(&[1; 32]).open(b"", &bytes), None);
+    }
 }

@@ -79,6 +79,9 @@ fn the_limit_counts_after_retirement() {
 //# An endpoint that receives a NEW_CONNECTION_ID frame with a sequence number smaller than the Retire Prior To field of
 //# a previously received NEW_CONNECTION_ID frame MUST send a corresponding RETIRE_CONNECTION_ID frame that retires the
 //# newly received connection ID, unless it has already done so for that sequence number.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# A receiver MUST ignore any Retire Prior To fields that do not increase the largest received Retire Prior To value.
 #[test]
 fn late_frames_below_retire_prior_to_are_retired_at_once() {
     let mut p = peer();
@@ -217,6 +220,9 @@ fn the_preferred_address_has_number_one() {
     assert_eq!(p.take(1).unwrap().cid, cid(1));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.15
+//= type=test
+//# The value in the Retire Prior To field MUST be less than or equal to the value in the Sequence Number field.
 #[test]
 fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     let (mut ours, mut theirs) = (LocalCids::new(cid(0)), PeerCids::new(cid(0), 2));
@@ -245,6 +251,18 @@ fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     assert_eq!(theirs.pop_retire(), Some(0));
     assert_eq!(ours.on_retire(0, &cid(2)).unwrap(), Some(cid(0)));
     assert_eq!((ours.again(), ours.wanted(2)), (None, 0));
+
+    // An older frame that is lost is repeated without asking for its own retirement.
+    let mut late = LocalCids::new(cid(0));
+    late.issue(cid(1), token(1));
+    late.issue(cid(2), token(2));
+    while late.pop_new().is_some() {}
+    assert!(late.rotate() && late.rotate());
+    late.on_lost(1);
+    late.on_lost(2);
+    while let Some(n) = late.pop_new() {
+        assert!(n.retire_prior_to <= n.sequence, "{n:?}");
+    }
 
     // A peer that never answers cannot make us issue without end.
     let mut issued = 0;

@@ -97,7 +97,7 @@ fn receive_one(socket: &socket2::Socket) -> io::Result<Option<PeerError>> {
 /// # Safety
 /// `header` must be as `recvmsg` left it, with its control buffer alive.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-unsafe fn extended_error(header: &libc::msghdr) -> i32 {
+pub(super) unsafe fn extended_error(header: &libc::msghdr) -> i32 {
     // SAFETY: the control macros walk the buffer that the kernel filled; `CMSG_DATA` of a message
     // of this level and type holds a `sock_extended_err`, read unaligned.
     unsafe {
@@ -109,6 +109,11 @@ unsafe fn extended_error(header: &libc::msghdr) -> i32 {
                 let e: libc::sock_extended_err = core::ptr::read_unaligned(libc::CMSG_DATA(m).cast());
                 let from_network = e.ee_origin == libc::SO_EE_ORIGIN_ICMP || e.ee_origin == libc::SO_EE_ORIGIN_ICMP6;
                 // "Too big" is the business of DPLPMTUD, which trusts only its own probes.
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-14.2.1
+                //# An endpoint MUST ignore an ICMP message that claims the PMTU has decreased below QUIC's smallest
+                //# allowed maximum datagram size.
+                //= https://www.rfc-editor.org/rfc/rfc9000#section-14.2.1
+                //# An endpoint MUST NOT increase the PMTU based on ICMP messages; see Item 6 in Section 3 of [DPLPMTUD].
                 if from_network && e.ee_errno != libc::EMSGSIZE as u32 {
                     return i32::try_from(e.ee_errno).unwrap_or(0);
                 }

@@ -219,6 +219,10 @@ pub fn connect_raw(local: SocketAddr, remote: SocketAddr, options: &SocketOption
 impl UdpSocket {
     fn wrap(io: Socket, connected: bool) -> io::Result<Self> {
         let local = io.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14
+        //# UDP datagrams MUST NOT be fragmented at the IP layer.
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-14
+        //# In IPv4 [IPv4], the Don't Fragment (DF) bit MUST be set if possible, to prevent fragmentation on the path.
         let state = UdpSocketState::new((&io).into())?;
         Ok(Self { io, state, local, connected, gso_strikes: 0 })
     }

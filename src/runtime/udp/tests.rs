@@ -1,4 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::*;
@@ -190,4 +192,67 @@ fn a_connected_socket_talks_to_its_peer_only() {
     assert_eq!(socket.send(peer.local(), None, Ecn::NotEct, &[1; 2400], Some(1200)), SendOutcome::Sent);
     let got: usize = collect(&mut peer, 2400).iter().map(|(r, _)| r.len).sum();
     assert_eq!(got, 2400);
+}
+
+/// What we make of an extended error of this origin that says this and names this MTU.
+#[cfg(target_os = "linux")]
+fn read_error(origin: u8, errno: i32, mtu: u32) -> i32 {
+    let mut control = [0u64; 32];
+    // SAFETY: zero is a valid value of every field of both structures.
+    let (mut header, mut error): (libc::msghdr, libc::sock_extended_err) =
+        unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
+    error.ee_errno = errno as u32;
+    error.ee_origin = origin;
+    error.ee_info = mtu;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: the control buffer has room for one such message and outlives the call.
+    unsafe {
+        let m = libc::CMSG_FIRSTHDR(&raw const header);
+        (*m).cmsg_level = libc::IPPROTO_IP;
+        (*m).cmsg_type = libc::IP_RECVERR;
+        (*m).cmsg_len = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as _;
+        core::ptr::write_unaligned(libc::CMSG_DATA(m).cast(), error);
+        header.msg_controllen = libc::CMSG_SPACE(size_of::<libc::sock_extended_err>() as u32) as _;
+        errqueue::extended_error(&header)
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.2.1
+//= type=test
+//# An endpoint MUST ignore an ICMP message that claims the PMTU has decreased below QUIC's smallest allowed maximum
+//# datagram size.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14.2.1
+//= type=test
+//# An endpoint MUST NOT increase the PMTU based on ICMP messages; see Item 6 in Section 3 of [DPLPMTUD].
+#[cfg(target_os = "linux")]
+#[test]
+fn no_icmp_message_changes_the_mtu() {
+    for mtu in [0, 68, 1199, 1280, 9000] {
+        assert_eq!(read_error(libc::SO_EE_ORIGIN_ICMP, libc::EMSGSIZE, mtu), 0);
+        assert_eq!(read_error(libc::SO_EE_ORIGIN_ICMP6, libc::EMSGSIZE, mtu), 0);
+    }
+    assert_eq!(read_error(libc::SO_EE_ORIGIN_ICMP, libc::ECONNREFUSED, 0), libc::ECONNREFUSED);
+    assert_eq!(read_error(libc::SO_EE_ORIGIN_LOCAL, libc::ECONNREFUSED, 0), 0);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14
+//= type=test
+//# UDP datagrams MUST NOT be fragmented at the IP layer.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-14
+//= type=test
+//# In IPv4 [IPv4], the Don't Fragment (DF) bit MUST be set if possible, to prevent fragmentation on the path.
+#[cfg(target_os = "linux")]
+#[test]
+fn sockets_do_not_fragment() {
+    let option = |socket: &UdpSocket, level, name| {
+        let (mut value, mut len): (libc::c_int, libc::socklen_t) = (-1, size_of::<libc::c_int>() as _);
+        // SAFETY: value and length are live and of the sizes that they say.
+        let rc =
+            unsafe { libc::getsockopt(socket.raw().as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+        assert_eq!(rc, 0);
+        value
+    };
+    assert_eq!(option(&one(any4()), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_PROBE);
+    assert_eq!(option(&one(any6()), libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER), libc::IPV6_PMTUDISC_PROBE);
 }

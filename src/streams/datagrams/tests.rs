@@ -30,6 +30,10 @@ fn frames_round_trip_and_fates_are_told() {
     assert_eq!(d.poll_state(), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9000#section-19.21
+//= type=test
+//# An extension to QUIC that wishes to use a new type of frame MUST first ensure that a peer is able to understand the
+//# frame.
 #[test]
 fn limits_of_the_peer_and_the_path() {
     let mut d = Datagrams::new(0, 10_000);

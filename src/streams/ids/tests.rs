@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::{Dir, Side};
+use proptest::prelude::*;
 
 fn id(index: u64) -> StreamId {
     StreamId::new(Side::Client, Dir::Bi, index)
@@ -83,4 +84,38 @@ fn our_own_streams_obey_the_peer() {
     assert_eq!(ids.open(), None);
     ids.raise(5);
     assert_eq!((ids.open(), ids.open(), ids.open(), ids.open()), (Some(2), Some(3), Some(4), None));
+}
+
+proptest! {
+    /// Against a plain list of every stream: what is new, what is known, what is too many.
+    #[test]
+    fn the_peers_streams_are_counted_right(ops in prop::collection::vec((0..40u64, any::<bool>()), 1..120)) {
+        let mut ids = RemoteIds::new(10);
+        let (mut limit, mut opened) = (10u64, std::collections::BTreeMap::new());
+        let mut next = 0;
+        for (n, close) in ops {
+            let index = n.min(next + 12);
+            if close {
+                // Streams end in any order; each of them once.
+                let live = opened.iter().find(|(_, state)| **state == 1).map(|(i, _)| *i);
+                if let Some(i) = live {
+                    opened.insert(i, 2);
+                    if ids.on_closed() {
+                        limit = ids.renew();
+                    }
+                }
+                continue;
+            }
+            let got = ids.touch(id(index));
+            if index >= limit {
+                prop_assert_eq!(got.unwrap_err().code, STREAM_LIMIT_ERROR);
+                continue;
+            }
+            let fresh = opened.insert(index, opened.get(&index).map_or(1, |s: &i32| (*s).max(1))).is_none();
+            prop_assert_eq!(got, Ok(if fresh { RemoteState::Fresh } else { RemoteState::Known }));
+            next = next.max(index + 1);
+            let alive = opened.values().filter(|s| **s == 1).count() as u64;
+            prop_assert!(alive <= 10 && limit <= 10 + opened.values().filter(|s| **s == 2).count() as u64);
+        }
+    }
 }

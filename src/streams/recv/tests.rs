@@ -1,5 +1,7 @@
 use super::*;
+use crate::base::codes::transport::{FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR};
 use RecvState::*;
+use proptest::prelude::*;
 
 struct Half {
     recv: RecvHalf,
@@ -156,4 +158,88 @@ fn a_stopped_stream_throws_away_and_ends_with_its_size() {
     h.data(50, 1, true).unwrap();
     assert!(h.recv.is_over() && h.recv.stop_frame().is_none());
     assert_eq!((h.connection.received(), h.connection.consumed()), (51, 51));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Data { offset: u64, len: usize, fin: bool },
+    Reset(u64),
+    Read(usize),
+    Stop,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (0..60u64, 0..20usize, prop::bool::weighted(0.2)).prop_map(|(offset, len, fin)| Op::Data { offset, len, fin }),
+        (0..60u64).prop_map(Op::Reset),
+        (1..30usize).prop_map(Op::Read),
+        Just(Op::Stop),
+    ]
+}
+
+proptest! {
+    /// RFC 9000 figure 3 and section 4.5: only its arrows are followed, errors are those of a simple model of final
+    /// sizes and limits, and the credit of both windows is conserved.
+    #[test]
+    fn the_states_of_figure_3(ops in prop::collection::vec(op(), 1..60)) {
+        let mut h = Half::new(50, 45);
+        let (mut highest, mut size, mut limits) = (0u64, None::<u64>, (50u64, 45u64));
+        for op in ops {
+            let before = h.recv.state();
+            // What the model says about a claim that the stream reaches `end`, or ends there.
+            let judge = |end: u64, fin: bool| -> Option<u64> {
+                let wrong_size = size.is_some_and(|size| end > size || (fin && end != size)) || (fin && end < highest);
+                if wrong_size {
+                    Some(FINAL_SIZE_ERROR)
+                } else if end > limits.0 || end > limits.1 {
+                    Some(FLOW_CONTROL_ERROR)
+                } else {
+                    None
+                }
+            };
+            match op {
+                Op::Data { offset, len, fin } => {
+                    let end = offset + len as u64;
+                    let expected = judge(end, fin);
+                    prop_assert_eq!(h.data(offset, len, fin).err(), expected);
+                    if expected.is_some() {
+                        return Ok(());
+                    }
+                    highest = highest.max(end);
+                    size = size.or(fin.then_some(end));
+                }
+                Op::Reset(end) => {
+                    let expected = judge(end, true);
+                    prop_assert_eq!(h.reset(end).err(), expected);
+                    if expected.is_some() {
+                        return Ok(());
+                    }
+                    (highest, size) = (end, Some(end));
+                }
+                Op::Read(n) => {
+                    let _ = h.read(n);
+                }
+                Op::Stop => {
+                    let _ = h.recv.stop(3, &mut h.connection, &mut h.pool);
+                }
+            }
+            let after = h.recv.state();
+            let arrow = before == after
+                || matches!(
+                    (before, after),
+                    (Recv, SizeKnown | DataRecvd | ResetRecvd | ResetRead)
+                        | (SizeKnown, DataRecvd | ResetRecvd | ResetRead)
+                        | (DataRecvd, DataRead | ResetRecvd)
+                        | (ResetRecvd, ResetRead)
+                );
+            prop_assert!(arrow, "{:?} to {:?} by {:?}", before, after, op);
+            prop_assert_eq!(h.recv.window.received(), highest);
+            prop_assert_eq!(h.connection.received(), highest);
+            prop_assert!(h.connection.consumed() <= highest && h.recv.window.consumed() <= highest);
+            if matches!(after, DataRead | ResetRecvd | ResetRead) {
+                prop_assert_eq!(h.connection.consumed(), highest, "all credit is given back at the end");
+            }
+            limits = (h.recv.window.advertised(), h.connection.advertised());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use SendState::*;
+use proptest::prelude::*;
 
 fn half(limit: u64) -> (SendHalf, SlabPool) {
     (SendHalf::new(limit), SlabPool::default())
@@ -104,4 +105,102 @@ fn stop_sending_is_remembered() {
     assert_eq!(s.check_writable(), Err(WriteError::Stopped(9)));
     assert_eq!(s.stop(10, &mut pool), None);
     assert_eq!(s.reset_frame(), Some((9, 0)));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Write(usize),
+    Finish,
+    Send(usize),
+    Ack(usize),
+    Lose(usize),
+    Credit(u64),
+    Reset,
+    Stop,
+    AckReset,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (1..400usize).prop_map(Op::Write),
+        Just(Op::Finish),
+        (0..300usize).prop_map(Op::Send),
+        any::<usize>().prop_map(Op::Ack),
+        any::<usize>().prop_map(Op::Lose),
+        (0..2000u64).prop_map(Op::Credit),
+        Just(Op::Reset),
+        Just(Op::Stop),
+        Just(Op::AckReset),
+    ]
+}
+
+proptest! {
+    /// RFC 9000 figure 2: only its arrows are followed, and what the peer is told never contradicts itself.
+    #[test]
+    fn the_states_of_figure_2(ops in prop::collection::vec(op(), 1..120)) {
+        let (mut s, mut pool) = half(500);
+        let mut in_flight = Vec::new();
+        let (mut limit, mut final_size, mut resets) = (500u64, None, None);
+        for op in ops {
+            let before = s.state();
+            match op {
+                Op::Write(n) => {
+                    let allowed = s.check_writable().is_ok();
+                    prop_assert!(!allowed || matches!(before, Ready | Send));
+                    if allowed {
+                        s.buffer.write(&vec![7; n], &mut pool);
+                    }
+                }
+                Op::Finish => prop_assert_eq!(s.check_writable().is_ok(), s.finish().is_ok()),
+                Op::Send(room) => {
+                    if let Some((range, fin)) = s.next_frame(room, u64::MAX >> 2) {
+                        prop_assert!(matches!(before, Ready | Send | DataSent), "a frame in {:?}", before);
+                        prop_assert!(range.end <= limit, "beyond the credit");
+                        prop_assert!(final_size.is_none_or(|size| range.end <= size && (!fin || range.end == size)));
+                        if fin {
+                            final_size = Some(range.end);
+                        }
+                        s.on_sent(range.clone(), fin);
+                        in_flight.push((range, fin));
+                    }
+                }
+                Op::Ack(pick) | Op::Lose(pick) if !in_flight.is_empty() => {
+                    let (range, fin) = in_flight.swap_remove(pick % in_flight.len());
+                    if matches!(op, Op::Ack(_)) {
+                        s.on_acked(range, fin, &mut pool);
+                    } else {
+                        s.on_lost(range, fin);
+                    }
+                }
+                Op::Ack(_) | Op::Lose(_) => {}
+                Op::Credit(max) => {
+                    limit = limit.max(max);
+                    s.credit.raise(max);
+                }
+                Op::Reset => {
+                    let freed = s.reset(1, &mut pool);
+                    prop_assert_eq!(freed.is_some(), matches!(before, Ready | Send | DataSent));
+                }
+                Op::Stop => {
+                    s.stop(2, &mut pool);
+                }
+                Op::AckReset => s.on_reset_acked(),
+            }
+            let after = s.state();
+            let arrow = before == after
+                || matches!(
+                    (before, after),
+                    (Ready, Send | DataSent | ResetSent)
+                        | (Send, DataSent | ResetSent)
+                        | (DataSent, DataRecvd | ResetSent)
+                        | (ResetSent, ResetRecvd)
+                );
+            prop_assert!(arrow, "{:?} to {:?} by {:?}", before, after, op);
+            prop_assert_eq!(s.is_over(), matches!(after, DataRecvd | ResetRecvd));
+            if let Some(said) = s.reset_frame() {
+                prop_assert_eq!(*resets.get_or_insert(said), said, "RESET_STREAM changed");
+                prop_assert!(final_size.is_none_or(|size| size == said.1));
+            }
+        }
+    }
 }
