@@ -116,6 +116,43 @@ fn version_2() {
     shut(&mut p);
 }
 
+/// RFC 9368 section 2.1: another attempt in a version that the server offers, with 0-RTT or without, and the checks of
+/// section 4 that it was no downgrade.
+#[test]
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# Otherwise, it SHALL select a mutually supported version and send a
+//# new first flight with that version -- this version is now the
+//# Negotiated Version.
+fn version_negotiation_leads_to_another_attempt() {
+    for (first, only) in [(VERSION_2, VERSION_1), (VERSION_1, VERSION_2)] {
+        for lossy in [false, true] {
+            let client = ConnectionConfig {
+                versions: vec![VERSION_1, VERSION_2],
+                initial_version: Some(first),
+                handshake_timeout: 60 * SECOND,
+                ..Default::default()
+            };
+            let server = ConnectionConfig { versions: vec![only], ..Default::default() };
+            let mut setup = Setup { client, server, ..Default::default() };
+            setup.server_endpoint.versions = vec![only];
+            setup.server_endpoint.retry = if lossy { RetryPolicy::Always } else { RetryPolicy::Never };
+            let mut p = setup.build();
+            if lossy {
+                // Every second datagram of the beginning is lost, either way; and then there is a Retry too.
+                p.filter = Box::new(|_, n, _| if n < 6 && n % 2 == 1 { Fate::Drop } else { Fate::Pass });
+            }
+            p.connect(Vec::new());
+            p.establish();
+            assert_eq!((p.client.only().version(), p.server.only().version()), (only, only));
+            assert_eq!(p.client.only().stats().version_negotiations, 1);
+            assert!(p.server.endpoint.stats().version_negotiations_sent >= 1);
+            echo(&mut p, 50_000);
+            shut(&mut p);
+        }
+    }
+}
+
 #[test]
 fn no_common_version() {
     let client = ConnectionConfig { versions: vec![VERSION_2], ..Default::default() };

@@ -44,8 +44,15 @@ impl Default for FlowConfig {
 /// Everything a connection can be told in advance.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
-    /// QUIC versions, most wanted first; a client starts with the first one.
+    /// QUIC versions, most wanted first. A client offers them to the server in this order and takes the first that a
+    /// Version Negotiation packet offers (RFC 9368).
     pub versions: Vec<u32>,
+    /// Client: the version of the first packet; `None`: the first of `versions`. A ticket of another version goes before
+    /// it, because it is good for its own version only (RFC 9369 section 5).
+    pub initial_version: Option<u32>,
+    /// Server: moves a client to the first of `versions` that the client allows too, within the handshake (RFC 9368
+    /// section 2.3); off: the client's choice stands.
+    pub choose_version: bool,
     /// RFC 9000 section 10.1; zero switches our side of it off.
     pub idle_timeout: Duration,
     /// PING after this long without a packet from the peer; zero switches it off.
@@ -99,6 +106,8 @@ impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             versions: vec![codes::VERSION_1, codes::VERSION_2],
+            initial_version: None,
+            choose_version: false,
             idle_timeout: Duration::from_secs(30),
             keep_alive: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),

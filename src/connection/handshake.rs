@@ -4,14 +4,17 @@
 //! TLS speaks only through `TlsEvents`; what it says is collected and then applied, so that no
 //! callback ever sees a half-changed connection. Invariant: bytes reach TLS in order, at the level it reads.
 use super::Connection;
+use super::config::ConnectionConfig;
 use super::crypto_stream::CryptoSend;
 use super::events::{EarlyData, EndpointEvent, Event};
 use super::life::Phase;
 use super::spaces::EarlySpace;
 use super::timers::Timer;
-use crate::base::{ConnectionId, Ecn, FourTuple, Level, SpaceId, Timestamp, TransportError, codes::transport};
+use super::version::{Attempt, OtherInitial};
+use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::tls::late_data;
-use crate::crypto::{Answer, Cipher, DirectionKeys, InstalledKeys, Question, Session, TlsEvents};
+use crate::crypto::{Answer, Cipher, DirectionKeys, InstalledKeys, Question, Session, TlsEvents, initial_keys};
+use crate::recovery::Received;
 use crate::wire::TransportParameters;
 
 /// Datagrams kept until their keys appear (RFC 9001 section 5.7): an initial window of 1-RTT or 0-RTT packets.
@@ -34,7 +37,8 @@ pub(super) struct Handshake {
     pub(super) zero_rtt: Option<DirectionKeys>,
     /// Destination of the client's first Initial.
     pub(super) odcid: ConnectionId,
-    /// Server: destination of the Initial that was accepted; Initial and 0-RTT packets may still carry it.
+    /// What Initial keys come from. Server: destination of the Initial that was accepted; Initial and 0-RTT packets may
+    /// still carry it.
     pub(super) initial_dcid: ConnectionId,
     /// Server: source of our Retry. Client: source of the Retry that was accepted.
     pub(super) retry_scid: Option<ConnectionId>,
@@ -52,9 +56,51 @@ pub(super) struct Handshake {
     /// Fresh parameters of the server, to be compared with the remembered ones.
     pub(super) new_parameters: Option<Box<TransportParameters>>,
     pub(super) handshake_data_told: bool,
+    /// Version of the client's first packet: that of 0-RTT packets and Retry (RFC 9369 section 4.1).
+    pub(super) original_version: u32,
+    /// Client: the server's choice of version is known.
+    pub(super) version_settled: bool,
+    /// Client: this attempt follows a Version Negotiation packet (RFC 9368 section 4).
+    pub(super) after_version_negotiation: bool,
+    pub(super) other_initial: Option<Box<OtherInitial>>,
+    /// Client: until the server is heard.
+    pub(super) attempt: Option<Box<Attempt>>,
 }
 
 impl Handshake {
+    /// Before the first packet. Initial keys come from `key_cid`; `odcid` is where the client's first Initial goes.
+    pub(super) fn new(
+        cfg: &ConnectionConfig,
+        side: Side,
+        version: u32,
+        key_cid: ConnectionId,
+        odcid: ConnectionId,
+    ) -> Self {
+        let received = |space| Received::new(space, cfg.max_ack_delay);
+        let keys = initial_keys(version, &key_cid, side);
+        Self {
+            initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
+            handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
+            zero_rtt: None,
+            odcid,
+            initial_dcid: key_cid,
+            retry_scid: None,
+            peer_scid: None,
+            token: Vec::new(),
+            heard_peer: false,
+            remembered: None,
+            buffered: Vec::new(),
+            replay: false,
+            new_parameters: None,
+            handshake_data_told: false,
+            original_version: version,
+            version_settled: side.is_server(),
+            after_version_negotiation: false,
+            other_initial: None,
+            attempt: None,
+        }
+    }
+
     /// Keeps a packet for later, within bounds.
     pub(super) fn buffer(&mut self, tuple: &FourTuple, ecn: Ecn, bytes: &[u8]) -> bool {
         let held: usize = self.buffered.iter().map(|b| b.bytes.len()).sum();
@@ -74,6 +120,7 @@ pub(super) struct TlsOutput {
     parameters: Option<Vec<u8>>,
     secrets: Vec<(Box<str>, Box<[u8]>)>,
     question: Option<Question>,
+    version: Option<u32>,
     done: bool,
 }
 
@@ -96,6 +143,10 @@ impl TlsEvents for TlsOutput {
 
     fn ask(&mut self, question: Question) {
         self.question = Some(question);
+    }
+
+    fn version(&mut self, version: u32) {
+        self.version = Some(version);
     }
 
     fn secret(&mut self, label: &str, secret: &[u8]) {
@@ -123,6 +174,12 @@ impl Connection {
         data: &[u8],
         now: Timestamp,
     ) -> Result<(), TransportError> {
+        if level == Level::Initial
+            && let Some(hs) = self.hs.as_mut()
+        {
+            // RFC 9369 section 4.1: a CRYPTO frame tells a client the version, whichever it came in.
+            hs.version_settled = true;
+        }
         let reading = self.tls_read_level();
         let Some(stream) = self.crypto_stream(level.space()) else { return Ok(()) };
         // RFC 9001 section 4.1.3: nothing new at a level that TLS has left.
@@ -191,6 +248,9 @@ impl Connection {
     }
 
     fn apply_tls_output(&mut self, out: TlsOutput, now: Timestamp) -> Result<(), TransportError> {
+        if let Some(version) = out.version {
+            self.on_version_chosen(version);
+        }
         for (level, bytes) in out.sends {
             if let Some(stream) = self.crypto_stream(level.space()) {
                 stream.send.push(&bytes);
@@ -333,6 +393,10 @@ impl Connection {
         }
         early.keys = None;
         early.discarded = true;
+        if space == SpaceId::Initial {
+            hs.other_initial = None;
+        }
+        let early = if space == SpaceId::Initial { &mut hs.initial } else { &mut hs.handshake };
         // What was received stays known until the datagram is done: more frames of its last packet may follow.
         early.crypto.send = CryptoSend::default();
         self.control.probes[space.index()] = 0;

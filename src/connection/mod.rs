@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::{ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError};
-use crate::crypto::{ClientTls, ServerTls, Session, Summary, TlsSetupError, initial_keys};
+use crate::crypto::{ClientTls, ServerTls, Session, Summary, TlsSetupError};
 use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
@@ -55,7 +55,7 @@ use handshake::Handshake;
 use idle::Idle;
 use life::Life;
 use parameters::{OwnIds, Peer};
-use spaces::{DataSpace, EarlySpace};
+use spaces::DataSpace;
 use timers::{Timer, Timers};
 
 /// Connection IDs that a client starts with.
@@ -173,7 +173,7 @@ impl Connection {
         now: Timestamp,
         mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
-        let version = cfg.versions.first().copied().unwrap_or(crate::base::codes::VERSION_1);
+        let version = version::first_version(&cfg, tls, server_name);
         let ids = OwnIds { scid: cids.local, odcid: None, retry_scid: None, reset_token: None, preferred: None };
         let own = parameters::own(&cfg, Side::Client, version, &ids, rng.as_mut());
         let session = Session::client(tls, version, server_name, own)?;
@@ -194,6 +194,9 @@ impl Connection {
             token,
         };
         let mut conn = Self::new(cfg, session, start, now, rng);
+        if let Some(hs) = conn.hs.as_mut() {
+            hs.attempt = Some(Box::new(version::Attempt { tls: Arc::clone(tls), server_name: server_name.into() }));
+        }
         if let Some(remembered) = conn.tls.as_ref().and_then(|t| t.remembered_parameters()) {
             conn.remember_parameters(&remembered);
         }
@@ -221,7 +224,10 @@ impl Connection {
             preferred: params.preferred.filter(|(cid, _)| !params.local_cid.is_empty() && !cid.is_empty()),
         };
         let own = parameters::own(&cfg, Side::Server, params.version, &ids, rng.as_mut());
-        let session = Session::server(tls, params.version, own)?;
+        let mut session = Session::server(tls, params.version, own)?;
+        if cfg.choose_version {
+            session.prefer_versions(&cfg.versions);
+        }
         let start = Start {
             side: Side::Server,
             version: params.version,
@@ -247,23 +253,10 @@ impl Connection {
 
     fn new(cfg: Arc<ConnectionConfig>, session: Session, s: Start, now: Timestamp, mut rng: Box<dyn Rng>) -> Self {
         let received = |space| Received::new(space, cfg.max_ack_delay);
-        let keys = initial_keys(s.version, &s.key_cid, s.side);
-        let hs = Handshake {
-            initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
-            handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
-            zero_rtt: None,
-            odcid: s.odcid,
-            initial_dcid: s.key_cid,
-            retry_scid: s.retry_scid,
-            peer_scid: s.peer_scid,
-            token: s.token,
-            heard_peer: false,
-            remembered: None,
-            buffered: Vec::new(),
-            replay: false,
-            new_parameters: None,
-            handshake_data_told: false,
-        };
+        let mut hs = Handshake::new(&cfg, s.side, s.version, s.key_cid, s.odcid);
+        hs.retry_scid = s.retry_scid;
+        hs.peer_scid = s.peer_scid;
+        hs.token = s.token;
         let data = DataSpace { keys: None, received: received(SpaceId::Data), crypto: CryptoStream::default() };
         let peer_cids = PeerCids::new(s.dcid, cfg.active_cid_limit);
         let validated = s.address_validated || s.side.is_client();

@@ -70,7 +70,11 @@ impl Connection {
         //# The client MUST include the token in all Initial packets it sends, unless a Retry replaces the token with a
         //# newer one.
         let token: &[u8] = if level == Level::Initial { &hs.token } else { &[] };
-        let long = LongHeader { ty, version: self.version, dcid: &dcid, scid: &self.scid, token };
+        //= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+        //# The client MUST NOT send 0-RTT packets using the negotiated version,
+        //# even after processing a packet of that version from the server.
+        let version = if level == Level::ZeroRtt { hs.original_version } else { self.version };
+        let long = LongHeader { ty, version, dcid: &dcid, scid: &self.scid, token };
         let mark = header::write_long(w, &long, pn, pn_len).ok()?;
         Some(Draft { level, pn, pn_at: mark.pn_at, pn_len, mark: Some(mark), payload_at: w.position() })
     }

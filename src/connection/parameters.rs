@@ -6,7 +6,7 @@ use super::Connection;
 use super::config::ConnectionConfig;
 use super::events::EarlyData;
 use crate::base::{ConnectionId, ResetToken, Rng, Side, Timestamp, TransportError, codes::transport};
-use crate::wire::{PreferredAddress, TransportParameters, VersionInformation};
+use crate::wire::{PreferredAddress, TransportParameters};
 
 /// The few values of the peer that are asked for again and again.
 #[derive(Clone, Copy, Debug)]
@@ -90,12 +90,7 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         grease_quic_bit: cfg.grease_quic_bit,
         ..TransportParameters::default()
     };
-    if cfg.versions.len() > 1 {
-        // RFC 9368 section 3: a client names what the server may switch to without another round trip. We do
-        // not follow such a switch yet, so only the version in use is named; a server names all it speaks.
-        let available = if side.is_client() { vec![version] } else { cfg.versions.clone() };
-        p.version_information = Some(VersionInformation { chosen: version, available });
-    }
+    p.version_information = Some(super::version::information(cfg, version, rng));
     // RFC 9000 section 18.1: a reserved parameter now and then keeps peers tolerant.
     //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4
     //# An endpoint MUST NOT send a parameter more than once in a given transport parameters extension.
@@ -121,12 +116,7 @@ impl Connection {
         let p = TransportParameters::decode(bytes, self.side.peer())?;
         self.log_parameters(now, false, &p);
         self.authenticate_ids(&p)?;
-        if let Some(v) = &p.version_information {
-            // RFC 9368 section 4: what the peer says it chose is what it speaks.
-            if v.chosen != self.version {
-                return Err(TransportError::new(transport::VERSION_NEGOTIATION_ERROR, "chosen version differs"));
-            }
-        }
+        self.check_version(&p)?;
         let token = p.stateless_reset_token;
         self.peer = Peer::from(&p);
         self.peer.known = true;

@@ -20,9 +20,9 @@ const PACKETS_PER_DATAGRAM: usize = 16;
 
 /// A parsed header without the borrow.
 #[derive(Clone, Copy)]
-struct Header {
+pub(super) struct Header {
     ty: PacketType,
-    version: u32,
+    pub(super) version: u32,
     dcid: ConnectionId,
     scid: ConnectionId,
     pn_offset: usize,
@@ -151,6 +151,9 @@ impl Connection {
             }
             return false;
         };
+        if level == Level::Initial && head.version != self.version {
+            self.prepare_version(&head);
+        }
         if !self.acceptable(&head, level, arrival) {
             self.count_drop();
             return false;
@@ -191,15 +194,15 @@ impl Connection {
 
     /// Checks of the clear part of the header.
     fn acceptable(&self, head: &Header, level: Level, arrival: &Arrival) -> bool {
-        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.1
-        //# If a client receives a packet that uses a different version than it initially selected, it MUST discard that
-        //# packet.
-        if level != Level::OneRtt && head.version != self.version {
-            return false;
-        }
         let Some(hs) = self.hs.as_ref() else {
             return level == Level::OneRtt && self.local_cids.contains(&head.dcid);
         };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-5.2.1
+        //# If a client receives a packet that uses a different version than it initially selected, it MUST discard that
+        //# packet.
+        if !self.version_fits(hs, head.version, level) {
+            return false;
+        }
         let original = self.side.is_server()
             && matches!(level, Level::Initial | Level::ZeroRtt)
             && (head.dcid == hs.initial_dcid || head.dcid == hs.odcid);
@@ -258,14 +261,14 @@ impl Connection {
                 let keys = self.data.keys.as_ref().ok_or(NotOpened::NoKeys)?;
                 keys.unmask(packet, head.pn_offset)
             }
-            _ => self.early_keys(level)?.unmask(packet, head.pn_offset),
+            _ => self.early_keys(level, head.version)?.unmask(packet, head.pn_offset),
         };
         let (pn_len, truncated) = unmasked.ok_or(NotOpened::Drop)?;
         let pn = packet_number::expand(truncated, pn_len, expected);
         let payload_at = head.pn_offset.saturating_add(pn_len);
         let payload_len = match level {
             Level::OneRtt => self.open_one_rtt(packet, payload_at, pn, now)?,
-            _ => self.early_keys(level)?.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?,
+            _ => self.early_keys(level, head.version)?.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?,
         };
         //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
         //# Duplicate suppression MUST happen after removing packet protection for the reasons described in Section 9.5
@@ -291,9 +294,15 @@ impl Connection {
         Ok(OpenedPacket { level, pn, dcid: head.dcid, payload_at, payload_len })
     }
 
-    fn early_keys(&self, level: Level) -> Result<&crate::crypto::DirectionKeys, NotOpened> {
+    fn early_keys(&self, level: Level, version: u32) -> Result<&crate::crypto::DirectionKeys, NotOpened> {
         let hs = self.hs.as_ref().ok_or(NotOpened::Drop)?;
         match level {
+            Level::Initial if version != self.version => hs
+                .other_initial
+                .as_ref()
+                .filter(|o| o.version == version)
+                .map(|o| &o.keys.remote)
+                .ok_or(NotOpened::Drop),
             Level::Initial => hs.initial.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::Drop),
             Level::Handshake if hs.handshake.discarded => Err(NotOpened::Drop),
             Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::NoKeys),
@@ -354,8 +363,12 @@ impl Connection {
     }
 
     fn on_handshake_header(&mut self, arrival: &Arrival, head: &Header, opened: &OpenedPacket) {
+        if opened.level == Level::Initial && self.side.is_client() && head.version != self.version {
+            self.follow_version(head.version);
+        }
         let Some(hs) = self.hs.as_mut() else { return };
         hs.heard_peer = true;
+        hs.attempt = None;
         let late_zero_rtt = hs.zero_rtt.is_some();
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.2
         //# A client MUST change the Destination Connection ID it uses for sending packets in response to only the first

@@ -18,6 +18,8 @@ pub struct Stats {
     pub acks_sent: u64,
     pub key_updates: u64,
     pub migrations: u64,
+    /// Attempts made again in another version (RFC 9368 section 2.1).
+    pub version_negotiations: u64,
     pub retries: u64,
     pub pto_count: u64,
     /// Segments handed out in one `transmit`, most so far.

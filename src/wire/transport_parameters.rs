@@ -391,6 +391,24 @@ fn preferred_address(value: &[u8]) -> Result<PreferredAddress, TransportError> {
     })
 }
 
+/// Puts `version` as the Chosen Version into our own encoded parameters, whose length stays the same: a server learns
+/// only from the ClientHello which version it will choose (RFC 9368 section 2.3). False: there is no Version Information.
+pub fn set_chosen_version(encoded: &mut [u8], version: u32) -> bool {
+    let mut at = 0usize;
+    loop {
+        let mut r = Reader::new(encoded.get(at..).unwrap_or(&[]));
+        let (Ok(id), Ok(value)) = (r.varint(), r.varint_bytes()) else { return false };
+        let len = value.len();
+        at = encoded.len().saturating_sub(r.rest().len());
+        if id == id::VERSION_INFORMATION {
+            let start = at.saturating_sub(len);
+            let Some(chosen) = encoded.get_mut(start..start.saturating_add(4)) else { return false };
+            chosen.copy_from_slice(&version.to_be_bytes());
+            return true;
+        }
+    }
+}
+
 /// RFC 9368 sections 3 and 4.
 fn version_information(value: &[u8], from: Side) -> Result<VersionInformation, TransportError> {
     let mut r = Reader::new(value);

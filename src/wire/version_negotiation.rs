@@ -14,7 +14,7 @@ pub struct VersionNegotiation<'a> {
 
 impl<'a> VersionNegotiation<'a> {
     /// Versions that the server offers, in its order.
-    pub fn versions(&self) -> impl Iterator<Item = u32> + 'a {
+    pub fn versions(&self) -> impl Iterator<Item = u32> + Clone + 'a {
         self.list.chunks_exact(4).filter_map(|c| c.first_chunk().copied().map(u32::from_be_bytes))
     }
 }

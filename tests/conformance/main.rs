@@ -17,5 +17,6 @@ mod peer;
 mod streams;
 mod tls;
 mod tokens;
+mod versions;
 mod world;
 mod zero_rtt;

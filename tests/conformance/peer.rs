@@ -258,6 +258,19 @@ impl Peer {
         peer
     }
 
+    /// The same for a server that says, in its long headers, that it moved on to `version` (RFC 9369 section 4.1).
+    pub fn server_in(tls: &Arc<ServerTls>, first: &[u8], version: u32, edit: impl FnOnce(Params) -> Params) -> Self {
+        let head = header::parse(first, 0).unwrap();
+        let scid = ConnectionId::new(b"evilpeer").unwrap();
+        let params = edit(Params::server(&scid, &head.dcid));
+        let session = Session::server(tls, version, params.encode()).unwrap();
+        let mut peer = Self::new(Side::Server, head.version, scid, head.scid, head.dcid, session);
+        peer.receive(first);
+        peer.version = version;
+        peer.initial = Some(initial_keys(version, &head.dcid, Side::Server));
+        peer
+    }
+
     fn new(
         side: Side,
         version: u32,

@@ -124,7 +124,11 @@ impl World {
 
     /// Our client, its first datagram on the way to a malicious server.
     pub fn client(tls: &Arc<ClientTls>, http3: bool) -> Self {
-        let mut world = Self::new(endpoint(false, RetryPolicy::Never), ConnectionConfig::default(), None);
+        Self::client_with(tls, http3, ConnectionConfig::default())
+    }
+
+    pub fn client_with(tls: &Arc<ClientTls>, http3: bool, config: ConnectionConfig) -> Self {
+        let mut world = Self::new(endpoint(false, RetryPolicy::Never), config, None);
         world.http3 = http3.then(|| Http3::new(Side::Client, Http3Config::default()));
         world.connect(tls);
         world

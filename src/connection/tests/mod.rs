@@ -4,4 +4,5 @@ mod handshake;
 mod migration;
 mod pair;
 mod transfer;
+mod version;
 mod zero_rtt;

@@ -4,12 +4,12 @@
 //! connections that share a `ClientTls`. Invariant: only TLS 1.3, at least one application protocol, and an
 //! early data limit that QUIC allows (section 4.6.1).
 use super::asking::{AskingClientVerifier, AskingServerVerifier, Asks, NoClientRoots};
+use super::client_sessions::ClientSessions;
 use super::identities::{Identities, add_roots, add_system_roots, external, identity};
 use super::provider::{default_ciphers, provider};
 use super::secrets::Sink;
 use super::tape::taped;
 use super::tickets::{FleetTickets, SessionStore};
-use crate::base::codes::VERSION_2;
 use crate::crypto::Cipher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -26,8 +26,6 @@ use std::sync::Arc;
 /// connection is locked: it must not call back into the library.
 pub type KeyLogLine = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Sessions that a client keeps per QUIC version, over all servers.
-const CLIENT_SESSIONS: usize = 256;
 /// RFC 9001 section 4.6.1: the only value besides 0 that QUIC allows.
 const UNLIMITED_EARLY_DATA: u32 = 0xffff_ffff;
 /// Tickets that a server sends after a handshake.
@@ -51,23 +49,18 @@ fn problem(text: &str) -> TlsSetupError {
 
 /// What all client connections of one configuration share, its session cache included.
 pub struct ClientTls {
-    v1: Arc<ClientConfig>,
-    v2: Arc<ClientConfig>,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) sessions: Arc<ClientSessions>,
     pub(super) asks: Asks,
     /// Our key is elsewhere.
     pub(super) external: bool,
 }
 
 impl ClientTls {
-    /// RFC 9369 section 5: tickets of one version are not used with another, hence a cache for each.
-    pub(super) fn config(&self, version: u32) -> &Arc<ClientConfig> {
-        if version == VERSION_2 { &self.v2 } else { &self.v1 }
-    }
-
     /// The application protocols on offer.
     #[must_use]
     pub fn alpn(&self) -> &[Vec<u8>] {
-        &self.v1.alpn_protocols
+        &self.config.alpn_protocols
     }
 }
 
@@ -285,15 +278,14 @@ impl ClientTlsBuilder {
         config.alpn_protocols = self.alpn;
         config.enable_early_data = self.early_data;
         config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
+        let sessions = Arc::new(ClientSessions::default());
         // A handshake that runs twice must not depend on what others have learned meanwhile.
-        let sessions = || {
-            if external_key { Resumption::disabled() } else { Resumption::in_memory_sessions(CLIENT_SESSIONS) }
+        config.resumption = if external_key {
+            Resumption::disabled()
+        } else {
+            Resumption::store(Arc::clone(&sessions) as Arc<dyn rustls::client::ClientSessionStore>)
         };
-        config.resumption = sessions();
-        let mut v2 = config.clone();
-        v2.resumption = sessions();
-        let (v1, v2) = (Arc::new(config), Arc::new(v2));
-        Ok(Arc::new(ClientTls { v1, v2, asks: self.asks, external: external_key }))
+        Ok(Arc::new(ClientTls { config: Arc::new(config), sessions, asks: self.asks, external: external_key }))
     }
 }
 

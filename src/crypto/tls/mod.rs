@@ -5,6 +5,7 @@
 mod alerts;
 mod asking;
 mod client_hello;
+mod client_sessions;
 mod config;
 mod framing;
 mod identities;

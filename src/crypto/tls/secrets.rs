@@ -32,6 +32,9 @@ pub(super) struct Captured {
     pub digest: [u8; 32],
     /// Present when the configuration asks its application.
     pub asking: Option<Box<Asking>>,
+    /// Version that tickets of this session are used with (RFC 9369 section 5): the original one while an old ticket
+    /// is looked at, the negotiated one when new ones are issued or stored.
+    pub version: u32,
 }
 
 thread_local! {
@@ -56,9 +59,9 @@ pub(super) fn with_tape<R>(act: impl FnOnce(&mut Tape) -> R) -> Option<R> {
     with_asking(|asking| asking.tape.as_mut().map(act)).flatten()
 }
 
-/// The digest of the running session.
-pub(super) fn running_digest() -> Option<[u8; 32]> {
-    RUNNING.with(|running| running.borrow().as_ref().map(|c| c.digest))
+/// The digest and the version of the running session.
+pub(super) fn running() -> Option<([u8; 32], u32)> {
+    RUNNING.with(|running| running.borrow().as_ref().map(|c| (c.digest, c.version)))
 }
 
 /// The key log of every configuration.

@@ -17,6 +17,8 @@ use super::tape::Tape;
 use super::tickets;
 use crate::base::{Level, Side, TransportError, codes};
 use crate::crypto::{Cipher, DirectionKeys, LevelKeys, OneRttKeys};
+use crate::wire::TransportParameters;
+use crate::wire::transport_parameters::set_chosen_version;
 use rustls::quic::{ClientConnection, Connection, KeyChange, ServerConnection, Version};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
@@ -56,6 +58,11 @@ pub trait TlsEvents {
     fn ask(&mut self, question: Question) {
         let _ = question;
     }
+    /// Server: the version that was chosen for the client's first flight (RFC 9368 section 2.3), before anything is
+    /// sent; not called when that is the version which the client started with.
+    fn version(&mut self, version: u32) {
+        let _ = version;
+    }
     /// A secret with its NSS label, for those who asked for secrets.
     fn secret(&mut self, label: &str, secret: &[u8]) {
         let _ = (label, secret);
@@ -82,7 +89,14 @@ struct ClientStart {
 pub struct Session {
     tls: Connection,
     side: Side,
+    /// Version in use; keys made from now on have its labels.
     version: u32,
+    /// Version that the connection started with: 0-RTT keys and tickets are its own (RFC 9369 sections 4.1 and 5).
+    original: u32,
+    /// Server: versions to move a client to, most wanted first; empty: the client's choice stands.
+    preferred: Vec<u32>,
+    /// Server: a ClientHello came, so the version is chosen.
+    hello_seen: bool,
     read_level: Level,
     write_level: Level,
     messages: Messages,
@@ -117,18 +131,18 @@ impl Session {
         server_name: &str,
         parameters: Vec<u8>,
     ) -> Result<Self, TlsSetupError> {
-        let bare = server_name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(server_name);
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| TlsSetupError(format!("\"{server_name}\" is not a valid server name")))?;
-        let config = Arc::clone(tls.config(version));
-        let mut captured = Captured { asking: asking(tls.asks.verify, tls.external), ..Captured::default() };
+        let name = name_of(server_name)?;
+        let config = Arc::clone(&tls.config);
+        let asking = asking(tls.asks.verify, tls.external);
+        // RFC 9369 section 5: the store looks for tickets of this version only.
+        let mut captured = Captured { asking, version, ..Captured::default() };
         let again = tls.external.then(|| {
             Box::new(ClientStart { config: Arc::clone(&config), name: name.clone(), parameters: parameters.clone() })
         });
         // rustls writes the ClientHello here, and with a ticket tells the early secret.
         let connection = capture(&mut captured, || ClientConnection::new(config, Version::V1, name, parameters))
             .map_err(|e| TlsSetupError(format!("the TLS client cannot start: {e}")))?;
-        let name = Some(bare.to_owned());
+        let name = Some(bare(server_name).to_owned());
         let mut session = Self::new(Connection::Client(connection), Side::Client, version, captured, name);
         session.client = again;
         Ok(session)
@@ -152,6 +166,9 @@ impl Session {
             tls,
             side,
             version,
+            original: version,
+            preferred: Vec::new(),
+            hello_seen: false,
             read_level: Level::Initial,
             write_level: Level::Initial,
             messages: Messages::default(),
@@ -173,7 +190,21 @@ impl Session {
         }
     }
 
+    /// The first of `versions` for which there is a ticket for this server: the server spoke it last time.
+    #[must_use]
+    pub fn version_with_ticket(tls: &ClientTls, server_name: &str, versions: &[u32]) -> Option<u32> {
+        let name = name_of(server_name).ok()?;
+        versions.iter().copied().find(|v| tls.sessions.has_ticket(*v, &name))
+    }
+
+    /// Server: moves a client whose first flight allows it to the first of these versions that it allows (RFC 9368
+    /// section 2.3).
+    pub fn prefer_versions(&mut self, versions: &[u32]) {
+        self.preferred = versions.to_vec();
+    }
+
     fn update_digest(&mut self) {
+        self.captured.version = self.version;
         if let Some((tls, parameters)) = &self.server {
             self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &tls.early_data_context);
         }
@@ -188,7 +219,7 @@ impl Session {
         // The suite is that of the ticket until the server chooses (RFC 8446 section 4.2.10).
         if let (Some(secret), Some(cipher)) = (self.secret(EARLY), self.cipher()) {
             self.early_offered = true;
-            let keys = self.direction(cipher, &secret)?;
+            let keys = self.early_direction(cipher, &secret)?;
             ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
         }
         self.drain(ev)
@@ -280,6 +311,7 @@ impl Session {
             if !self.identity_settled {
                 return self.ask_identity(message, ev);
             }
+            self.choose_version(body, ev)?;
             self.check_client_hello(body)?;
         }
         let tls = &mut self.tls;
@@ -303,6 +335,10 @@ impl Session {
             Side::Server if !self.parameters_told => {
                 self.tell_parameters(ev);
                 self.accept_early_data(ev)?;
+                if self.parameters_told {
+                    // RFC 9369 section 5: the old ticket was looked at; new ones are of the negotiated version.
+                    self.update_digest();
+                }
             }
             _ => {}
         }
@@ -495,7 +531,7 @@ impl Session {
             return Ok(());
         }
         let (Some(secret), Some(cipher)) = (secret, self.cipher()) else { return Err(no_secret()) };
-        let keys = self.direction(cipher, &secret)?;
+        let keys = self.early_direction(cipher, &secret)?;
         ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
         Ok(())
     }
@@ -566,6 +602,11 @@ impl Session {
         DirectionKeys::from_secret(cipher, self.version, &secret.secret).ok_or_else(no_secret)
     }
 
+    /// RFC 9369 section 4.1: 0-RTT packets are always of the original version.
+    fn early_direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
+        DirectionKeys::from_secret(cipher, self.original, &secret.secret).ok_or_else(no_secret)
+    }
+
     fn take_secrets(&mut self, ev: &mut dyn TlsEvents) {
         for logged in self.captured.secrets.drain(..) {
             ev.secret(logged.label, &logged.secret);
@@ -584,10 +625,40 @@ impl Session {
         Some(self.secrets.swap_remove(at))
     }
 
-    /// Compatible version negotiation (RFC 9368): keys made from now on have the labels of `version`.
+    /// Client: the server chose another version (RFC 9368 section 2.3). Keys made from now on have its labels, and
+    /// tickets that come are for it (RFC 9369 section 5).
     pub fn set_version(&mut self, version: u32) {
         self.version = version;
         self.update_digest();
+    }
+
+    /// Server, at the first ClientHello: moves on to the version that we want most among those that the client's
+    /// first flight is compatible with. rustls takes our parameters when it is made, and has read nothing yet: it is
+    /// made again with the Chosen Version in them.
+    fn choose_version(&mut self, body: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
+        if core::mem::replace(&mut self.hello_seen, true) || self.preferred.is_empty() {
+            return Ok(());
+        }
+        // What is malformed here is refused when the message is read.
+        let parameters = client_hello::parse(body).ok().and_then(|hello| hello.transport_parameters);
+        let Some(Ok(theirs)) = parameters.map(|p| TransportParameters::decode(p, Side::Client)) else { return Ok(()) };
+        let Some(info) = theirs.version_information.filter(|i| i.chosen == self.original) else { return Ok(()) };
+        let wanted = self.preferred.iter().copied().find(|v| info.available.contains(v));
+        let Some(version) = wanted.filter(|v| *v != self.original && compatible(self.original, *v)) else {
+            return Ok(());
+        };
+        let Some((tls, parameters)) = self.server.as_mut() else { return Ok(()) };
+        if !set_chosen_version(parameters, version) {
+            return Ok(());
+        }
+        let connection = ServerConnection::new(Arc::clone(&tls.config), Version::V1, parameters.clone());
+        self.tls =
+            Connection::Server(connection.map_err(|_| {
+                TransportError::new(codes::transport::INTERNAL_ERROR, "the TLS server cannot start again")
+            })?);
+        self.version = version;
+        ev.version(version);
+        Ok(())
     }
 
     /// Client with 0-RTT keys: the server's transport parameters of last time (RFC 9000 section 7.4.1).
@@ -685,6 +756,23 @@ pub fn late_data(bytes: &[u8]) -> TransportError {
         return alert(AlertDescription::UnexpectedMessage, "KeyUpdate message");
     }
     violation("CRYPTO data at a level that is over")
+}
+
+/// RFC 9369 section 4.1: the first flights of versions 1 and 2 can be converted into each other; no other version is
+/// known to be compatible with any (RFC 9368 section 2.2).
+fn compatible(original: u32, version: u32) -> bool {
+    let known = [codes::VERSION_1, codes::VERSION_2];
+    known.contains(&original) && known.contains(&version)
+}
+
+/// The name without the brackets of an IPv6 literal.
+fn name_of(server_name: &str) -> Result<ServerName<'static>, TlsSetupError> {
+    ServerName::try_from(bare(server_name).to_owned())
+        .map_err(|_| TlsSetupError(format!("\"{server_name}\" is not a valid server name")))
+}
+
+fn bare(server_name: &str) -> &str {
+    server_name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(server_name)
 }
 
 fn violation(reason: &'static str) -> TransportError {

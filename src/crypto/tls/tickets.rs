@@ -4,7 +4,7 @@
 //! because nothing remembers which tickets were used), or kept here: in process, bounded, every session usable once: that is the replay protection of 0-RTT. Each is stored
 //! with a digest of what 0-RTT data depends on; a ticket from other settings still resumes, but its 0-RTT is
 //! rejected (RFC 9000 section 7.4.1, RFC 9001 section 4.6.2).
-use super::secrets::running_digest;
+use super::secrets::running;
 use crate::crypto::TokenKey;
 use crate::wire::reader::Reader;
 use parking_lot::{Mutex, RwLock};
@@ -18,6 +18,7 @@ pub(super) const MAX_SESSIONS: usize = 8192;
 
 struct Stored {
     digest: [u8; 32],
+    version: u32,
     value: Vec<u8>,
 }
 
@@ -54,10 +55,10 @@ impl std::fmt::Debug for SessionStore {
 
 impl StoresServerSessions for SessionStore {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        let Some(digest) = running_digest() else { return false };
+        let Some((digest, version)) = running() else { return false };
         let mut inner = self.inner.lock();
         inner.order.push_back(key.clone());
-        inner.sessions.insert(key, Stored { digest, value });
+        inner.sessions.insert(key, Stored { digest, version, value });
         while inner.order.len() > MAX_SESSIONS {
             if let Some(oldest) = inner.order.pop_front() {
                 inner.sessions.remove(&oldest);
@@ -72,7 +73,10 @@ impl StoresServerSessions for SessionStore {
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.inner.lock().sessions.remove(key).map(|s| s.value)
+        let mut inner = self.inner.lock();
+        // RFC 9369 section 5: a ticket of another version counts as none.
+        let usable = inner.sessions.get(key).is_some_and(|s| running().is_none_or(|(_, v)| v == s.version));
+        if usable { inner.sessions.remove(key).map(|s| s.value) } else { None }
     }
 
     fn can_cache(&self) -> bool {
@@ -92,6 +96,12 @@ pub(super) struct FleetTickets {
 const TICKET_LIFETIME: u32 = 12 * 3600;
 /// Tells these from other sealed things of the same key.
 const TICKET_LABEL: &[u8] = b"whimbrel ticket 1";
+
+/// RFC 9369 section 5: with the version that the ticket is for, one of another version does not open.
+fn ticket_label() -> Vec<u8> {
+    let version = running().map_or(0, |(_, version)| version);
+    [TICKET_LABEL, &version.to_be_bytes()].concat()
+}
 
 impl FleetTickets {
     /// Replaces all keys at once.
@@ -119,11 +129,12 @@ impl ProducesTickets for FleetTickets {
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; 12];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        Some(self.keys.read().first()?.seal(nonce, TICKET_LABEL, plain))
+        Some(self.keys.read().first()?.seal(nonce, &ticket_label(), plain))
     }
 
     fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.keys.read().iter().find_map(|key| key.open(TICKET_LABEL, sealed))
+        let label = ticket_label();
+        self.keys.read().iter().find_map(|key| key.open(&label, sealed))
     }
 }
 

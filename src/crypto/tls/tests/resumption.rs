@@ -141,6 +141,26 @@ fn tickets_do_not_cross_versions() {
 }
 
 #[test]
+//= https://www.rfc-editor.org/rfc/rfc9369#section-5
+//= type=test
+//# Servers MUST validate the originating version of any session ticket
+//# or token and not accept one issued from a different version.
+fn a_server_takes_no_ticket_of_another_version() {
+    let w = world();
+    w.visit(codes::VERSION_1);
+    // A client that ignores the rule: its ClientHello shows the ticket of version 1 in a connection of version 2.
+    let (mut c, _) = ends(&w.client, &w.server, codes::VERSION_1);
+    assert!(c.seen.zero_rtt.is_some());
+    let server = Session::server(&w.server, codes::VERSION_2, SERVER_PARAMETERS.to_vec()).unwrap();
+    let mut s = End { session: server, seen: Seen::default() };
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    for end in [&c, &s] {
+        assert!(end.session.is_done() && !end.session.resumed(), "a full handshake");
+        assert_eq!(end.session.early_data_accepted(), Some(false));
+    }
+}
+
+#[test]
 fn no_tickets_no_resumption() {
     let pki = pki("localhost");
     let w = World {
