@@ -322,6 +322,25 @@ fn token_of_an_earlier_connection() {
     assert_eq!((stats.retries_sent, stats.validated_by_token), (2, 1));
 }
 
+/// RFC 9000 section 8.1.3: the client keeps what it is given and uses each token once, without being told to.
+#[test]
+fn tokens_are_kept_and_used_once() {
+    let mut setup = Setup::default();
+    setup.server_endpoint.retry = RetryPolicy::Always;
+    let mut p = setup.build();
+    for visit in 0..4 {
+        p.client.events.clear();
+        p.server.events.clear();
+        p.connect(Vec::new());
+        p.establish();
+        p.run(SECOND, |p| p.client.events.iter().any(|(_, e)| matches!(e, Event::NewToken(_))));
+        shut(&mut p);
+        let stats = *p.server.endpoint.stats();
+        // Only the first visit has to be asked; a token that came twice would have been refused.
+        assert_eq!((stats.retries_sent, stats.validated_by_token), (1, visit));
+    }
+}
+
 #[test]
 fn corrupted_and_duplicated_first_datagram() {
     let mut p = Setup::default().build();

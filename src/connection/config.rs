@@ -90,8 +90,12 @@ pub struct ConnectionConfig {
     pub grease_quic_bit: bool,
     /// Mark packets ECT(0) while the path proves to carry the marks.
     pub ecn: bool,
-    /// A random spin bit per connection instead of zero (RFC 9000 section 17.4).
-    pub random_spin: bool,
+    /// The spin bit shows observers the round-trip time (RFC 9000 section 17.4), but for one connection ID in 16; off: a
+    /// random value per connection ID.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
+    //# Implementations MUST allow administrators of clients and servers to disable the spin bit either globally
+    //# or on a per-connection basis.
+    pub spin_bit: bool,
     /// Queue `Event::KeysInstalled` and `Event::KeyUpdated`.
     pub key_events: bool,
     /// Queue `Event::Secret` with every TLS traffic secret (for key logs); off unless asked for.
@@ -129,7 +133,7 @@ impl Default for ConnectionConfig {
             preferred_ipv6: None,
             grease_quic_bit: true,
             ecn: true,
-            random_spin: true,
+            spin_bit: false,
             key_events: false,
             secret_events: false,
             qlog: false,

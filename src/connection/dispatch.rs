@@ -78,7 +78,18 @@ impl Connection {
         let now = arrival.now;
         match *frame {
             Frame::Stream { id, offset, fin, data } => self.streams.on_stream(id, offset, data, fin, now)?,
-            Frame::Ack(ref ack) => self.on_ack(packet.level.space(), ack, now)?,
+            Frame::Ack(ref ack) => {
+                //= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+                //# An endpoint that receives an acknowledgment that is carried in a packet protected with old keys
+                //# where any acknowledged packet was protected with newer keys MAY treat that as a connection error of
+                //# type KEY_UPDATE_ERROR.
+                let keys = self.data.keys.as_ref().filter(|_| packet.old_keys);
+                if keys.is_some_and(|k| k.is_of_this_phase(ack.largest)) {
+                    let text = "acknowledgement of newer keys under old ones";
+                    return Err(TransportError::new(transport::KEY_UPDATE_ERROR, text));
+                }
+                self.on_ack(packet.level.space(), ack, now)?;
+            }
             Frame::Padding(_) | Frame::Ping => {}
             Frame::MaxData(max) => self.streams.on_max_data(max),
             Frame::MaxStreamData { id, max } => self.streams.on_max_stream_data(id, max)?,
@@ -144,6 +155,9 @@ impl Connection {
         }
         if token.len() <= MAX_TOKEN_LEN && self.new_tokens < MAX_NEW_TOKENS {
             self.new_tokens = self.new_tokens.saturating_add(1);
+            if let Some(tls) = self.tls.as_ref() {
+                tls.keep_token(self.paths.active().tuple.remote.port(), token);
+            }
             self.events.push_back(Event::NewToken(token.into()));
         }
         Ok(())

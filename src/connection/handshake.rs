@@ -334,7 +334,7 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-19.20
             //# Servers MUST NOT send a HANDSHAKE_DONE frame before completing the handshake.
             self.control.handshake_done = true;
-            self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple));
+            self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple, self.version));
             self.on_handshake_confirmed(now);
         }
         Ok(())

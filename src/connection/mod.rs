@@ -32,6 +32,7 @@ mod packet;
 mod parameters;
 mod receive;
 mod spaces;
+mod spin;
 pub mod stats;
 mod timers;
 mod transmit;
@@ -56,6 +57,7 @@ use idle::Idle;
 use life::Life;
 use parameters::{OwnIds, Peer};
 use spaces::DataSpace;
+use spin::Spin;
 use timers::{Timer, Timers};
 
 /// Connection IDs that a client starts with.
@@ -134,7 +136,7 @@ pub struct Connection {
     version: u32,
     side: Side,
     early: EarlyData,
-    spin: bool,
+    spin: Spin,
     /// Timers and acknowledgement decisions wait for the end of the batch.
     dirty: bool,
     amplification_blocked: bool,
@@ -174,6 +176,8 @@ impl Connection {
         mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
         let version = version::first_version(&cfg, tls, server_name);
+        let port = tuple.remote.port();
+        let token = if token.is_empty() { Session::take_token(tls, server_name, port, version) } else { token };
         let ids = OwnIds { scid: cids.local, odcid: None, retry_scid: None, reset_token: None, preferred: None };
         let own = parameters::own(&cfg, Side::Client, version, &ids, rng.as_mut());
         let session = Session::client(tls, version, server_name, own)?;
@@ -299,15 +303,7 @@ impl Connection {
             version: s.version,
             side: s.side,
             early: EarlyData::None,
-            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
-            //# Implementations MUST allow administrators of clients and servers to disable the spin bit either globally
-            //# or on a per-connection basis.
-            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
-            //# Even when the spin bit is not disabled by the administrator, endpoints MUST disable their use of the
-            //# spin bit for a random selection of at least one in every 16 network paths, or for one in every 16
-            //# connection IDs, in order to ensure that QUIC connections that disable the spin bit are commonly observed
-            //# on the network.
-            spin: cfg.random_spin && bits & (1 << 40) != 0,
+            spin: Spin::default(),
             dirty: true,
             amplification_blocked: false,
             datagram_arrived: false,

@@ -49,12 +49,7 @@ impl Connection {
         let dcid = self.peer_cid_of(path)?;
         if level == Level::OneRtt {
             let phase = self.data.keys.as_ref()?.phase();
-            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
-            //# An endpoint that does not support this feature MUST disable it, as defined below.
-            //= https://www.rfc-editor.org/rfc/rfc9000#section-17.4
-            //# When the spin bit is disabled, endpoints MAY set the spin bit to any value and MUST ignore any incoming
-            //# value.
-            let pn_at = header::write_short(w, &dcid, self.spin, phase, pn, pn_len).ok()?;
+            let pn_at = header::write_short(w, &dcid, self.spin.bit(), phase, pn, pn_len).ok()?;
             return Some(Draft { level, pn, pn_at, pn_len, mark: None, payload_at: w.position() });
         }
         let hs = self.hs.as_ref()?;

@@ -9,7 +9,7 @@ use super::timers::Timer;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::OneRttOpenError;
 use crate::qlog::DropTrigger;
-use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS};
+use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS, SPIN_BIT};
 use crate::wire::{PacketType, packet_number, stateless_reset};
 
 /// RFC 9000 section 14.1: smallest datagram that may carry an Initial packet.
@@ -46,6 +46,10 @@ pub(super) struct OpenedPacket {
     pub(super) level: Level,
     pub(super) pn: u64,
     pub(super) dcid: ConnectionId,
+    /// 1-RTT: protected with keys that were replaced.
+    pub(super) old_keys: bool,
+    /// 1-RTT: the spin bit (RFC 9000 section 17.4).
+    pub(super) spin: bool,
     payload_at: usize,
     payload_len: usize,
 }
@@ -266,10 +270,14 @@ impl Connection {
         let (pn_len, truncated) = unmasked.ok_or(NotOpened::Drop)?;
         let pn = packet_number::expand(truncated, pn_len, expected);
         let payload_at = head.pn_offset.saturating_add(pn_len);
-        let payload_len = match level {
+        let (payload_len, old_keys) = match level {
             Level::OneRtt => self.open_one_rtt(packet, payload_at, pn, now)?,
-            _ => self.early_keys(level, head.version)?.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?,
+            _ => {
+                let keys = self.early_keys(level, head.version)?;
+                (keys.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?, false)
+            }
         };
+        let spin = level == Level::OneRtt && packet.first().is_some_and(|b| b & SPIN_BIT != 0);
         //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
         //# Duplicate suppression MUST happen after removing packet protection for the reasons described in Section 9.5
         //# of [QUIC-TLS].
@@ -291,7 +299,7 @@ impl Connection {
             let error = TransportError::new(transport::PROTOCOL_VIOLATION, "reserved bits are not zero");
             return Err(NotOpened::Fatal(error));
         }
-        Ok(OpenedPacket { level, pn, dcid: head.dcid, payload_at, payload_len })
+        Ok(OpenedPacket { level, pn, dcid: head.dcid, old_keys, spin, payload_at, payload_len })
     }
 
     fn early_keys(&self, level: Level, version: u32) -> Result<&crate::crypto::DirectionKeys, NotOpened> {
@@ -319,7 +327,7 @@ impl Connection {
         payload_at: usize,
         pn: u64,
         now: Timestamp,
-    ) -> Result<usize, NotOpened> {
+    ) -> Result<(usize, bool), NotOpened> {
         let pto = self.pto();
         let keys = self.data.keys.as_mut().ok_or(NotOpened::NoKeys)?;
         match keys.open(packet, payload_at, pn, now, pto) {
@@ -328,7 +336,7 @@ impl Connection {
                     let generation = keys.generation();
                     self.on_keys_updated(true, generation, now);
                 }
-                Ok(opened.len)
+                Ok((opened.len, opened.old_keys))
             }
             Err(OneRttOpenError::Failed) => Err(NotOpened::Drop),
             Err(OneRttOpenError::Fatal(error)) => Err(NotOpened::Fatal(error)),
@@ -346,6 +354,9 @@ impl Connection {
             return;
         }
         self.idle.on_received();
+        if opened.level == Level::OneRtt && arrival.path == self.paths.active_index() {
+            self.spin.on_received(self.side, opened.pn, opened.spin);
+        }
         self.tell_new_path(arrival.path);
         match self.on_payload(arrival, opened, payload) {
             Ok(()) => {

@@ -316,8 +316,12 @@ impl Connection {
         }
         self.version = version;
         self.tls = Some(Box::new(session));
-        // RFC 9369 section 5: a token is for its own version too, so none is sent.
         let mut hs = Handshake::new(&self.cfg, self.side, version, dcid, dcid);
+        //= https://www.rfc-editor.org/rfc/rfc9369#section-5
+        //# Clients MUST NOT use a session ticket or token from a QUIC version 1
+        //# connection to initiate a QUIC version 2 connection, and vice versa.
+        let port = self.paths.active().tuple.remote.port();
+        hs.token = Session::take_token(&attempt.tls, &attempt.server_name, port, version);
         hs.after_version_negotiation = true;
         self.hs = Some(Box::new(hs));
         self.set_peer_cid(dcid);

@@ -25,6 +25,8 @@ pub struct Opened {
     pub len: usize,
     /// This packet made the peer's key update known; the keys are switched in both directions.
     pub peer_updated: bool,
+    /// It came under keys of the phase before.
+    pub old_keys: bool,
 }
 
 /// A packet that did not open, or should not have.
@@ -183,7 +185,7 @@ impl OneRttKeys {
                 }
             }
         }
-        Ok(Opened { len, peer_updated: keys == Keys::Next })
+        Ok(Opened { len, peer_updated: keys == Keys::Next, old_keys: keys == Keys::Previous })
     }
 
     fn keys_for(&self, phase: bool, pn: u64) -> Keys {
@@ -265,6 +267,13 @@ impl OneRttKeys {
         self.first_sent = None;
         self.acknowledged = false;
         self.sealed = 0;
+    }
+
+    /// Packet `pn` was sealed with keys of the current phase: a packet under old keys cannot acknowledge it (RFC 9001
+    /// section 6.2).
+    #[must_use]
+    pub fn is_of_this_phase(&self, pn: u64) -> bool {
+        self.first_sent.is_some_and(|first| pn >= first)
     }
 
     /// The peer acknowledged 1-RTT packet `pn`.

@@ -1,7 +1,7 @@
 //! Address validation tokens (RFC 9000 sections 8.1.2 to 8.1.4), sealed: the server keeps nothing per client.
 //!
 //! Retry tokens are bound to address and port, version and both connection IDs, and live for seconds. NEW_TOKEN
-//! tokens are bound to the IP address, live for days, and are accepted once: a filter of fixed size remembers the
+//! tokens are bound to IP address and version, live for days, and are accepted once: a filter of fixed size remembers the
 //! ones used. A marker in clear tells the two kinds apart (section 8.1.1), because they fail differently.
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
@@ -86,8 +86,8 @@ impl AddressTokens {
     //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
     //# A server MUST ensure that every NEW_TOKEN frame it sends is unique across all clients, with the exception of
     //# those sent to repair losses of previously sent NEW_TOKEN frames.
-    pub(super) fn new_token(key: &TokenKey, rng: &mut dyn Rng, remote: IpAddr, unix_ms: u64) -> Vec<u8> {
-        seal(key, rng, NEW_TOKEN_MARKER, &new_token_aad(remote), &unix_ms.to_be_bytes())
+    pub(super) fn new_token(key: &TokenKey, rng: &mut dyn Rng, remote: IpAddr, version: u32, unix_ms: u64) -> Vec<u8> {
+        seal(key, rng, NEW_TOKEN_MARKER, &new_token_aad(remote, version), &unix_ms.to_be_bytes())
     }
 
     /// Judges the token of an Initial packet. `keys`: the current one first, then older ones.
@@ -107,9 +107,7 @@ impl AddressTokens {
                 Some(odcid) => TokenVerdict::Retry { odcid },
                 None => TokenVerdict::InvalidRetry,
             },
-            NEW_TOKEN_MARKER if self.open_new_token(keys, sealed, binding.remote.ip(), unix_ms) => {
-                TokenVerdict::Validated
-            }
+            NEW_TOKEN_MARKER if self.open_new_token(keys, sealed, binding, unix_ms) => TokenVerdict::Validated,
             _ => TokenVerdict::Absent,
         }
     }
@@ -128,8 +126,10 @@ impl AddressTokens {
         ConnectionId::new(r.rest())
     }
 
-    fn open_new_token(&mut self, keys: &[TokenKey], sealed: &[u8], remote: IpAddr, unix_ms: u64) -> bool {
-        let Some(plain) = open(keys, &new_token_aad(remote), sealed) else { return false };
+    fn open_new_token(&mut self, keys: &[TokenKey], sealed: &[u8], binding: &RetryBinding<'_>, unix_ms: u64) -> bool {
+        let Some(plain) = open(keys, &new_token_aad(binding.remote.ip(), binding.version), sealed) else {
+            return false;
+        };
         let mut r = Reader::new(&plain);
         let Ok(issued) = r.u64() else { return false };
         if !r.is_empty() || !fresh(issued, unix_ms, self.new_token_lifetime_ms) {
@@ -191,9 +191,13 @@ fn retry_aad(b: &RetryBinding<'_>) -> Vec<u8> {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
 //# Tokens sent in NEW_TOKEN frames MUST include information that allows the server to verify that the client IP address
 //# has not changed from when the token was issued.
-fn new_token_aad(remote: IpAddr) -> Vec<u8> {
+//= https://www.rfc-editor.org/rfc/rfc9369#section-5
+//# Servers MUST validate the originating version of any session ticket
+//# or token and not accept one issued from a different version.
+fn new_token_aad(remote: IpAddr, version: u32) -> Vec<u8> {
     let mut aad = NEW_TOKEN_MARKER.to_vec();
     aad.extend_from_slice(&ip_bytes(remote));
+    aad.extend_from_slice(&version.to_be_bytes());
     aad
 }
 

@@ -419,11 +419,11 @@ impl Endpoint {
                 }
                 Answer::None
             }
-            EndpointEvent::NeedToken(tuple) => {
+            EndpointEvent::NeedToken(tuple, version) => {
                 self.connections.on_handshake_done(key);
                 let unix_ms = self.unix_ms(now);
                 let Some(seal) = self.keys.first() else { return Answer::None };
-                Answer::Token(AddressTokens::new_token(seal, &mut *self.rng, tuple.remote.ip(), unix_ms))
+                Answer::Token(AddressTokens::new_token(seal, &mut *self.rng, tuple.remote.ip(), version, unix_ms))
             }
             EndpointEvent::Drained => {
                 self.forget(key);

@@ -261,7 +261,7 @@ fn retry_tokens_outlive_a_restart_with_the_same_secret() {
 
 fn new_token(e: &mut Endpoint, now: Timestamp) -> Vec<u8> {
     let (key, _) = connection(e, Side::Server);
-    let Answer::Token(token) = e.on_event(key, EndpointEvent::NeedToken(tuple()), now) else { panic!() };
+    let Answer::Token(token) = e.on_event(key, EndpointEvent::NeedToken(tuple(), VERSION_1), now) else { panic!() };
     assert_eq!(e.on_event(key, EndpointEvent::Drained, now), Answer::Forgotten);
     token
 }
@@ -285,6 +285,10 @@ fn new_token_tokens_work_once_from_the_same_ip() {
     e.ignore(i);
     let i = incoming(&mut e, &from("198.51.100.8:5000"), &initial(&token), T0);
     assert!(!i.address_validated(), "another address");
+    e.ignore(i);
+    let v2 = packet(PacketType::Initial, VERSION_2, &cid(&DCID), &SCID, &token, 1200);
+    let i = incoming(&mut e, &tuple(), &v2, T0);
+    assert!(!i.address_validated(), "another version (RFC 9369 section 5)");
     e.ignore(i);
     let i = incoming(&mut e, &from("198.51.100.7:9"), &initial(&token), T0 + week);
     assert!(i.address_validated() && !i.was_retried());
@@ -337,7 +341,7 @@ fn retry_policy_by_load() {
     keys.push(connection(&mut e, Side::Server).0);
     assert!(retry::parse_retry(&replied(&mut e, &tuple(), &initial(&[]), T0)).is_ok());
     // A confirmed handshake is not pending any more.
-    e.on_event(keys[0], EndpointEvent::NeedToken(tuple()), T0);
+    e.on_event(keys[0], EndpointEvent::NeedToken(tuple(), VERSION_1), T0);
     assert_eq!(e.pending_count(), 2);
     let i = incoming(&mut e, &tuple(), &initial(&[]), T0);
     let mut reply = Vec::new();

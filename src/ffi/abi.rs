@@ -263,6 +263,12 @@ pub const WB_KEY_DATAGRAM_SIZE: u32 = 49;
 pub const WB_KEY_MAX_ACK_DELAY_MS: u32 = 50;
 /// transport.version: QUIC version to start with, 1 or 0x6b3343cf.
 pub const WB_KEY_VERSION: u32 = 51;
+/// transport.versions (bytes): QUIC versions, most wanted first, such as "0x6b3343cf,1"; those left out are not spoken.
+/// A client offers them and takes the first that a server offers it (RFC 9368); a server moves clients that offer it to
+/// the first. A client starts with transport.version, else with the first. Default: both, and the client's choice stands.
+pub const WB_KEY_VERSIONS: u32 = 53;
+/// transport.spin_bit: 1 lets observers measure the round-trip time (RFC 9000 section 17.4), 0 (default) does not.
+pub const WB_KEY_SPIN_BIT: u32 = 54;
 /// transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
 pub const WB_KEY_GREASE: u32 = 52;
 /// transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients

@@ -41,6 +41,8 @@ struct Draft {
 #[derive(Clone, Default)]
 struct Values {
     numbers: Vec<(u32, u64)>,
+    /// Empty: the default.
+    versions: Vec<u32>,
     qlog_dir: Option<String>,
     preferred_ipv4: Option<SocketAddrV4>,
     preferred_ipv6: Option<SocketAddrV6>,
@@ -112,6 +114,8 @@ const KEYS: &[Key] = &[
     // RFC 9000 section 18.2: max_ack_delay is below 2^14.
     key(WB_KEY_MAX_ACK_DELAY_MS, "transport.max_ack_delay_ms", WB_CONFIG_CONN, 0, (1 << 14) - 1),
     key(WB_KEY_VERSION, "transport.version", WB_CONFIG_CONN, 1, u32::MAX as u64),
+    key(WB_KEY_VERSIONS, "transport.versions", WB_CONFIG_CONN, 0, 0),
+    key(WB_KEY_SPIN_BIT, "transport.spin_bit", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_GREASE, "transport.grease", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_PREFERRED_IPV4, "transport.preferred_ipv4", WB_CONFIG_CONN, 0, 0),
     key(WB_KEY_PREFERRED_IPV6, "transport.preferred_ipv6", WB_CONFIG_CONN, 0, 0),
@@ -170,6 +174,10 @@ impl ConfigObject {
         let text = core::str::from_utf8(value).map_err(|_| Fail::new(WB_E_UTF8, format!("{}: not UTF-8", key.name)))?;
         match number {
             WB_KEY_QLOG_DIR => self.change(|draft| draft.values.qlog_dir = (!text.is_empty()).then(|| text.to_owned())),
+            WB_KEY_VERSIONS => {
+                let versions = versions_value(key, text)?;
+                self.change(|draft| draft.values.versions = versions)
+            }
             WB_KEY_PREFERRED_IPV4 => {
                 let address = address_value(key, text)?;
                 self.change(|draft| draft.values.preferred_ipv4 = address)
@@ -196,12 +204,8 @@ impl ConfigObject {
             (_, "false" | "no" | "off") if key.max == 1 => Some(0),
             _ => None,
         };
-        let parsed = match text.strip_prefix("0x") {
-            Some(hex) => u64::from_str_radix(hex, 16).ok(),
-            None => text.parse().ok(),
-        };
         let value = named
-            .or(parsed)
+            .or_else(|| number_of(text))
             .ok_or_else(|| Fail::new(WB_E_INVALID, format!("{}: \"{text}\" is not a value", key.name)))?;
         self.set_number(key.number, value)
     }
@@ -250,7 +254,29 @@ impl ConfigObject {
 
 /// Keys whose value is no number.
 const fn takes_bytes(number: u32) -> bool {
-    matches!(number, WB_KEY_QLOG_DIR | WB_KEY_PREFERRED_IPV4 | WB_KEY_PREFERRED_IPV6)
+    matches!(number, WB_KEY_QLOG_DIR | WB_KEY_VERSIONS | WB_KEY_PREFERRED_IPV4 | WB_KEY_PREFERRED_IPV6)
+}
+
+fn number_of(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// Versions with commas between them; empty text takes a former value back.
+fn versions_value(key: &Key, text: &str) -> Result<Vec<u32>, Fail> {
+    let mut list = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let known = number_of(part).and_then(|v| u32::try_from(v).ok());
+        let known = known.filter(|v| matches!(*v, codes::VERSION_1 | codes::VERSION_2));
+        let version =
+            known.ok_or_else(|| Fail::new(WB_E_RANGE, format!("{}: unknown QUIC version {part}", key.name)))?;
+        if !list.contains(&version) {
+            list.push(version);
+        }
+    }
+    Ok(list)
 }
 
 /// Address and port as text; empty text takes a former value back.
@@ -314,11 +340,8 @@ impl Values {
                 }
                 WB_KEY_DATAGRAM_SIZE => c.max_datagram_frame = value,
                 WB_KEY_MAX_ACK_DELAY_MS => c.max_ack_delay = millis,
-                WB_KEY_VERSION => {
-                    let first = u32::try_from(value).unwrap_or(codes::VERSION_1);
-                    c.versions.retain(|v| *v != first);
-                    c.versions.insert(0, first);
-                }
+                WB_KEY_VERSION => c.initial_version = u32::try_from(value).ok(),
+                WB_KEY_SPIN_BIT => c.spin_bit = value != 0,
                 WB_KEY_GREASE => {
                     c.grease_quic_bit = value != 0;
                     http3.grease = value != 0;
@@ -329,6 +352,15 @@ impl Values {
                 }
                 _ => {}
             }
+        }
+        if !self.versions.is_empty() {
+            c.versions.clone_from(&self.versions);
+            c.choose_version = true;
+        }
+        if let Some(first) = c.initial_version
+            && !c.versions.contains(&first)
+        {
+            c.versions.insert(0, first);
         }
         c.preferred_ipv4 = self.preferred_ipv4;
         c.preferred_ipv6 = self.preferred_ipv6;

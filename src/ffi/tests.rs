@@ -1,9 +1,11 @@
 //! Tests of the parts that need no connection; `tests/c` has those that do.
 use super::abi::*;
 use super::close_reason::{Circumstances, fail_of};
+use super::config::{settings, wb_config_new, wb_config_parse};
 use super::error::{Fail, copy_text, fence, wb_last_error};
 use super::events::{Gate, user_code};
 use super::handle::{self, Object};
+use super::handle_calls::wb_handle_release;
 use super::object::Context;
 use super::status::{self, *};
 use super::{address, args};
@@ -325,5 +327,32 @@ fn addresses_cross_and_come_back() {
         assert!(address::read(short.as_ptr().cast(), 1).is_err());
         assert!(address::read(short.as_ptr().cast(), 16).is_err(), "family 0");
         assert!(address::read_optional(core::ptr::null(), 0).unwrap().is_none());
+    }
+}
+
+#[test]
+fn versions_and_their_order_come_from_text() {
+    use crate::base::codes::{VERSION_1, VERSION_2};
+    let config = |lines: &[&str]| {
+        let mut handle = 0;
+        // SAFETY: the place is writable.
+        assert_eq!(unsafe { wb_config_new(WB_CONFIG_CONN, &raw mut handle) }, WB_OK);
+        // SAFETY: the lines are readable.
+        let statuses = lines.iter().map(|l| unsafe { wb_config_parse(handle, l.as_ptr().cast(), l.len()) });
+        let status = statuses.fold(WB_OK, |a, s| if a == WB_OK { s } else { a });
+        let connection = settings(handle, WB_CONFIG_CONN).ok().expect("settings").connection.clone();
+        assert_eq!(wb_handle_release(handle), WB_OK);
+        (status, connection)
+    };
+    let (status, c) = config(&["transport.versions=0x6b3343cf, 1", "transport.version=1", "transport.spin_bit=on"]);
+    assert_eq!((status, c.versions.clone(), c.initial_version), (WB_OK, vec![VERSION_2, VERSION_1], Some(VERSION_1)));
+    assert!(c.choose_version && c.spin_bit);
+    let (status, c) = config(&["transport.version=0x6b3343cf"]);
+    assert_eq!((status, c.versions.clone(), c.initial_version), (WB_OK, vec![VERSION_1, VERSION_2], Some(VERSION_2)));
+    assert!(!c.choose_version && !c.spin_bit);
+    let (status, c) = config(&["transport.versions=1"]);
+    assert_eq!((status, c.versions.clone()), (WB_OK, vec![VERSION_1]));
+    for bad in ["transport.versions=7", "transport.versions=1;2", "transport.versions=v2"] {
+        assert_eq!(config(&[bad]).0, WB_E_RANGE, "{bad}");
     }
 }

@@ -330,6 +330,11 @@ impl Peer {
         }
     }
 
+    /// Highest packet number that came at this level.
+    pub fn largest(&self, level: Level) -> u64 {
+        self.received[level.space().index()].last().copied().expect("a packet came")
+    }
+
     pub fn resumed(&self) -> bool {
         self.session.resumed()
     }

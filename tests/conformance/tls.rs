@@ -3,7 +3,7 @@
 use whimbrel::base::Level;
 use whimbrel::base::codes::transport::*;
 
-use super::peer::{Got, Peer, crypto, frames};
+use super::peer::{Got, Peer, crypto, frames, varint};
 use super::world::{ALPN, Setup, V1, V2, World, client_tls, client_with, connected, until_done};
 use whimbrel::wire::Frame;
 
@@ -244,4 +244,27 @@ fn key_update_by_header_is_no_error_section_6() {
     let shape = super::peer::Shape { pn, ..Default::default() };
     world.frames_as(&mut peer, Level::OneRtt, &frames(&[Frame::Ping, Frame::Padding(3)]), shape);
     peer.expect_close("RFC 9001 6.4", &[KEY_UPDATE_ERROR], 0);
+}
+
+/// RFC 9001 section 6.2: whoever acknowledges a packet under new keys has those keys, and uses them.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+//= type=test
+//# An endpoint that receives an acknowledgment that is carried in a packet protected with old keys where any acknowledged
+//# packet was protected with newer keys MAY treat that as a connection error of type KEY_UPDATE_ERROR.
+#[test]
+fn acknowledgement_of_newer_keys_under_old_ones_section_6_2() {
+    let (mut world, mut peer) = connected();
+    world.frames(&mut peer, Level::OneRtt, &[1, 0, 0, 0, 0]);
+    let next = peer.largest(Level::OneRtt) + 1;
+    let now = world.now;
+    assert!(world.connection().key_update(now));
+    world.turn();
+    // Sealed before the peer looks at what was sent with the new keys.
+    let mut ack = vec![0x02];
+    ack.extend(varint(next));
+    ack.extend([0, 0, 0, 0, 0, 0]);
+    let packet = peer.packet(Level::OneRtt, &ack);
+    world.deliver(&packet);
+    world.exchange(&mut peer);
+    peer.expect_close("RFC 9001 6.2", &[KEY_UPDATE_ERROR], 0x02);
 }

@@ -240,7 +240,7 @@ impl Pair {
                     let fresh = (0..n).map(|_| (cid(&mut self.rng), token(&mut self.rng))).collect();
                     self.peer(side).conn.on_new_cids(fresh);
                 }
-                EndpointEvent::NeedToken(_) => self.peer(side).conn.send_new_token(b"a token".to_vec()),
+                EndpointEvent::NeedToken(..) => self.peer(side).conn.send_new_token(b"a token".to_vec()),
                 EndpointEvent::RetireCid(cid) => self.peer(side).retired.push(cid),
                 EndpointEvent::Drained => self.peer(side).drained = true,
                 EndpointEvent::ResetTokenLearned(..) | EndpointEvent::ResetTokenForgotten(_) => {}

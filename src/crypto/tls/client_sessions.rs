@@ -14,11 +14,16 @@ use std::collections::{HashMap, VecDeque};
 const MAX_SERVERS: usize = 64;
 /// Tickets kept per server and version.
 const MAX_TICKETS: usize = 8;
+/// Address validation tokens kept per server and version, and the longest that is kept.
+const MAX_TOKENS: usize = 4;
+const MAX_TOKEN_LEN: usize = 1024;
 
 type Key = (u32, ServerName<'static>);
 
 #[derive(Default)]
 struct Server {
+    /// Address validation tokens (RFC 9000 section 8.1.3) with the port of the server that gave them.
+    tokens: VecDeque<(u16, Box<[u8]>)>,
     group: Option<NamedGroup>,
     tickets: VecDeque<Tls13ClientSessionValue>,
 }
@@ -51,6 +56,27 @@ pub(super) struct ClientSessions {
 }
 
 impl ClientSessions {
+    /// Keeps a token that a server gave on a connection of this version (RFC 9000 section 8.1.3, RFC 9369 section 5).
+    pub(super) fn keep_token(&self, version: u32, name: &ServerName<'_>, port: u16, token: &[u8]) {
+        if token.len() > MAX_TOKEN_LEN {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        let tokens = &mut inner.server((version, name.to_owned())).tokens;
+        if tokens.len() >= MAX_TOKENS {
+            tokens.pop_front();
+        }
+        tokens.push_back((port, token.into()));
+    }
+
+    /// Takes the newest token out: each is used once, so that it links no two connections (RFC 9000 section 8.1.3).
+    pub(super) fn take_token(&self, version: u32, name: &ServerName<'_>, port: u16) -> Option<Box<[u8]>> {
+        let mut inner = self.inner.lock();
+        let tokens = &mut inner.servers.get_mut(&(version, name.to_owned()))?.tokens;
+        let at = tokens.iter().rposition(|(p, _)| *p == port)?;
+        tokens.remove(at).map(|(_, token)| token)
+    }
+
     /// There is a ticket for connections that start with `version`.
     pub(super) fn has_ticket(&self, version: u32, name: &ServerName<'_>) -> bool {
         self.inner.lock().servers.get(&(version, name.to_owned())).is_some_and(|s| !s.tickets.is_empty())

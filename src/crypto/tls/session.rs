@@ -6,6 +6,7 @@
 use super::alerts::{alert, from_rustls};
 use super::asking::{Answer, Asking, Question};
 use super::client_hello;
+use super::client_sessions::ClientSessions;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
 use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, KEY_UPDATE, Messages};
 use super::secrets::{
@@ -107,6 +108,8 @@ pub struct Session {
     secrets: Vec<Logged>,
     /// What the digest of `Captured` is made of, for another version.
     server: Option<(Arc<ServerTls>, Vec<u8>)>,
+    /// Client: where tokens are kept.
+    tokens: Option<Arc<ClientSessions>>,
     server_name: Option<String>,
     early_offered: bool,
     parameters_told: bool,
@@ -145,6 +148,7 @@ impl Session {
         let name = Some(bare(server_name).to_owned());
         let mut session = Self::new(Connection::Client(connection), Side::Client, version, captured, name);
         session.client = again;
+        session.tokens = Some(Arc::clone(&tls.sessions));
         Ok(session)
     }
 
@@ -176,6 +180,7 @@ impl Session {
             captured,
             secrets: Vec::new(),
             server: None,
+            tokens: None,
             server_name,
             early_offered: false,
             parameters_told: false,
@@ -195,6 +200,21 @@ impl Session {
     pub fn version_with_ticket(tls: &ClientTls, server_name: &str, versions: &[u32]) -> Option<u32> {
         let name = name_of(server_name).ok()?;
         versions.iter().copied().find(|v| tls.sessions.has_ticket(*v, &name))
+    }
+
+    /// A token that this server gave on an earlier connection of this version; it is taken out of the store. Empty:
+    /// there is none.
+    #[must_use]
+    pub fn take_token(tls: &ClientTls, server_name: &str, port: u16, version: u32) -> Vec<u8> {
+        let name = name_of(server_name).ok();
+        name.and_then(|n| tls.sessions.take_token(version, &n, port)).map_or_else(Vec::new, Vec::from)
+    }
+
+    /// Client: keeps a token of a NEW_TOKEN frame for another connection to this server.
+    pub fn keep_token(&self, port: u16, token: &[u8]) {
+        if let (Some(store), Some(Ok(name))) = (&self.tokens, self.server_name.as_deref().map(name_of)) {
+            store.keep_token(self.version, &name, port, token);
+        }
     }
 
     /// Server: moves a client whose first flight allows it to the first of these versions that it allows (RFC 9368
