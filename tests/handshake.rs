@@ -105,6 +105,10 @@ fn handshake_takes_one_round_trip() {
     assert_eq!(p.now.since(start), Duration::from_millis(40));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9369#section-3
+//= type=test
+//# Except for a few differences, QUIC version 2 endpoints MUST implement the QUIC version 1 specification as
+//# described in [QUIC], [QUIC-TLS], and [QUIC-RECOVERY].
 #[test]
 fn version_2() {
     let only_v2 = ConnectionConfig { versions: vec![VERSION_2], ..Default::default() };
@@ -124,6 +128,10 @@ fn version_2() {
 //# Otherwise, it SHALL select a mutually supported version and send a
 //# new first flight with that version -- this version is now the
 //# Negotiated Version.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# Upon receiving the Version Negotiation packet, the client SHALL search for a version it supports in the list
+//# provided by the server.
 fn version_negotiation_leads_to_another_attempt() {
     for (first, only) in [(VERSION_2, VERSION_1), (VERSION_1, VERSION_2)] {
         for lossy in [false, true] {
@@ -153,6 +161,9 @@ fn version_negotiation_leads_to_another_attempt() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# If it doesn't find one, it SHALL abort the connection attempt.
 #[test]
 fn no_common_version() {
     let client = ConnectionConfig { versions: vec![VERSION_2], ..Default::default() };

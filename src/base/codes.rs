@@ -25,6 +25,9 @@ pub mod transport {
     pub const AEAD_LIMIT_REACHED: u64 = 0x0f;
     pub const NO_VIABLE_PATH: u64 = 0x10;
     /// RFC 9368 section 7.2.
+    //= https://www.rfc-editor.org/rfc/rfc9368#section-4
+    //# Every QUIC version that supports version negotiation MUST define a method for closing the connection
+    //# with a version negotiation error.
     pub const VERSION_NEGOTIATION_ERROR: u64 = 0x11;
     /// First of the 256 codes that carry a TLS alert (RFC 9001 section 4.8).
     pub const CRYPTO_ERROR: u64 = 0x0100;

@@ -69,6 +69,8 @@ impl Connection {
         //# The client MUST NOT send 0-RTT packets using the negotiated version,
         //# even after processing a packet of that version from the server.
         let version = if level == Level::ZeroRtt { hs.original_version } else { self.version };
+        //= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+        //# Both endpoints MUST send Handshake and 1-RTT packets using the negotiated version.
         let long = LongHeader { ty, version, dcid: &dcid, scid: &self.scid, token };
         let mark = header::write_long(w, &long, pn, pn_len).ok()?;
         Some(Draft { level, pn, pn_at: mark.pn_at, pn_len, mark: Some(mark), payload_at: w.position() })

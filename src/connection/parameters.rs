@@ -85,6 +85,10 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
             token,
         }),
         initial_source_connection_id: Some(ids.scid),
+        //= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+        //# After switching to a negotiated version after a Retry, the server MUST include the relevant
+        //# transport parameters to validate that the server sent the Retry and the connection IDs used in the
+        //# exchange, as described in Section 7.3 of [QUIC].
         retry_source_connection_id: ids.retry_scid,
         max_datagram_frame_size: cfg.max_datagram_frame,
         grease_quic_bit: cfg.grease_quic_bit,

@@ -242,6 +242,9 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-14
             //# Therefore, an endpoint MUST NOT close a connection when it receives a datagram that does not meet size
             //# constraints; the endpoint MAY discard such datagrams.
+            //= https://www.rfc-editor.org/rfc/rfc9368#section-2.3
+            //# In particular, if the Negotiated Version mandates that endpoints perform validations on
+            //# Handshake packets, endpoints MUST also perform such validations on the converted first flight.
             (Side::Server, Level::Initial) => arrival.datagram_len >= MIN_INITIAL_DATAGRAM,
             _ => true,
         }

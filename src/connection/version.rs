@@ -63,6 +63,9 @@ fn select(cfg: &ConnectionConfig, offered: impl Iterator<Item = u32> + Clone) ->
 ///
 /// A client names all its versions: first flights of versions 1 and 2 can be converted into each other (RFC 9369
 /// section 4.1). A reserved version keeps peers tolerant.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-3
+//# Any version of QUIC that supports this mechanism MUST provide a mechanism to exchange Version Information in
+//# both directions during the handshake, such that this data is authenticated.
 pub(super) fn information(cfg: &ConnectionConfig, version: u32, rng: &mut dyn Rng) -> VersionInformation {
     let mut available: Vec<u32> = cfg.versions.iter().copied().filter(|v| supported(*v)).collect();
     //= https://www.rfc-editor.org/rfc/rfc9368#section-3
@@ -181,6 +184,9 @@ impl Connection {
             //# If a client has reacted to a Version Negotiation packet and
             //# the server's Version Information was missing, the client MUST close
             //# the connection with a version negotiation error.
+            //= https://www.rfc-editor.org/rfc/rfc9368#section-4
+            //# Clients MUST NOT complete the handshake if they are reacting to a Version Negotiation packet and
+            //# the Version Information is missing
             None if reacted => return Err(mismatch("no version_information after Version Negotiation")),
             None if self.version != hs.original_version => return Err(mismatch("version changed without a word")),
             None => return Ok(()),
@@ -192,6 +198,11 @@ impl Connection {
             //# Version matches the version in use for the connection.  If the two
             //# differ, the server MUST close the connection with a version
             //# negotiation error.
+            //= https://www.rfc-editor.org/rfc/rfc9368#section-4
+            //# Subsequently, if the server receives the client's Version Information over QUIC version 1 (as
+            //# indicated by the Version field of the Long Header packets that carried the transport parameters)
+            //# and the client's Chosen Version is not set to 0x00000001, the server MUST close the connection
+            //# with a version negotiation error.
             if theirs.chosen != hs.original_version {
                 return Err(mismatch("chosen version is not the one in use"));
             }
@@ -228,6 +239,9 @@ impl Connection {
             //# If the client would have selected a different
             //# version, the client MUST close the connection with a version
             //# negotiation error.
+            //= https://www.rfc-editor.org/rfc/rfc8999#section-7
+            //# An endpoint MUST authenticate the semantic content of a Version Negotiation packet if it
+            //# attempts a different QUIC version as a result.
             if select(&self.cfg, offered.chain([theirs.chosen])) != Some(hs.original_version) {
                 return Err(mismatch("Version Negotiation was a downgrade"));
             }

@@ -21,6 +21,9 @@ const LABELS_V1: Labels = Labels { key: b"quic key", iv: b"quic iv", hp: b"quic 
 /// RFC 9369 section 3.3.1.
 const LABELS_V2: Labels = Labels { key: b"quicv2 key", iv: b"quicv2 iv", hp: b"quicv2 hp", ku: b"quicv2 ku" };
 
+//= https://www.rfc-editor.org/rfc/rfc9369#section-3
+//# Except for a few differences, QUIC version 2 endpoints MUST implement the QUIC version 1 specification as
+//# described in [QUIC], [QUIC-TLS], and [QUIC-RECOVERY].
 pub(super) const fn labels(version: u32) -> &'static Labels {
     if version == VERSION_2 { &LABELS_V2 } else { &LABELS_V1 }
 }

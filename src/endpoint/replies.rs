@@ -56,6 +56,15 @@ fn grease_version(rng: &mut dyn Rng) -> u32 {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
 //# The value for Source Connection ID MUST be copied from the Destination Connection ID of the received packet, which
 //# is initially randomly selected by a client.
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//# An endpoint MUST include the value from the Source Connection ID field of the packet it receives in the
+//# Destination Connection ID field.
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//# The value for the Source Connection ID field MUST be copied from the Destination Connection ID field of the
+//# received packet, which is initially randomly selected by a client.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//# This packet SHALL include each entry from the server's set of Offered Versions (see Section 5) in a
+//# Supported Version field.
 pub(super) fn version_negotiation(
     reply: &mut Vec<u8>,
     rng: &mut dyn Rng,
@@ -102,6 +111,8 @@ pub(super) struct RetryReply<'a> {
     pub(super) unix_ms: u64,
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+//# If the server sends a Retry packet, it MUST use the original version.
 impl RetryReply<'_> {
     pub(super) fn write(&self, reply: &mut Vec<u8>, rng: &mut dyn Rng, key: &TokenKey) -> Result<(), NoRoom> {
         let binding = RetryBinding {

@@ -134,6 +134,22 @@ fn short(cid: &ConnectionId, len: usize) -> Vec<u8> {
 //= type=test
 //# Version- specific rules for the connection ID therefore MUST NOT influence a decision about whether to send a
 //# Version Negotiation packet.
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//= type=test
+//# An endpoint MUST include the value from the Source Connection ID field of the packet it receives in the
+//# Destination Connection ID field.
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//= type=test
+//# The value for the Source Connection ID field MUST be copied from the Destination Connection ID field of the
+//# received packet, which is initially randomly selected by a client.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# This packet SHALL include each entry from the server's set of Offered Versions (see Section 5) in a
+//# Supported Version field.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# Clients MUST NOT send Version Negotiation packets and servers MUST ignore all received Version Negotiation
+//# packets.
 #[test]
 fn unknown_versions_are_answered_with_ours() {
     let mut e = endpoint(server());

@@ -336,11 +336,13 @@ fn versions_and_their_order_come_from_text() {
     let config = |lines: &[&str]| {
         let mut handle = 0;
         // SAFETY: the place is writable.
-        assert_eq!(unsafe { wb_config_new(WB_CONFIG_CONN, &raw mut handle) }, WB_OK);
+        let made = unsafe { wb_config_new(WB_CONFIG_CONN, &raw mut handle) };
+        assert_eq!(made, WB_OK);
         // SAFETY: the lines are readable.
         let statuses = lines.iter().map(|l| unsafe { wb_config_parse(handle, l.as_ptr().cast(), l.len()) });
         let status = statuses.fold(WB_OK, |a, s| if a == WB_OK { s } else { a });
-        let connection = settings(handle, WB_CONFIG_CONN).ok().expect("settings").connection.clone();
+        let connection = settings(handle, WB_CONFIG_CONN).map(|s| s.connection.clone());
+        let Ok(connection) = connection else { panic!("settings") };
         assert_eq!(wb_handle_release(handle), WB_OK);
         (status, connection)
     };

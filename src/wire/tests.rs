@@ -158,6 +158,13 @@ fn retry_round_trip_and_rfc9001_a4_layout() {
     assert_eq!(retry::parse_retry(w.written()).unwrap().tag, [7; 16]);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//= type=test
+//# MUST be ignored on receipt
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//= type=test
+//# An endpoint MUST ignore a packet that contains no Supported Version fields or contains a truncated Supported
+//# Version value.
 #[test]
 fn version_negotiation_round_trip() {
     let long_cid = [0xab; 255];
@@ -168,6 +175,11 @@ fn version_negotiation_round_trip() {
     let vn = version_negotiation::parse(&bytes).unwrap();
     assert_eq!((vn.dcid, vn.scid), (&long_cid[..], &[1u8, 2][..]));
     assert_eq!(vn.versions().collect::<Vec<_>>(), [VERSION_1, 0x1a2a_3a4a]);
+    for bit in 0..7 {
+        let mut other = bytes.clone();
+        other[0] ^= 1 << bit;
+        assert_eq!(version_negotiation::parse(&other).map(|vn| vn.versions().count()), Ok(2), "unused bits");
+    }
     assert!(version_negotiation::parse(&bytes[..bytes.len() - 1]).is_err());
     assert!(version_negotiation::parse(&bytes[..bytes.len() - 8]).is_err());
 }

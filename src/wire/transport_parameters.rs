@@ -410,6 +410,18 @@ pub fn set_chosen_version(encoded: &mut [u8], version: u32) -> bool {
 }
 
 /// RFC 9368 sections 3 and 4.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//# Both endpoints MUST parse their peer's Version Information during the handshake.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//# If that leads to a parsing failure (for example, if it is too short or if its length is not divisible by
+//# four), then the endpoint MUST close the connection; if the connection was using QUIC version 1, that
+//# connection closure MUST use a transport error of type TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//# If an endpoint receives a Chosen Version equal to zero, or any Available Version equal to zero, it MUST
+//# treat it as a parsing failure.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//# If a server receives Version Information where the Chosen Version is not included in Available Versions, it
+//# MUST treat it as a parsing failure.
 fn version_information(value: &[u8], from: Side) -> Result<VersionInformation, TransportError> {
     let mut r = Reader::new(value);
     let chosen = r.u32().map_err(short)?;

@@ -23,6 +23,11 @@ impl<'a> VersionNegotiation<'a> {
 /// (RFC 8999 section 6: a packet with none, or with a truncated one, is ignored).
 //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
 //# Clients MUST ignore the value of this field.
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//# MUST be ignored on receipt
+//= https://www.rfc-editor.org/rfc/rfc8999#section-6
+//# An endpoint MUST ignore a packet that contains no Supported Version fields or contains a truncated Supported
+//# Version value.
 pub fn parse(packet: &[u8]) -> Result<VersionNegotiation<'_>, Truncated> {
     let peek = invariants::peek(packet, 0)?;
     if !peek.long || peek.version != 0 {

@@ -286,6 +286,9 @@ fn initial_with_a_token_section_17_2_2() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.1
 //= type=test
 //# Clients MUST ignore the value of this field.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# Clients MUST ignore any received Version Negotiation packets that contain the Original Version.
 #[test]
 fn version_negotiation_section_6_2() {
     let vn = |first: &[u8], scid: &[u8], versions: &[u32]| {

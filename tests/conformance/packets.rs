@@ -233,6 +233,10 @@ fn small_initial_section_14_1() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-6.1
 //= type=test
 //# An endpoint MUST NOT send a Version Negotiation packet in response to receiving a Version Negotiation packet.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.1
+//= type=test
+//# This packet SHALL include each entry from the server's set of Offered Versions (see Section 5) in a
+//# Supported Version field.
 #[test]
 fn wrong_versions_section_6_1() {
     for version in [0x0a0a_0a0au32, 2, 0xff00_001d, 0x5130_3530, u32::MAX] {

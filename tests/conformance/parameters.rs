@@ -166,9 +166,44 @@ fn truncated_list_section_18() {
 }
 
 /// RFC 9368 section 4: version_information must be well formed and name the version of the connection.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.3
+//= type=test
+//# if the server is unable to convert the first flight, it MUST abort the handshake.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# Both endpoints MUST parse their peer's Version Information during the handshake.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# If that leads to a parsing failure (for example, if it is too short or if its length is not divisible by
+//# four), then the endpoint MUST close the connection; if the connection was using QUIC version 1, that
+//# connection closure MUST use a transport error of type TRANSPORT_PARAMETER_ERROR.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# If an endpoint receives a Chosen Version equal to zero, or any Available Version equal to zero, it MUST
+//# treat it as a parsing failure.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# If a server receives Version Information where the Chosen Version is not included in Available Versions, it
+//# MUST treat it as a parsing failure.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# When the server then processes the client's Version Information, the server MUST validate that the client's
+//# Chosen Version matches the version in use for the connection.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# If the two differ, the server MUST close the connection with a version negotiation error.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# Every QUIC version that supports version negotiation MUST define a method for closing the connection with a
+//# version negotiation error.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# Subsequently, if the server receives the client's Version Information over QUIC version 1 (as indicated by
+//# the Version field of the Long Header packets that carried the transport parameters) and the client's Chosen
+//# Version is not set to 0x00000001, the server MUST close the connection with a version negotiation error.
 #[test]
 fn version_information_rfc_9368_section_4() {
-    for bad in [&b""[..], &[0, 0, 0], &[0, 0, 0, 1, 0], &[0; 4]] {
+    for bad in [&b""[..], &[0, 0, 0], &[0, 0, 0, 1, 0], &[0; 4], &[0; 8], &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]] {
         refused("RFC 9368 3", |p| p.set(0x11, bad));
     }
     let (_, peer) = hello(V1, |p| p.set(0x11, &[V2.to_be_bytes(), V2.to_be_bytes(), V1.to_be_bytes()].concat()));

@@ -44,6 +44,9 @@ fn initial(peer: &mut Peer) -> Vec<u8> {
 //= type=test
 //# The values provided by a peer for these transport parameters MUST match the values that an endpoint used in the
 //# Destination and Source Connection ID fields of Initial packets that it sent (and received, for servers).
+//= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+//= type=test
+//# If the server sends a Retry packet, it MUST use the original version.
 #[test]
 fn retry_is_followed_section_8_1_2() {
     for version in [V1, V2] {

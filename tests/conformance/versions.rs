@@ -2,10 +2,11 @@
 //! 9369 section 4.1).
 use std::sync::{Arc, OnceLock};
 
+use whimbrel::base::Side;
 use whimbrel::base::codes::transport::VERSION_NEGOTIATION_ERROR;
 use whimbrel::connection::ConnectionConfig;
 use whimbrel::crypto::{ClientTls, ServerTls};
-use whimbrel::wire::{Writer, header, version_negotiation};
+use whimbrel::wire::{TransportParameters, Writer, header, version_negotiation};
 
 use super::peer::{Params, Peer};
 use super::world::{V1, V2, World, client_tls, server_tls};
@@ -82,6 +83,11 @@ fn after_negotiation(edit: impl FnOnce(Params) -> Params) -> (World, Peer) {
 //# transport parameter with a Chosen Version set to 0x00000001 and an
 //# Available Version list containing exactly one version set to
 //# 0x00000001.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-6
+//= type=test
+//# When incompatible version negotiation is in use, the second connection that is created in response to the
+//# received Version Negotiation packet MUST restart its application-layer protocol negotiation process without
+//# taking into account the Original Version.
 fn a_version_negotiation_that_is_true_rfc_9368() {
     for edit in [None, Some(list(&[V1, V1])), Some(list(&[V1, 0x7a8a_9aaa]))] {
         let (mut world, peer) = after_negotiation(|p| match &edit {
@@ -127,6 +133,10 @@ fn a_version_negotiation_that_is_forged_rfc_9368() {
 //# If a client has reacted to a Version Negotiation packet and
 //# the server's Version Information was missing, the client MUST close
 //# the connection with a version negotiation error.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-4
+//= type=test
+//# Clients MUST NOT complete the handshake if they are reacting to a Version Negotiation packet and the Version
+//# Information is missing
 fn a_version_negotiation_without_proof_rfc_9368() {
     // Towards version 2 nothing can be assumed.
     let (mut world, first) = start_with(&[V1, V2]);
@@ -152,6 +162,13 @@ fn a_version_negotiation_without_proof_rfc_9368() {
 //# Version was not sent by the client as part of its Available Versions,
 //# the client MUST close the connection with a version negotiation
 //# error.
+//= https://www.rfc-editor.org/rfc/rfc9369#section-4
+//= type=test
+//# Any QUIC endpoint that supports QUIC version 2 MUST send, process, and validate the version_information
+//# transport parameter specified in [QUIC-VN] to prevent version downgrade attacks.
+//= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
+//= type=test
+//# An endpoint MUST drop packets using any other version.
 fn the_long_header_says_one_version_and_the_parameters_another_rfc_9368() {
     let moved = |ours: &[u32], said: Option<&[u32]>| {
         let (mut world, first) = start_with(ours);
@@ -177,5 +194,24 @@ fn the_long_header_says_one_version_and_the_parameters_another_rfc_9368() {
         let (mut world, mut peer) = facing(|p| p.set(0x11, &list(said)));
         world.exchange(&mut peer);
         peer.expect_close("RFC 9368 4", &[VERSION_NEGOTIATION_ERROR], 0x06);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9368#section-3
+//= type=test
+//# Note that the version in the Chosen Version field MUST be included in this list to allow the client to
+//# communicate the Chosen Version's preference.
+#[test]
+fn a_client_names_what_it_speaks_rfc_9368_section_3() {
+    for (versions, first) in [(&[V1, V2][..], V1), (&[V2, V1], V2), (&[V1], V1), (&[V2], V2)] {
+        let (_, datagram) = start_with(versions);
+        assert_eq!(header::parse(&datagram, 0).unwrap().version, first);
+        let peer = Peer::server(&tls().1, &datagram, |p| p);
+        let told = TransportParameters::decode(peer.peer_parameters.as_ref().unwrap(), Side::Client).unwrap();
+        let information = told.version_information.expect("Version Information");
+        assert_eq!(information.chosen, first);
+        let known: Vec<u32> =
+            information.available.iter().copied().filter(|v| v & 0x0f0f_0f0f != 0x0a0a_0a0a).collect();
+        assert_eq!((known, information.available.len()), (versions.to_vec(), versions.len() + 1), "and a reserved one");
     }
 }

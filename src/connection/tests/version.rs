@@ -82,6 +82,10 @@ fn check(p: &mut Pair, version: u32) {
 //= type=test
 //# Both endpoints MUST send Handshake and 1-RTT packets using the
 //# negotiated version.
+//= https://www.rfc-editor.org/rfc/rfc9368#section-3
+//= type=test
+//# Any version of QUIC that supports this mechanism MUST provide a mechanism to exchange Version Information in
+//# both directions during the handshake, such that this data is authenticated.
 fn the_server_chooses_within_the_handshake() {
     for first in [VERSION_1, VERSION_2] {
         let best = other(first);
@@ -98,6 +102,9 @@ fn the_server_chooses_within_the_handshake() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.2
+//= type=test
+//# Implementations MUST NOT assume compatibility between versions unless explicitly specified.
 #[test]
 fn without_a_wish_of_the_server_the_clients_choice_stands() {
     for first in [VERSION_1, VERSION_2] {
@@ -203,6 +210,10 @@ fn any_datagram_may_be_lost() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.3
+//= type=test
+//# In particular, if the Negotiated Version mandates that endpoints perform validations on Handshake packets,
+//# endpoints MUST also perform such validations on the converted first flight.
 #[test]
 fn a_bad_wire() {
     use crate::base::{Pcg, Rng};

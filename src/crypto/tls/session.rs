@@ -655,6 +655,8 @@ impl Session {
     /// Server, at the first ClientHello: moves on to the version that we want most among those that the client's
     /// first flight is compatible with. rustls takes our parameters when it is made, and has read nothing yet: it is
     /// made again with the Chosen Version in them.
+    //= https://www.rfc-editor.org/rfc/rfc9368#section-2.3
+    //# if the server is unable to convert the first flight, it MUST abort the handshake.
     fn choose_version(&mut self, body: &[u8], ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
         if core::mem::replace(&mut self.hello_seen, true) || self.preferred.is_empty() {
             return Ok(());
@@ -663,6 +665,9 @@ impl Session {
         let parameters = client_hello::parse(body).ok().and_then(|hello| hello.transport_parameters);
         let Some(Ok(theirs)) = parameters.map(|p| TransportParameters::decode(p, Side::Client)) else { return Ok(()) };
         let Some(info) = theirs.version_information.filter(|i| i.chosen == self.original) else { return Ok(()) };
+        //= https://www.rfc-editor.org/rfc/rfc9368#section-2.3
+        //# In order to perform compatible version negotiation, the server MUST select one of these versions
+        //# that it (1) supports and (2) knows the client's Chosen Version is compatible with.
         let wanted = self.preferred.iter().copied().find(|v| info.available.contains(v));
         let Some(version) = wanted.filter(|v| *v != self.original && compatible(self.original, *v)) else {
             return Ok(());
@@ -780,6 +785,8 @@ pub fn late_data(bytes: &[u8]) -> TransportError {
 
 /// RFC 9369 section 4.1: the first flights of versions 1 and 2 can be converted into each other; no other version is
 /// known to be compatible with any (RFC 9368 section 2.2).
+//= https://www.rfc-editor.org/rfc/rfc9368#section-2.2
+//# Implementations MUST NOT assume compatibility between versions unless explicitly specified.
 fn compatible(original: u32, version: u32) -> bool {
     let known = [codes::VERSION_1, codes::VERSION_2];
     known.contains(&original) && known.contains(&version)
