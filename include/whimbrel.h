@@ -356,6 +356,14 @@ struct sockaddr;
 // transport.version: QUIC version to start with, 1 or 0x6b3343cf.
 #define WB_KEY_VERSION 51
 
+// transport.versions (bytes): QUIC versions, most wanted first, such as "0x6b3343cf,1"; those left out are not spoken.
+// A client offers them and takes the first that a server offers it (RFC 9368); a server moves clients that offer it to
+// the first. A client starts with transport.version, else with the first. Default: both, and the client's choice stands.
+#define WB_KEY_VERSIONS 53
+
+// transport.spin_bit: 1 lets observers measure the round-trip time (RFC 9000 section 17.4), 0 (default) does not.
+#define WB_KEY_SPIN_BIT 54
+
 // transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
 #define WB_KEY_GREASE 52
 
