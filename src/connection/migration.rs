@@ -157,6 +157,8 @@ impl Connection {
     //= https://www.rfc-editor.org/rfc/rfc9000#section-19.17
     //# The recipient of this frame MUST generate a PATH_RESPONSE frame (Section 19.18) containing the same Data value.
     pub(super) fn on_path_challenge(&mut self, arrival: &Arrival, data: [u8; 8]) {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+        //# The server MUST probe on the path toward the client from its preferred address.
         if self.paths.on_path_challenge(arrival.path, data) {
             self.paths.start_validation(arrival.path, self.rng.as_mut(), arrival.now);
         }
@@ -179,11 +181,23 @@ impl Connection {
                 self.events.push_back(Event::PathValidated { path, tuple });
                 if self.migrating_to == Some(path) {
                     self.migrating_to = None;
+                    //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.3
+                    //# If path validation of the server's preferred address succeeds, the client MUST abandon
+                    //# validation of the original address and migrate to using the server's preferred address.
+                    let moved = tuple.remote != self.paths.active().tuple.remote;
                     if let Some(migration) = self.paths.migrate(path, now) {
+                        // Only a preferred address changes the server's side of a client's path.
+                        self.at_preferred |= moved;
                         self.on_migration(migration, false, false, now);
                     }
                 }
+                if let Some(migration) = self.paths.on_proof(path, now) {
+                    self.on_migration(migration, true, false, now);
+                }
             }
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.1
+            //# If path validation fails, the client MUST continue sending all future packets to the server's original
+            //# IP address.
             PathEvent::Failed { path, tuple } => {
                 if self.migrating_to == Some(path) {
                     self.migrating_to = None;
@@ -222,6 +236,7 @@ impl Connection {
         let kept = self.peer_sends_to == packet.dcid;
         self.peer_sends_to = packet.dcid;
         if arrival.path == self.paths.active_index() {
+            self.paths.on_spoken_at_home();
             return;
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9
@@ -229,6 +244,8 @@ impl Connection {
         //# without generating a Stateless Reset or proceed with path validation and allow the peer to migrate.
         if let Some(migration) = self.paths.on_non_probing(arrival.path, true, arrival.now) {
             self.on_migration(migration, true, kept, arrival.now);
+        } else if self.paths.wants_proof(arrival.path) {
+            self.paths.start_validation(arrival.path, self.rng.as_mut(), arrival.now);
         }
     }
 
@@ -279,6 +296,11 @@ impl Connection {
         self.datagrams.set_packet_room(usize::from(active.mtu()).saturating_sub(SHORT_OVERHEAD + cid));
     }
 
+    /// Client: it is where the server would rather be, and `new` leads there as well.
+    fn left_first_address(&self, new: &FourTuple) -> bool {
+        self.at_preferred && new.remote == self.paths.active().tuple.remote
+    }
+
     /// Client: moves to another local address; data flows there once the path is validated.
     pub fn migrate(&mut self, new: FourTuple, now: Timestamp) -> Result<(), MigrateError> {
         let path = self.open_path(new, now)?;
@@ -298,7 +320,6 @@ impl Connection {
         if !self.side.is_client() || !self.is_confirmed() {
             return Err(MigrateError::NotNow);
         }
-        // RFC 9000 section 18.2.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9
         //# If the peer sent the disable_active_migration transport parameter, an endpoint also MUST NOT send packets
         //# (including probing packets; see Section 9.1) from a different local address to the address the peer used
@@ -307,7 +328,7 @@ impl Connection {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
         //# An endpoint that receives this transport parameter MUST NOT use a new local address when sending to the
         //# address that the peer used during the handshake.
-        if self.peer.disable_migration {
+        if self.peer.disable_migration && !self.left_first_address(&new) {
             return Err(MigrateError::Forbidden);
         }
         let known = self.paths.find(&new);
@@ -336,12 +357,18 @@ impl Connection {
     //= https://www.rfc-editor.org/rfc/rfc9000#section-21.5.3
     //# A client MUST NOT send non-probing frames to a preferred address prior to validating that address; see Section
     //# 8.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+    //# A client that migrates to a preferred address MUST validate the address it chooses before migrating; see Section
+    //# 21.5.3.
     pub(super) fn follow_preferred_address(&mut self, now: Timestamp) {
         let Some(preferred) = self.preferred.take() else { return };
         let current = self.paths.active().tuple;
         let Some(remote) = preferred_address::choose(&preferred, &current) else { return };
         let Some(path) = self.paths.open(FourTuple { remote, ..current }, now) else { return };
-        let Some(cid) = self.peer_cids.take(1) else { return };
+        let Some(cid) = self.peer_cids.take(1) else {
+            self.paths.close(path);
+            return;
+        };
         if let Some(p) = self.paths.get_mut(path) {
             p.cid = Some(cid);
         }
@@ -379,7 +406,7 @@ impl Connection {
         //# (including probing packets; see Section 9.1) from a different local address to the address the peer used
         //# during the handshake, unless the endpoint has acted on a preferred_address transport parameter from the
         //# peer.
-        if !self.is_confirmed() || self.peer.disable_migration {
+        if !self.is_confirmed() || (self.peer.disable_migration && !self.left_first_address(&new)) {
             self.end(CloseReason::NoPath, Phase::Drained, now);
             return;
         }

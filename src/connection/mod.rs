@@ -128,6 +128,8 @@ pub struct Connection {
     /// Client: where the server would rather be (RFC 9000 section 9.6), until the handshake is confirmed.
     preferred: Option<Box<PreferredAddress>>,
     last_migration: Option<FourTuple>,
+    /// Client: it has gone where the server would rather be, and may move on from there in any case (section 9).
+    at_preferred: bool,
     /// Paths that the application has heard of.
     told_paths: Vec<u8>,
     /// The reset token that the endpoint knows, and the sequence number that it belongs to.
@@ -297,6 +299,7 @@ impl Connection {
             migrating_to: None,
             preferred: None,
             last_migration: None,
+            at_preferred: false,
             told_paths: Vec::new(),
             announced_token: None,
             grease_bits: bits,

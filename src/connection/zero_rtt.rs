@@ -10,6 +10,9 @@ impl Connection {
     /// Client with a usable ticket: limits of last time hold until the handshake tells.
     pub(super) fn remember_parameters(&mut self, bytes: &[u8]) {
         let Ok(p) = TransportParameters::decode(bytes, self.side.peer()) else { return };
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+        //# A client MUST NOT use these for other connections, including connections that are resumed from the current
+        //# connection.
         self.peer = Peer::from(&p);
         // RFC 9000 section 7.4.1: these two are not remembered.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1

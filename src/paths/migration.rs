@@ -3,6 +3,7 @@
 //! A server follows the client's highest-numbered non-probing packet; a client moves because its application
 //! says so. When only ports changed, recovery state stays with the traffic: the addresses change places under
 //! the path's number, so that packets in flight remain accounted for where they were sent (section 9.4).
+use super::path::same_local;
 use super::peer_cids::PeerCids;
 use super::table::PathTable;
 use crate::base::{FourTuple, Timestamp};
@@ -26,12 +27,39 @@ pub struct Migration {
 
 impl PathTable {
     /// An authentic packet with a non-probing frame arrived. `highest`: its number is the highest so far. A
-    /// server then sends to where it came from (RFC 9000 section 9.3). `None`: nothing changes.
+    /// server then sends to where it came from (RFC 9000 section 9.3). `None`: nothing changes for now; if
+    /// `wants_proof` says so, call `start_validation`.
     pub fn on_non_probing(&mut self, id: u8, highest: bool, now: Timestamp) -> Option<Migration> {
         self.on_authenticated(id);
         if id == self.active || !highest || self.side.is_client() || !self.confirmed {
             return None;
         }
+        self.asked_to = None;
+        let path = self.get(id)?;
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+        //# The server MUST send non- probing packets from its original address until it receives a non- probing packet
+        //# from the client at its preferred address and until the server has validated the new path.
+        if !path.is_validated() && !same_local(&path.tuple, &self.active().tuple) {
+            self.asked_to = Some(id);
+            return None;
+        }
+        self.switch(id, now)
+    }
+
+    /// The peer speaks on the active path: whatever it wanted before.
+    pub const fn on_spoken_at_home(&mut self) {
+        self.asked_to = None;
+    }
+
+    /// The client waits at another address of ours, and nobody has asked it for a proof yet.
+    #[must_use]
+    pub fn wants_proof(&self, id: u8) -> bool {
+        self.asked_to == Some(id) && self.get(id).is_some_and(|p| !p.validation.is_pending())
+    }
+
+    /// A path was validated: the move that waited for it.
+    pub fn on_proof(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+        self.asked_to.take_if(|asked| *asked == id)?;
         self.switch(id, now)
     }
 

@@ -58,6 +58,10 @@ impl Path {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-9.3
             //# An endpoint MAY send data to an unvalidated peer address, but it MUST protect against potential attacks
             //# as described in Sections 9.3.1 and 9.3.2.
+            //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.3
+            //# If packets received at the server's preferred address have a different source address than observed from
+            //# the client during the handshake, the server MUST protect against potential attacks as described in
+            //# Sections 9.3.1 and 9.3.2.
             budget: Budget::new(validated),
             cid: None,
             datagrams_received: 0,
@@ -131,6 +135,14 @@ impl Path {
         swap(&mut self.proven, &mut other.proven);
         swap(&mut self.authenticated, &mut other.authenticated);
         swap(&mut self.pinned, &mut other.pinned);
+    }
+}
+
+/// The same address of ours; when the system does not tell addresses, the same socket.
+pub(super) fn same_local(a: &FourTuple, b: &FourTuple) -> bool {
+    match (a.local, b.local) {
+        (Some(x), Some(y)) => x == y,
+        _ => a.socket == b.socket,
     }
 }
 

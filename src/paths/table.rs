@@ -41,6 +41,8 @@ pub struct PathTable {
     pub(super) active: u8,
     /// The last validated path that was active, while the active one is not validated.
     pub(super) fallback: Option<u8>,
+    /// Server: the client speaks at another address of ours, which it has not been asked about or has not answered yet.
+    pub(super) asked_to: Option<u8>,
     next_id: u8,
     pub(super) confirmed: bool,
     recovery: RecoveryConfig,
@@ -71,6 +73,7 @@ impl PathTable {
             paths: vec![path],
             active: 0,
             fallback: None,
+            asked_to: None,
             next_id: 1,
             confirmed: false,
             recovery: *recovery,
@@ -235,6 +238,9 @@ impl PathTable {
         let path = self.paths.remove(at);
         if self.fallback == Some(path.id) {
             self.fallback = None;
+        }
+        if self.asked_to == Some(path.id) {
+            self.asked_to = None;
         }
         if let Some(cid) = path.cid {
             self.free_cid(cid);

@@ -326,3 +326,124 @@ fn a_path_below_1200_bytes_is_not_used() {
     assert_eq!(p.transfer(Side::Client, id, b"small", LIMIT), b"small");
     assert_eq!(p.client.conn.paths().iter().find(|i| i.tuple == new).map_or(on_new, |i| i.bytes_sent), on_new);
 }
+
+const PREFERRED: &str = "10.0.0.9:4433";
+
+/// A connection to a server that would rather be elsewhere, just confirmed.
+fn preferring(reachable: bool) -> Pair {
+    let address = PREFERRED.parse().ok();
+    let server = ConnectionConfig { preferred_ipv4: address, disable_migration: true, ..config() };
+    let mut p = Pair::with(config(), server, &client_tls(), server_tls());
+    p.accept = |params| params.preferred = Some((preferred_cid(), crate::base::ResetToken([5; 16])));
+    if reachable {
+        let home = tuple("10.0.0.1:1000", 0);
+        let there = crate::base::FourTuple { remote: PREFERRED.parse().unwrap(), ..home };
+        p.nat.push((there, "10.0.0.1:1000".parse().unwrap()));
+    }
+    p.run_until(Duration::from_secs(5), |p| p.client.conn.is_confirmed());
+    p
+}
+
+fn preferred_cid() -> crate::base::ConnectionId {
+    crate::base::ConnectionId::new(b"pref cid").unwrap()
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+//= type=test
+//# A client that migrates to a preferred address MUST validate the address it chooses before migrating; see Section
+//# 21.5.3.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.3
+//= type=test
+//# If path validation of the server's preferred address succeeds, the client MUST abandon validation of the original
+//# address and migrate to using the server's preferred address.
+#[test]
+fn the_client_goes_where_the_server_would_rather_be() {
+    let mut p = preferring(true);
+    let preferred = PREFERRED.parse().unwrap();
+    assert_ne!(p.client.conn.path().remote, preferred, "not before it is validated");
+    p.run_for(Duration::from_millis(100));
+    let validated = p.client.events.iter().position(|e| matches!(e, Event::PathValidated { .. }));
+    let migrated = p.client.events.iter().position(|e| matches!(e, Event::Migrated { .. }));
+    assert!(validated.is_some() && validated < migrated);
+    assert_eq!(p.client.conn.path().remote, preferred);
+    assert_eq!(p.client.conn.peer_cid_of(p.client.conn.paths.active_index()), Some(preferred_cid()));
+    assert!(!p.client.conn.paths.iter().any(|p| p.validation.is_pending()), "the old address is not asked");
+    assert_eq!(p.server().conn.path().local, Some(preferred));
+    assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.local == Some(preferred))));
+    let data = pattern(100_000);
+    let id = p.start(Side::Server, Dir::Uni);
+    assert!(p.transfer(Side::Server, id, &data, LIMIT) == data);
+    // From here it may move although the server forbids it at its first address.
+    let new = add_address(&mut p, "10.9.9.9:5000", 1);
+    p.nat.last_mut().unwrap().0.remote = preferred;
+    let now = p.now;
+    p.client.conn.migrate(crate::base::FourTuple { remote: preferred, ..new }, now).unwrap();
+    p.run_for(Duration::from_millis(200));
+    assert_eq!(p.server().conn.path().remote, "10.9.9.9:5000".parse().unwrap());
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.1
+//= type=test
+//# If path validation fails, the client MUST continue sending all future packets to the server's original IP address.
+#[test]
+fn a_preferred_address_that_does_not_answer_is_left_alone() {
+    let mut p = preferring(false);
+    p.run_for(Duration::from_secs(5));
+    assert!(p.client.saw(|e| matches!(e, Event::PathFailed { .. })));
+    assert!(!p.client.saw(|e| matches!(e, Event::Migrated { .. })));
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, &pattern(5000)).unwrap();
+    let (now, mut out, mut sent) = (p.now, vec![0; 65536], 0);
+    while let Some(t) = p.client.conn.transmit(now, &mut out, 1) {
+        assert_eq!(t.tuple.remote, super::pair::SERVER.parse().unwrap());
+        sent += 1;
+    }
+    assert!(sent > 3);
+    p.run_for(Duration::from_secs(2));
+    let id = p.start(Side::Client, Dir::Bi);
+    assert_eq!(p.transfer(Side::Client, id, b"still here", LIMIT), b"still here");
+}
+
+/// A packet of the client at another address of the server's, before that path is validated in the server's eyes.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+//= type=test
+//# The server MUST send non- probing packets from its original address until it receives a non- probing packet from the
+//# client at its preferred address and until the server has validated the new path.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+//= type=test
+//# The server MUST probe on the path toward the client from its preferred address.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.3
+//= type=test
+//# If packets received at the server's preferred address have a different source address than observed from the client
+//# during the handshake, the server MUST protect against potential attacks as described in Sections 9.3.1 and 9.3.2.
+#[test]
+fn a_server_stays_where_it_is_until_the_new_path_is_validated() {
+    let mut p = preferring(false);
+    p.run_for(Duration::from_millis(50));
+    let (now, mut out) = (p.now, vec![0; 65536]);
+    p.client.conn.ping();
+    let mut packets = Vec::new();
+    while let Some(t) = p.client.conn.transmit(now, &mut out, 1) {
+        packets.push((t.tuple.remote, out[..t.len].to_vec()));
+    }
+    let home = p.server().conn.path();
+    let preferred = PREFERRED.parse().unwrap();
+    let elsewhere = "10.77.7.7:7".parse().unwrap();
+    let there = crate::base::FourTuple { local: Some(preferred), remote: elsewhere, ..home };
+    let (_, mut ping) = packets.into_iter().rfind(|(to, _)| *to != preferred).expect("a packet that is no probe");
+    p.server().conn.receive(&there, crate::base::Ecn::NotEct, &mut ping, now);
+    let id = p.start(Side::Server, Dir::Uni);
+    p.server().conn.write(id, &pattern(20_000)).unwrap();
+    let (mut probes, mut data) = (0, 0);
+    while let Some(t) = p.server().conn.transmit(now, &mut out, 1) {
+        if t.tuple.local == Some(preferred) {
+            probes += t.len;
+        } else {
+            data += t.len;
+        }
+    }
+    assert!(probes > 0, "it asks from its preferred address");
+    assert!(probes <= 3 * ping.len(), "no more than an unproved address gets: {probes}");
+    assert!(data > 5000, "and goes on from the first one: {data}");
+    assert_eq!(p.server().conn.path(), home);
+}

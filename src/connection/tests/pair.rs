@@ -213,10 +213,13 @@ impl Pair {
         let tuple = match from {
             Side::Client => {
                 let Some((_, public)) = self.nat.iter().find(|(local, _)| local.same_path(&t.tuple)) else { return };
-                FourTuple { local: Some(SERVER.parse().unwrap()), remote: *public, socket: 0 }
+                FourTuple { local: Some(t.tuple.remote), remote: *public, socket: 0 }
             }
             Side::Server => {
-                let Some((local, _)) = self.nat.iter().find(|(_, public)| *public == t.tuple.remote) else { return };
+                let known = |(local, public): &&(FourTuple, SocketAddr)| {
+                    *public == t.tuple.remote && Some(local.remote) == t.tuple.local
+                };
+                let Some((local, _)) = self.nat.iter().find(known) else { return };
                 *local
             }
         };

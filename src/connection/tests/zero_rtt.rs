@@ -106,6 +106,10 @@ fn early_data_survives_loss() {
 //= type=test
 //# A client that attempts to send 0-RTT data MUST remember all other transport parameters used by the server that it is
 //# able to process.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+//= type=test
+//# A client MUST NOT use these for other connections, including connections that are resumed from the current
+//# connection.
 #[test]
 fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
     let (client, server) = (client_tls(), server_tls());
@@ -113,6 +117,7 @@ fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
         ack_delay_exponent: 7,
         max_ack_delay: Duration::from_millis(80),
         disable_migration: true,
+        preferred_ipv4: "10.0.0.9:4433".parse().ok(),
         active_cid_limit: 5,
         max_datagram_frame: 1000,
         max_streams_bidi: 3,
@@ -120,7 +125,12 @@ fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
         flow: FlowConfig { stream_window: 3000, connection_window: 5000, ..FlowConfig::default() },
         ..config()
     };
-    let mut p = Pair::with(config(), uncommon(), &client, server.clone()).connected();
+    let mut p = Pair::with(config(), uncommon(), &client, server.clone());
+    p.accept = |params| {
+        let cid = crate::base::ConnectionId::new(b"pref cid").unwrap();
+        params.preferred = Some((cid, crate::base::ResetToken([5; 16])));
+    };
+    let mut p = p.connected();
     assert_eq!((p.client.conn.peer.ack_delay_exponent, p.client.conn.peer.max_ack_delay.as_millis()), (7, 80));
     p.run_for(Duration::from_millis(200));
     let other = ConnectionConfig { ack_delay_exponent: 9, max_ack_delay: Duration::from_millis(40), ..uncommon() };
@@ -128,6 +138,7 @@ fn parameters_of_the_connection_are_not_remembered_but_limits_are() {
     let peer = p.client.conn.peer;
     assert_eq!((peer.ack_delay_exponent, peer.max_ack_delay.as_millis()), (3, 25), "defaults, not what was seen");
     assert!(p.client.conn.preferred.is_none() && p.client.conn.announced_token.is_none());
+    assert_eq!(p.client.conn.peer_cids.unused(), 0, "the ID of the preferred address is for that connection only");
     assert!(!peer.known && peer.disable_migration);
     assert_eq!((peer.active_cid_limit, peer.max_datagram_frame), (5, 1000));
     assert!(p.client.conn.datagram_max_len().is_some_and(|n| n < 1000));

@@ -281,3 +281,32 @@ fn preferred_addresses_worth_a_probe() {
     assert_eq!(choose(&offer("198.51.100.1:0", None), "192.0.2.1:443"), None);
     assert_eq!(choose(&offer("198.51.100.1:443", None), "[2001:db8::9]:443"), None);
 }
+
+//= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
+//= type=test
+//# The server MUST send non- probing packets from its original address until it receives a non- probing packet from the
+//# client at its preferred address and until the server has validated the new path.
+#[test]
+fn a_move_to_another_address_of_ours_waits_for_the_proof() {
+    let mut w = world(Side::Server, tuple(HOME));
+    let preferred = FourTuple { local: Some("192.0.2.99:443".parse().unwrap()), ..tuple(HOME) };
+    let id = w.arrive(&preferred, 1200).unwrap();
+    assert_eq!(w.paths.on_non_probing(id, true, w.now), None);
+    assert!(w.paths.wants_proof(id));
+    w.paths.start_validation(id, &mut w.rng, w.now);
+    assert!(!w.paths.wants_proof(id) && w.paths.active_index() == 0);
+    assert!(matches!(validate(&mut w, id), PathEvent::Validated { .. }));
+    let m = w.paths.on_proof(id, w.now).unwrap();
+    assert_eq!((m.to, m.tuple, m.validate_new), (id, preferred, false));
+    assert_eq!(w.paths.on_proof(id, w.now), None, "once");
+    // A client that speaks from home meanwhile has not moved; one that only probes is not waited for.
+    let mut w = world(Side::Server, tuple(HOME));
+    let id = w.arrive(&preferred, 1200).unwrap();
+    assert_eq!(w.paths.on_non_probing(id, true, w.now), None);
+    w.paths.on_spoken_at_home();
+    w.paths.start_validation(id, &mut w.rng, w.now);
+    assert!(matches!(validate(&mut w, id), PathEvent::Validated { .. }));
+    assert_eq!(w.paths.on_proof(id, w.now), None);
+    // Validated before it spoke: at once.
+    assert!(w.paths.on_non_probing(id, true, w.now).is_some());
+}
