@@ -1,7 +1,8 @@
-//! One secret of the endpoint, three uses: address validation tokens (RFC 9000 section 8.1.3), stateless
-//! reset tokens (section 10.3.2) and a keyed hash for tables whose keys the peer chooses.
+//! One secret of the endpoint, four uses: address validation tokens (RFC 9000 section 8.1.3), stateless
+//! reset tokens (section 10.3.2), a keyed hash for tables whose keys the peer chooses, and what hides the shard's
+//! number in connection IDs (section 5.1).
 //!
-//! Invariant: the three keys are independent, so that no use reveals anything about another.
+//! Invariant: the keys are independent, so that no use reveals anything about another.
 use crate::base::{ConnectionId, ResetToken};
 use ring::{aead, hkdf, hmac};
 
@@ -10,6 +11,7 @@ pub struct TokenKey {
     aead: aead::LessSafeKey,
     reset: hmac::Key,
     hash: hmac::Key,
+    shard_mask: [u32; 3],
 }
 
 impl TokenKey {
@@ -29,6 +31,7 @@ impl TokenKey {
             aead: aead::LessSafeKey::new(key),
             reset: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"stateless reset")),
             hash: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"hash")),
+            shard_mask: words(&derive(b"shard")),
         }
     }
 
@@ -71,6 +74,12 @@ impl TokenKey {
         ResetToken(first_bytes(&hmac::sign(&self.reset, cid.as_slice())))
     }
 
+    /// Three secret numbers that hide a shard's number in connection IDs.
+    #[must_use]
+    pub const fn shard_mask(&self) -> [u32; 3] {
+        self.shard_mask
+    }
+
     /// A keyed hash, unpredictable to peers.
     #[must_use]
     pub fn hash64(&self, bytes: &[u8]) -> u64 {
@@ -80,4 +89,10 @@ impl TokenKey {
 
 fn first_bytes<const N: usize>(tag: &hmac::Tag) -> [u8; N] {
     *tag.as_ref().first_chunk().expect("SHA-256 yields 32 bytes")
+}
+
+fn words<const N: usize>(bytes: &[u8; 32]) -> [u32; N] {
+    core::array::from_fn(|i| {
+        bytes.chunks_exact(4).nth(i).and_then(|c| c.first_chunk().copied()).map_or(0, u32::from_be_bytes)
+    })
 }

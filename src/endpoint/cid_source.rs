@@ -1,6 +1,7 @@
 //! Connection IDs that find their own way: the first byte names the shard, so that the kernel, or another shard,
-//! can route without a table (RFC 9000 section 5.1). The rest is random; the reset token is a keyed hash of the
-//! ID, so that it outlives a restart (section 10.3.2).
+//! can route without a table (RFC 9000 section 5.1). To an observer it is one more random byte: it is masked with a
+//! keyed hash of the three behind it, so simple that a program in the kernel can undo it. The rest is random; the reset
+//! token is a keyed hash of the ID, so that it outlives a restart (section 10.3.2).
 use crate::base::cid::MAX_CID_LEN;
 use crate::base::{ConnectionId, ResetToken, Rng};
 use crate::crypto::TokenKey;
@@ -8,19 +9,41 @@ use crate::crypto::TokenKey;
 /// Shortest non-empty connection ID we issue: the shard byte and 7 random bytes, so that none comes twice under one key.
 pub const MIN_CID_LEN: usize = 8;
 
+/// Hides a shard's number in the first byte of a connection ID: secret numbers, the same in all shards of an endpoint.
+#[derive(Clone, Copy)]
+pub struct ShardMask(pub [u32; 3]);
+
+impl ShardMask {
+    /// What the first byte is masked with, by the first four bytes (of which the lower three count).
+    #[must_use]
+    pub const fn of(self, first_word: u32) -> u8 {
+        let [a, b, c] = self.0;
+        let mixed = ((first_word & 0x00ff_ffff) ^ a).wrapping_mul(b | 1);
+        ((mixed ^ (mixed >> 15)).wrapping_mul(c | 1) >> 24) as u8
+    }
+
+    /// The shard that a connection ID names.
+    #[must_use]
+    pub fn shard(self, cid: &[u8]) -> Option<u8> {
+        let word = u32::from_be_bytes(*cid.first_chunk()?);
+        Some((word >> 24) as u8 ^ self.of(word))
+    }
+}
+
 /// Source of an endpoint's connection IDs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct CidSource {
     shard: u8,
     len: usize,
+    mask: ShardMask,
 }
 
 impl CidSource {
     /// `len` is 0 or clamped to 8..=20.
     #[must_use]
-    pub fn new(shard: u8, len: usize) -> Self {
+    pub fn new(shard: u8, len: usize, key: &TokenKey) -> Self {
         let len = if len == 0 { 0 } else { len.clamp(MIN_CID_LEN, MAX_CID_LEN) };
-        Self { shard, len }
+        Self { shard, len, mask: ShardMask(key.shard_mask()) }
     }
 
     /// Length of every ID from this source.
@@ -43,8 +66,10 @@ impl CidSource {
         let mut bytes = [0; MAX_CID_LEN];
         let out = bytes.get_mut(..self.len).unwrap_or(&mut []);
         rng.fill(out);
-        if let Some(first) = out.first_mut() {
-            *first = self.shard;
+        if let Some(word) = out.first_chunk().map(|w| u32::from_be_bytes(*w))
+            && let Some(first) = out.first_mut()
+        {
+            *first = self.shard ^ self.mask.of(word);
         }
         ConnectionId::new(out).unwrap_or(ConnectionId::EMPTY)
     }
@@ -58,7 +83,7 @@ impl CidSource {
     /// The shard that a connection ID of our length names.
     #[must_use]
     pub fn shard_of(&self, cid: &[u8]) -> Option<u8> {
-        if self.len != 0 && cid.len() == self.len { cid.first().copied() } else { None }
+        if self.len != 0 && cid.len() == self.len { self.mask.shard(cid) } else { None }
     }
 }
 

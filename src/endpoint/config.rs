@@ -1,7 +1,9 @@
 //! Settings and limits of an endpoint.
 use core::time::Duration;
 
+use super::cid_source::ShardMask;
 use crate::base::codes::{VERSION_1, VERSION_2};
+use crate::crypto::TokenKey;
 
 /// When an Initial without a valid token is answered with Retry (RFC 9000 section 8.1.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,7 +36,7 @@ impl RetryPolicy {
 pub struct EndpointConfig {
     /// Whether Initials of unknown connections are looked at: false for a client.
     pub server: bool,
-    /// This shard's number; the first byte of every connection ID that it issues.
+    /// This shard's number, which every connection ID that it issues names to those who have the secret.
     pub shard: u8,
     /// How many shards share the port; connection IDs of the others are answered with `OtherShard`.
     pub shards: u8,
@@ -80,6 +82,14 @@ impl Default for EndpointConfig {
             max_connections: 100_000,
             max_incoming: 4096,
         }
+    }
+}
+
+impl EndpointConfig {
+    /// How connection IDs name their shards: for who steers datagrams in front of the endpoints.
+    #[must_use]
+    pub fn shard_mask(&self) -> ShardMask {
+        ShardMask(TokenKey::new(&self.secret).shard_mask())
     }
 }
 

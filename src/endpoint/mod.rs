@@ -140,10 +140,10 @@ impl Endpoint {
     #[must_use]
     pub fn new(cfg: EndpointConfig, mut make_rng: RngSource) -> Self {
         let mut rng = make_rng();
-        let secrets = core::iter::once(&cfg.secret).chain(&cfg.previous_secrets);
+        let current = TokenKey::new(&cfg.secret);
         Self {
-            cids: cid_source::CidSource::new(cfg.shard, cfg.cid_len),
-            keys: secrets.map(TokenKey::new).collect(),
+            cids: cid_source::CidSource::new(cfg.shard, cfg.cid_len, &current),
+            keys: core::iter::once(current).chain(cfg.previous_secrets.iter().map(TokenKey::new)).collect(),
             tokens: AddressTokens::new(cfg.retry_token_lifetime, cfg.new_token_lifetime),
             router: Router::new(&mut *rng),
             connections: Connections::new(),

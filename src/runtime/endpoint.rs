@@ -172,8 +172,9 @@ pub(super) struct EndpointParts {
 
 impl EndpointInner {
     pub(super) fn new(parts: EndpointParts) -> Option<Arc<Self>> {
-        let EndpointParts { mut options, sockets, sink, shards, next_socket } = parts;
+        let EndpointParts { mut options, mut sockets, sink, shards, next_socket } = parts;
         complete(&mut options.endpoint);
+        sockets.steer = sockets.steer.map(|_| options.endpoint.shard_mask());
         let count = shards.len();
         let make = |(i, shard): (usize, Arc<ShardShared>)| Part {
             shard,

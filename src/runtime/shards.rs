@@ -23,6 +23,7 @@ use super::shard::Shard;
 use super::udp::{SocketOptions, UdpSocket};
 use super::wake::Doorbell;
 use crate::base::{Ecn, Timestamp};
+use crate::endpoint::cid_source::ShardMask;
 
 /// Bytes that may wait in one worker's hand-off queue: who can make the kernel pick the wrong
 /// worker (a client by choosing connection IDs) must not be able to fill memory.
@@ -313,7 +314,8 @@ impl Runtime {
             recv_buffer: inner.config.socket_recv_buffer,
             send_buffer: inner.config.socket_send_buffer,
             peer_errors: !options.spread,
-            steer: !options.no_kernel_steering,
+            // The secret may not be there yet: `EndpointInner::new` fills in how.
+            steer: (!options.no_kernel_steering).then_some(ShardMask([0; 3])),
         };
         let made = EndpointInner::new(EndpointParts {
             options,

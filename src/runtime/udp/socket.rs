@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{errqueue, steer};
 use crate::base::Ecn;
+use crate::endpoint::cid_source::ShardMask;
 
 /// Bytes of one receive slot: the longest GRO run.
 pub const RECV_SLOT: usize = 65536;
@@ -23,14 +24,14 @@ pub const RECV_SLOTS: usize = 4;
 const GSO_STRIKES: u32 = 3;
 
 /// What a new socket should be like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SocketOptions {
     pub recv_buffer: usize,
     pub send_buffer: usize,
     /// Read ICMP errors (clients).
     pub peer_errors: bool,
     /// Let the kernel choose among the sockets of a shared port by connection ID.
-    pub steer: bool,
+    pub steer: Option<ShardMask>,
 }
 
 /// One UDP socket.
@@ -193,9 +194,9 @@ pub fn bind_group(addr: SocketAddr, count: usize, options: &SocketOptions) -> io
             next.bind(&SockAddr::from(bound))?;
             raw.push(next);
         }
-        if let (true, Some(s), Ok(n)) = (options.steer, raw.first(), u8::try_from(count)) {
+        if let (Some(mask), Some(s), Ok(n)) = (options.steer, raw.first(), u8::try_from(count)) {
             // Without the program the hand-off queue carries what lands at the wrong worker.
-            let _ = steer::attach(s, n);
+            let _ = steer::attach(s, n, mask);
         }
     }
     raw.into_iter().map(|io| UdpSocket::wrap(io, false)).collect()

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::Ecn;
+use crate::endpoint::cid_source::ShardMask;
 use crate::runtime::clock;
 
 const OPTIONS: SocketOptions =
-    SocketOptions { recv_buffer: 1 << 20, send_buffer: 1 << 20, peer_errors: true, steer: true };
+    SocketOptions { recv_buffer: 1 << 20, send_buffer: 1 << 20, peer_errors: true, steer: Some(MASK) };
+const MASK: ShardMask = ShardMask([0x1234_5678, 0x9e37_79b9, 0x85eb_ca6b]);
 
 fn any4() -> SocketAddr {
     "127.0.0.1:0".parse().expect("address")
@@ -116,23 +118,25 @@ fn the_kernel_steers_by_the_connection_id() {
         let mut group = bind_group(any4(), workers, &OPTIONS).expect("group");
         let to = group[0].local();
         let client = StdSocket::bind("127.0.0.1:0").expect("bind");
-        for first in 0..=40u8 {
+        let ids: Vec<[u8; 4]> = (0..=40u32).map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+        let worker = |id: &[u8]| usize::from(MASK.shard(id).expect("four bytes")) % workers;
+        for id in &ids {
             let mut short = [0x40u8; 40];
-            short[1] = first;
+            short[1..5].copy_from_slice(id);
             client.send_to(&short, to).expect("send");
             let mut long = [0xc0u8; 60];
             long[5] = 8;
-            long[6] = first;
+            long[6..10].copy_from_slice(id);
             client.send_to(&long, to).expect("send");
         }
         for (i, socket) in group.iter_mut().enumerate() {
-            let mine = (0..=40u8).filter(|f| usize::from(*f) % workers == i).count();
+            let mine = ids.iter().filter(|id| worker(&id[..]) == i).count();
             let got = collect(socket, mine * 100);
             let mut count = 0;
             for (run, bytes) in got {
                 for datagram in bytes.chunks(run.stride) {
-                    let first = if datagram[0] & 0x80 == 0 { datagram[1] } else { datagram[6] };
-                    assert_eq!(usize::from(first) % workers, i);
+                    let id = if datagram[0] & 0x80 == 0 { &datagram[1..5] } else { &datagram[6..10] };
+                    assert_eq!(worker(id), i);
                     count += 1;
                 }
             }
@@ -143,17 +147,32 @@ fn the_kernel_steers_by_the_connection_id() {
 
 /// What the kernel does with the program, for every form of header.
 fn interpret(program: &[Instruction], packet: &[u8]) -> u32 {
-    let mut a = 0u32;
+    let (mut a, mut x, mut stored) = (0u32, 0u32, [0u32; 16]);
     let mut pc = 0usize;
     loop {
         let i = program[pc];
+        let at = i.value as usize;
         pc += 1;
         match i.code {
-            0x30 => match packet.get(i.value as usize) {
+            0x30 => match packet.get(at) {
                 Some(b) => a = u32::from(*b),
                 None => return 0,
             },
+            0x40 => match packet.get(at + x as usize..).and_then(|rest| rest.first_chunk()) {
+                Some(word) => a = u32::from_be_bytes(*word),
+                None => return 0,
+            },
+            0x01 => x = i.value,
+            0x02 => stored[at] = a,
+            0x60 => a = stored[at],
+            0x61 => x = stored[at],
+            0x05 => pc += at,
             0x45 => pc += usize::from(if a & i.value != 0 { i.jump_true } else { i.jump_false }),
+            0x54 => a &= i.value,
+            0xa4 => a ^= i.value,
+            0xac => a ^= x,
+            0x24 => a = a.wrapping_mul(i.value),
+            0x74 => a >>= i.value,
             0x94 => a %= i.value,
             0x16 => return a,
             other => panic!("unknown instruction {other:#x}"),
@@ -162,13 +181,17 @@ fn interpret(program: &[Instruction], packet: &[u8]) -> u32 {
 }
 
 #[test]
-fn the_steering_program_reads_the_right_byte() {
-    let program = program(3);
-    assert_eq!(interpret(&program, &[0x40, 7, 9, 9, 9, 9, 9]), 1);
-    assert_eq!(interpret(&program, &[0xc0, 0, 0, 0, 1, 8, 5, 0]), 2);
-    assert_eq!(interpret(&program, &[0xc0, 0, 0, 0, 1]), 0);
-    assert_eq!(interpret(&program, &[0x40]), 0);
-    assert_eq!(interpret(&program, &[]), 0);
+fn the_steering_program_reads_the_shard() {
+    let program = program(3, MASK);
+    for n in 0..1000u32 {
+        let id = n.wrapping_mul(0x9e37_79b9).to_be_bytes();
+        let expected = u32::from(MASK.shard(&id).expect("four bytes")) % 3;
+        assert_eq!(interpret(&program, &[&[0x40][..], &id, &[9; 3]].concat()), expected);
+        assert_eq!(interpret(&program, &[&[0xc0, 0, 0, 0, 1, 8][..], &id].concat()), expected);
+    }
+    for short in [&[0xc0, 0, 0, 0, 1, 8, 1, 2, 3][..], &[0xc0, 0, 0, 0, 1], &[0x40, 1, 2, 3], &[0x40], &[]] {
+        assert_eq!(interpret(&program, short), 0);
+    }
 }
 
 #[cfg(target_os = "linux")]
