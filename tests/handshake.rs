@@ -94,6 +94,9 @@ fn handshake_echo_and_close() {
     shut(&mut p);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.2
+//= type=test
+//# The server MUST send a HANDSHAKE_DONE frame as soon as the handshake is complete.
 #[test]
 fn handshake_takes_one_round_trip() {
     let mut p = Setup::default().build();

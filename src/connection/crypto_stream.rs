@@ -34,7 +34,8 @@ pub(super) struct CryptoSend {
 }
 
 impl CryptoSend {
-    fn end(&self) -> u64 {
+    /// One past the last byte that TLS gave us.
+    pub(super) fn end(&self) -> u64 {
         self.base.saturating_add(self.bytes.len() as u64)
     }
 

@@ -40,6 +40,8 @@ impl Connection {
             //# of type PROTOCOL_VIOLATION.
             //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.4
             //# Endpoints MUST treat receipt of Handshake packets with other frames as a connection error of type
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-8.3
+            //# A server MUST treat receipt of a CRYPTO frame in a 0-RTT packet as a connection error of type
             //# PROTOCOL_VIOLATION.
             if !frame::permitted(ty, packet.level) {
                 return Err(violation("frame not permitted at this level").in_frame(ty));
@@ -153,6 +155,8 @@ impl Connection {
         if self.side.is_server() {
             return Err(violation("NEW_TOKEN from a client"));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+        //# clients MUST treat them as opaque values
         if token.len() <= MAX_TOKEN_LEN && self.new_tokens < MAX_NEW_TOKENS {
             self.new_tokens = self.new_tokens.saturating_add(1);
             if let Some(tls) = self.tls.as_ref() {

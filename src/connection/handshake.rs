@@ -65,6 +65,8 @@ pub(super) struct Handshake {
     pub(super) other_initial: Option<Box<OtherInitial>>,
     /// Client: until the server is heard.
     pub(super) attempt: Option<Box<Attempt>>,
+    /// Packets that did not open before there were 1-RTT keys (RFC 9001 section 6.6).
+    pub(super) forged: u64,
 }
 
 impl Handshake {
@@ -93,6 +95,7 @@ impl Handshake {
             replay: false,
             new_parameters: None,
             handshake_data_told: false,
+            forged: 0,
             original_version: version,
             version_settled: side.is_server(),
             after_version_negotiation: false,
@@ -183,6 +186,12 @@ impl Connection {
         let reading = self.tls_read_level();
         let Some(stream) = self.crypto_stream(level.space()) else { return Ok(()) };
         // RFC 9001 section 4.1.3: nothing new at a level that TLS has left.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+        //# If the packet is from a previously installed encryption level, it MUST NOT contain data that extends past
+        //# the end of previously received data in that flow.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+        //# Implementations MUST treat any violations of this requirement as a connection error of type
+        //# PROTOCOL_VIOLATION.
         if level < reading && offset.saturating_add(data.len() as u64) > stream.receive.highest() {
             return Err(late_data(data));
         }
@@ -233,6 +242,9 @@ impl Connection {
         let Some(tls) = self.tls.as_mut() else {
             // Only a server lets go of TLS, and a client has nothing to say after its Finished (RFC 8446
             // section 4.6 with RFC 9001 sections 4.4 and 6): the alert is unexpected_message.
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-6
+            //# Endpoints MUST treat the receipt of a TLS KeyUpdate message as a connection error of type 0x010a,
+            //# equivalent to a fatal TLS alert of unexpected_message; see Section 4.8.
             return Err(TransportError::new(transport::CRYPTO_ERROR + 10, "unexpected TLS message"));
         };
         let mut out = TlsOutput::default();
@@ -292,7 +304,8 @@ impl Connection {
                 hs.handshake.keys = Some(keys);
                 Level::Handshake
             }
-            InstalledKeys::OneRtt(keys) => {
+            InstalledKeys::OneRtt(mut keys) => {
+                keys.on_forged(hs.forged);
                 self.data.keys = Some(keys);
                 if self.side.is_client() {
                     // RFC 9001 section 4.9.3: a client drops 0-RTT keys when it has 1-RTT keys.
@@ -313,6 +326,9 @@ impl Connection {
         if !self.life.advance(Phase::Complete) {
             return Ok(());
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.2
+        //# endpoints that receive ClientHello or EncryptedExtensions messages without the quic_transport_parameters
+        //# extension MUST close the connection
         if !self.peer.known {
             return Err(TransportError::new(transport::CRYPTO_ERROR + 109, "no transport parameters"));
         }
@@ -333,6 +349,8 @@ impl Connection {
             // RFC 9001 section 4.1.2: for a server, complete is confirmed.
             //= https://www.rfc-editor.org/rfc/rfc9000#section-19.20
             //# Servers MUST NOT send a HANDSHAKE_DONE frame before completing the handshake.
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.2
+            //# The server MUST send a HANDSHAKE_DONE frame as soon as the handshake is complete.
             self.control.handshake_done = true;
             self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple, self.version));
             self.on_handshake_confirmed(now);
@@ -359,6 +377,8 @@ impl Connection {
             return;
         }
         // RFC 9001 section 4.9.2.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.2
+        //# An endpoint MUST discard its Handshake keys when the TLS handshake is confirmed (Section 4.1.2).
         self.discard_space(SpaceId::Initial);
         self.discard_space(SpaceId::Handshake);
         self.events.push_back(Event::HandshakeConfirmed);
@@ -375,6 +395,12 @@ impl Connection {
         }
         self.hs = None;
         if self.side.is_server() {
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+            //# A server MUST NOT use post-handshake client authentication (as defined in Section 4.6.2 of [TLS13])
+            //# because the multiplexing offered by QUIC prevents clients from correlating the certificate request with
+            //# the application-level event that triggered it (see [HTTP2-TLS13]).
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+            //# servers MUST NOT send post- handshake TLS CertificateRequest messages
             self.summary = self.tls.take().map(|tls| Box::new(tls.into_summary()));
         }
         self.events.shrink_to(8);

@@ -399,10 +399,28 @@ impl Connection {
         true
     }
 
+    /// 1-RTT packets that the keys may still seal.
+    fn packets_left(&self) -> u64 {
+        self.data.keys.as_ref().map_or(u64::MAX, |keys| keys.packets_left())
+    }
+
     /// RFC 9001 section 6.6: updates keys in time; `true` when no packet may be sealed any more.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.3
+    //# An endpoint MUST initiate a key update (Section 6) prior to exceeding any limit set for the AEAD that is in use.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+    //# If the total number of encrypted packets with the same key exceeds the confidentiality limit for the selected
+    //# AEAD, the endpoint MUST stop using those keys.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+    //# Endpoints MUST initiate a key update before sending more protected packets than the confidentiality limit for
+    //# the selected AEAD permits.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+    //# If a key update is not possible or integrity limits are reached, the endpoint MUST stop using the connection and
+    //# only send stateless resets in response to receiving packets.
     fn out_of_keys(&mut self, now: Timestamp) -> bool {
         let confirmed = self.life.is_confirmed();
         let Some(keys) = self.data.keys.as_mut() else { return false };
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+        //# An endpoint MUST NOT initiate a key update prior to having confirmed the handshake (Section 4.1.2).
         if confirmed && keys.wants_update() && keys.initiate_update(now) {
             let generation = keys.generation();
             self.on_keys_updated(false, generation, now);

@@ -7,7 +7,7 @@ use super::events::CloseReason;
 use super::life::Phase;
 use super::timers::Timer;
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
-use crate::crypto::OneRttOpenError;
+use crate::crypto::{OneRttOpenError, OpenFailed};
 use crate::qlog::DropTrigger;
 use crate::wire::header::{self, LONG_RESERVED_BITS, SHORT_RESERVED_BITS, SPIN_BIT};
 use crate::wire::{PacketType, packet_number, stateless_reset};
@@ -231,6 +231,8 @@ impl Connection {
             //# packet with a non-zero Token Length field MUST either discard the packet or generate a connection error
             //# of type PROTOCOL_VIOLATION.
             (Side::Client, Level::Initial) => !head.has_token,
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-5.6
+            //# A client MUST NOT attempt to decrypt 0-RTT packets it receives and instead MUST discard them.
             (Side::Client, Level::ZeroRtt) => false,
             // RFC 9000 section 14.1.
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
@@ -262,6 +264,14 @@ impl Connection {
         let unmasked = match level {
             Level::OneRtt => {
                 // RFC 9001 section 5.7: a server reads no 1-RTT packet before the handshake is complete.
+                //= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+                //# Endpoints in either role MUST NOT decrypt 1-RTT packets from their peer prior to completing the
+                //# handshake.
+                //= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+                //# A server MUST NOT process incoming 1-RTT protected packets before the TLS handshake is complete.
+                //= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+                //# Even if it has 1-RTT secrets, a client MUST NOT process incoming 1-RTT protected packets before the
+                //# TLS handshake is complete.
                 if !self.life.is_complete() {
                     return Err(NotOpened::NoKeys);
                 }
@@ -275,10 +285,10 @@ impl Connection {
         let payload_at = head.pn_offset.saturating_add(pn_len);
         let (payload_len, old_keys) = match level {
             Level::OneRtt => self.open_one_rtt(packet, payload_at, pn, now)?,
-            _ => {
-                let keys = self.early_keys(level, head.version)?;
-                (keys.open(packet, payload_at, pn).map_err(|_| NotOpened::Drop)?, false)
-            }
+            _ => match self.early_keys(level, head.version)?.open(packet, payload_at, pn) {
+                Ok(len) => (len, false),
+                Err(OpenFailed) => return Err(self.on_forged_early()),
+            },
         };
         let spin = level == Level::OneRtt && packet.first().is_some_and(|b| b & SPIN_BIT != 0);
         //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
@@ -287,6 +297,11 @@ impl Connection {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-12.3
         //# A receiver MUST discard a newly unprotected packet unless it is certain that it has not processed another
         //# packet with the same packet number from the same packet number space.
+        // Only now: a duplicate takes as long as any other packet.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-9.5
+        //# For authentication to be free from side channels, the entire process of header protection removal, packet
+        //# number recovery, and packet protection removal MUST be applied together without timing and other side
+        //# channels.
         if self.received(0, space).is_none_or(|r| r.is_duplicate(pn)) {
             return Err(NotOpened::Duplicate);
         }
@@ -318,10 +333,26 @@ impl Connection {
             Level::Handshake if hs.handshake.discarded => Err(NotOpened::Drop),
             Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::NoKeys),
             // Once TLS is complete no 0-RTT keys will come any more.
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
+            //# When rejecting 0-RTT, a server MUST NOT process any 0-RTT packets, even if it could.
             Level::ZeroRtt if self.life.is_complete() => hs.zero_rtt.as_ref().ok_or(NotOpened::Drop),
             Level::ZeroRtt => hs.zero_rtt.as_ref().ok_or(NotOpened::NoKeys),
             Level::OneRtt => Err(NotOpened::Drop),
         }
+    }
+
+    /// Failures at all levels count together, also those before the 1-RTT keys.
+    fn on_forged_early(&mut self) -> NotOpened {
+        if let Some(keys) = self.data.keys.as_mut() {
+            return match keys.on_forged(1) {
+                OneRttOpenError::Failed => NotOpened::Drop,
+                OneRttOpenError::Fatal(error) => NotOpened::Fatal(error),
+            };
+        }
+        if let Some(hs) = self.hs.as_mut() {
+            hs.forged = hs.forged.saturating_add(1);
+        }
+        NotOpened::Drop
     }
 
     fn open_one_rtt(
@@ -363,6 +394,9 @@ impl Connection {
         self.tell_new_path(arrival.path);
         match self.on_payload(arrival, opened, payload) {
             Ok(()) => {
+                //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.1
+                //# Thus, a client MUST discard Initial keys when it first sends a Handshake packet and a server MUST
+                //# discard Initial keys when it first successfully processes a Handshake packet.
                 if opened.level == Level::Handshake && self.side.is_server() && self.life.is_open() {
                     // RFC 9001 section 4.9.1.
                     self.discard_space(SpaceId::Initial);
@@ -395,6 +429,9 @@ impl Connection {
         match (self.side, opened.level) {
             // RFC 9000 section 8.1: only a client that saw our Initial has Handshake keys.
             (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(arrival.path),
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.3
+            //# After receiving a 1-RTT packet, servers MUST discard 0-RTT keys within a short time; the RECOMMENDED
+            //# time period is three times the Probe Timeout (PTO, see [QUIC-RECOVERY]).
             (Side::Server, Level::OneRtt)
                 if late_zero_rtt
                 // RFC 9001 section 4.9.3: keep 0-RTT keys a little for packets that were reordered.

@@ -68,6 +68,7 @@ impl Connection {
         self.spin.at(self.paths.active_index(), sequence, self.cfg.spin_bit, || self.rng.next_u64());
         let sent = match self.life.phase() {
             _ if self.out_of_numbers(now) => None,
+            Phase::Closing if self.packets_left() == 0 => None,
             Phase::Closing => self.transmit_close(now, out),
             //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.2
             //# While otherwise identical to the closing state, an endpoint in the draining state MUST NOT send any
@@ -75,6 +76,7 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-10.2.2
             //# An endpoint MUST NOT send further packets.
             Phase::Draining | Phase::Drained => None,
+            _ if self.out_of_keys(now) => None,
             _ => self
                 //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
                 //# An endpoint MUST NOT delay transmission of a packet containing a PATH_RESPONSE frame unless
@@ -121,13 +123,13 @@ impl Connection {
         //# If a QUIC endpoint determines that the PMTU between any pair of local and remote IP addresses cannot support
         //# the smallest allowed maximum datagram size of 1200 bytes, it MUST immediately cease sending QUIC packets,
         //# except for those in PMTU probes or those containing CONNECTION_CLOSE frames, on the affected path.
-        if segment < MIN_DATAGRAM || self.amplification_blocked || self.out_of_keys(now) {
+        if segment < MIN_DATAGRAM || self.amplification_blocked {
             return None;
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
         //# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the
         //# number of bytes they have received.
-        let allowed = self.paths.sendable(path) / segment as u64;
+        let allowed = (self.paths.sendable(path) / segment as u64).min(self.packets_left());
         let max_segments = max_segments.min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(out.len() / segment);
         let ecn = self.ecn_mark(path);
         let budget = self.send_budget(path, segment.saturating_mul(max_segments), now);
@@ -214,6 +216,14 @@ impl Connection {
     }
 
     /// The level can be written and has something to say.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9
+    //# Though an endpoint might retain older keys, new data MUST be sent at the highest currently available encryption
+    //# level.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.6
+    //# A server MUST NOT use 0-RTT keys to protect packets; it uses 1-RTT keys to protect acknowledgments of 0-RTT
+    //# packets.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.6
+    //# Once a client has installed 1-RTT keys, it MUST NOT send any more 0-RTT packets.
     fn level_wants(&mut self, level: Level, batch: &Batch) -> bool {
         let space = level.space();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
@@ -267,6 +277,8 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
             //# Clients MUST ensure that UDP datagrams containing Initial packets have UDP payloads of at least 1200
             //# bytes, adding PADDING frames as necessary.
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-9.3
+            //# First, the packet containing a ClientHello MUST be padded to a minimum size.
             pad |= initial && self.side.is_client();
             let built = self.build_packet(level, batch, room, Shape { pad, last: !more });
             // The same for a server's ack-eliciting ones.
@@ -275,6 +287,11 @@ impl Connection {
             total.len = total.len.saturating_add(built.len);
             total.eliciting |= built.eliciting;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.1
+        //# Thus, a client MUST discard Initial keys when it first sends a Handshake packet and a server MUST discard
+        //# Initial keys when it first successfully processes a Handshake packet.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.1
+        //# Endpoints MUST NOT send Initial packets after this point.
         if wrote_handshake && self.side.is_client() {
             // RFC 9001 section 4.9.1.
             self.discard_space(SpaceId::Initial);
@@ -407,6 +424,11 @@ impl Connection {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-4
+    //# If QUIC needs to retransmit that data, it MUST use the same keys even if TLS has already updated to newer keys.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9
+    //# If packets from a lower encryption level contain CRYPTO frames, frames that retransmit that data MUST be sent at
+    //# the same encryption level.
     fn write_crypto(&mut self, space: SpaceId, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) {
         /// Type, offset and length at their longest.
         const OVERHEAD: usize = 1 + 8 + 4;

@@ -165,6 +165,8 @@ impl Connection {
 
     /// Starts a key update (RFC 9001 section 6.1); `false`: not allowed now.
     pub fn key_update(&mut self, now: Timestamp) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+        //# An endpoint MUST NOT initiate a key update prior to having confirmed the handshake (Section 4.1.2).
         if !self.life.is_open() || !self.life.is_confirmed() {
             return false;
         }

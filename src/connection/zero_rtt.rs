@@ -55,6 +55,9 @@ impl Connection {
         }
         self.early = EarlyData::Rejected;
         // RFC 9001 section 4.6.2: the client forgets what it sent and sends it again under 1-RTT keys.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
+        //# The client therefore MUST reset the state of all streams, including application state bound to those
+        //# streams.
         self.with_sink(now, |recovery, paths, sink| recovery.requeue_all(SpaceId::Data, paths, sink));
         self.streams.on_zero_rtt_rejected();
         if let Some(new) = new {

@@ -20,6 +20,9 @@ const SALT_V2: [u8; 20] = [
 
 /// Keys of Initial packets for `side`. `dcid` is the Destination Connection ID of the client's first Initial
 /// packet, or after a Retry the Source Connection ID of the Retry.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.2
+//# The HKDF-Expand-Label function defined in TLS 1.3 MUST be used for Initial packets even where the TLS versions
+//# offered do not include TLS 1.3.
 #[must_use]
 pub fn initial_keys(version: u32, dcid: &ConnectionId, side: Side) -> LevelKeys {
     let salt = if version == VERSION_2 { &SALT_V2 } else { &SALT_V1 };

@@ -61,6 +61,8 @@ impl HeaderKey {
         Some((pn_len, pn))
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.4.2
+    //# An endpoint MUST discard packets that are not long enough to contain a complete sample.
     fn mask_of(&self, packet: &[u8], pn_at: usize) -> Option<[u8; 5]> {
         let at = pn_at.checked_add(SAMPLE_OFFSET)?;
         let sample = packet.get(at..at.checked_add(SAMPLE_LEN)?)?;
@@ -102,6 +104,11 @@ impl PacketKey {
         aead::Nonce::assume_unique_for_key(nonce)
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-9.5
+    //= type=exception
+    //= reason=ring takes constant time here and nothing branches on the number; but no test of ours can show it
+    //# For the sending of packets, construction and protection of packet payloads and packet numbers MUST be free
+    //# from side channels that would reveal the packet number or its encoded size.
     /// Seals `packet[payload_at..len - 16]` and puts the tag into the last 16 bytes.
     pub(super) fn seal(&self, packet: &mut [u8], payload_at: usize, pn: u64) {
         let (header, body) = packet.split_at_mut(payload_at);

@@ -39,6 +39,8 @@ pub enum OneRttOpenError {
 }
 
 /// Receiving keys of the phase before the current one.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+//# An endpoint MUST retain old keys until it has successfully unprotected a packet sent using the new keys.
 struct Previous {
     key: PacketKey,
     /// `None` until a packet of the new phase arrives.
@@ -59,6 +61,12 @@ pub struct OneRttKeys {
     /// Secret of `next_remote`.
     next_remote_secret: Secret,
     remote: PacketKey,
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
+    //# Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might
+    //# indicate that the Key Phase bit was invalid (see Section 9.5).
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
+    //# For this reason, endpoints MUST be able to retain two sets of packet protection keys for receiving packets: the
+    //# current and the next.
     next_remote: PacketKey,
     previous: Option<Previous>,
     /// Lowest and highest packet numbers that `remote` opened.
@@ -68,7 +76,7 @@ pub struct OneRttKeys {
     first_sent: Option<u64>,
     acknowledged: bool,
     sealed: u64,
-    /// Failed opens, over all phases (RFC 9001 section 6.6).
+    /// Failed opens, over all levels and phases (RFC 9001 section 6.6).
     failed: u64,
     confidentiality_limit: u64,
     integrity_limit: u64,
@@ -142,6 +150,8 @@ impl OneRttKeys {
         if self.first_sent.is_none() {
             self.first_sent = Some(pn);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+        //# Endpoints MUST count the number of encrypted packets for each set of keys.
         self.sealed = self.sealed.saturating_add(1);
         self.local.seal(packet, pn_at + pn_len, pn);
         self.local_header.mask(packet, pn_at, pn_len);
@@ -174,7 +184,7 @@ impl OneRttKeys {
         };
         let len = match opened {
             Ok(len) => len,
-            Err(OpenFailed) => return Err(self.on_failed()),
+            Err(OpenFailed) => return Err(self.on_forged(1)),
         };
         match keys {
             Keys::Current => self.on_current(pn, now, pto)?,
@@ -188,6 +198,13 @@ impl OneRttKeys {
         Ok(Opened { len, peer_updated: keys == Keys::Next, old_keys: keys == Keys::Previous })
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
+    //# Once an endpoint successfully receives a packet with a given packet number, it MUST discard all packets in the
+    //# same packet number space with higher packet numbers if they cannot be successfully unprotected with either the
+    //# same key, or -- if there is a key update -- a subsequent packet protection key; see Section 6.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
+    //# Similarly, a packet that appears to trigger a key update but cannot be unprotected successfully MUST be
+    //# discarded.
     fn keys_for(&self, phase: bool, pn: u64) -> Keys {
         if phase == self.phase() {
             return Keys::Current;
@@ -198,6 +215,9 @@ impl OneRttKeys {
         if self.previous.is_some() && older { Keys::Previous } else { Keys::Next }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.4
+    //# An endpoint that successfully removes protection with old keys when newer keys were used for packets with lower
+    //# packet numbers MUST treat this as a connection error of type KEY_UPDATE_ERROR.
     fn on_current(&mut self, pn: u64, now: Timestamp, pto: Duration) -> Result<(), OneRttOpenError> {
         if let Some(previous) = &mut self.previous {
             // RFC 9001 section 6.4: old keys on a packet with a higher number than one with newer keys.
@@ -212,6 +232,11 @@ impl OneRttKeys {
         Ok(())
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+    //# The endpoint MUST update its send keys to the corresponding key phase in response, as described in Section 6.1.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+    //# Sending keys MUST be updated before sending an acknowledgment for the packet that was received with updated
+    //# keys.
     fn on_next(&mut self, pn: u64, now: Timestamp, pto: Duration) -> Result<(), OneRttOpenError> {
         // RFC 9001 section 6.4, as above.
         if self.highest.is_some_and(|highest| pn < highest) {
@@ -231,8 +256,16 @@ impl OneRttKeys {
         Ok(())
     }
 
-    fn on_failed(&mut self) -> OneRttOpenError {
-        self.failed = self.failed.saturating_add(1);
+    /// Counts packets that did not open, of any level and phase.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+    //# In addition to counting packets sent, endpoints MUST count the number of received packets that fail
+    //# authentication during the lifetime of a connection.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+    //# If the total number of received packets that fail authentication within the connection, across all keys, exceeds
+    //# the integrity limit for the selected AEAD, the endpoint MUST immediately close the connection with a connection
+    //# error of type AEAD_LIMIT_REACHED and not process any more packets.
+    pub fn on_forged(&mut self, count: u64) -> OneRttOpenError {
+        self.failed = self.failed.saturating_add(count);
         // RFC 9001 section 6.6: integrity limit, counted over all keys of the connection.
         if self.failed >= self.integrity_limit {
             let error = TransportError::new(codes::transport::AEAD_LIMIT_REACHED, "too many forged packets");
@@ -244,6 +277,11 @@ impl OneRttKeys {
     /// Starts a key update; false when RFC 9001 sections 6.1 and 6.5 do not allow one yet: the current phase
     /// is not acknowledged, or the keys of the phase before are still kept. The caller must have confirmed
     /// the handshake (section 6.1).
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6
+    //# Endpoints MUST NOT send a TLS KeyUpdate message.
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+    //# An endpoint MUST NOT initiate a subsequent key update unless it has received an acknowledgment for a packet that
+    //# was sent protected with keys from the current key phase.
     pub fn initiate_update(&mut self, now: Timestamp) -> bool {
         self.on_timeout(now);
         if !self.acknowledged || self.previous.is_some() {
@@ -253,6 +291,9 @@ impl OneRttKeys {
         true
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6.4
+    //# Packets with higher packet numbers MUST be protected with either the same or newer packet protection keys than
+    //# packets with lower packet numbers.
     fn rotate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.local_secret = self.local_secret.next(self.cipher, self.version);
@@ -293,6 +334,12 @@ impl OneRttKeys {
     #[must_use]
     pub const fn exhausted(&self) -> bool {
         self.sealed >= self.confidentiality_limit
+    }
+
+    /// Packets that may still be sealed in this phase.
+    #[must_use]
+    pub const fn packets_left(&self) -> u64 {
+        self.confidentiality_limit.saturating_sub(self.sealed)
     }
 
     /// When the previous phase's keys are to be discarded.

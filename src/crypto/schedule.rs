@@ -28,6 +28,12 @@ pub(super) const fn labels(version: u32) -> &'static Labels {
     if version == VERSION_2 { &LABELS_V2 } else { &LABELS_V1 }
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// Key updates derived by this thread: a test asks when that work is done.
+    pub(super) static UPDATES: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
+}
+
 /// A traffic secret, wiped when dropped.
 #[derive(Clone)]
 pub(super) struct Secret {
@@ -56,6 +62,8 @@ impl Secret {
 
     /// The secret of the next key phase (RFC 9001 section 6.1).
     pub(super) fn next(&self, cipher: Cipher, version: u32) -> Self {
+        #[cfg(test)]
+        UPDATES.set(UPDATES.get() + 1);
         let mut next = Self { bytes: [0; MAX_SECRET], len: self.len };
         if let Some(out) = next.bytes.get_mut(..self.len) {
             expand(&self.prk(cipher), labels(version).ku, out);

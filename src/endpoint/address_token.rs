@@ -48,6 +48,8 @@ pub(super) enum TokenVerdict {
 }
 
 /// Makes and checks tokens.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+//# These MUST NOT be used to communicate application semantics between endpoints
 pub(super) struct AddressTokens {
     retry_lifetime_ms: u64,
     new_token_lifetime_ms: u64,

@@ -508,6 +508,9 @@ fn lent_memory_returns_with_the_acknowledgement() {
     assert_eq!(read_all(&mut s, id).0, [5; 30_000]);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
+//= type=test
+//# The client therefore MUST reset the state of all streams, including application state bound to those streams.
 #[test]
 fn rejected_early_data_is_sent_again_within_the_new_limits() {
     let remembered = StreamsConfig { max_streams_uni: 3, ..StreamsConfig::default() };

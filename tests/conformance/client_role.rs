@@ -135,6 +135,15 @@ fn version_information_rfc_9368_section_4() {
 
 /// RFC 9001 section 8: what the server's TLS leaves out. EncryptedExtensions is changed after the fact; the client
 /// reads it before it can find out that the transcript is another one.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# While [ALPN] only specifies that servers use this alert, QUIC clients MUST use error 0x0178 to terminate a
+//# connection when ALPN negotiation fails.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.2
+//= type=test
+//# Endpoints MUST send the quic_transport_parameters extension; endpoints that receive ClientHello or
+//# EncryptedExtensions messages without the quic_transport_parameters extension MUST close the connection with an error
+//# of type 0x016d (equivalent to a fatal TLS missing_extension alert, see Section 4.8).
 #[test]
 fn encrypted_extensions_rfc_9001_section_8() {
     for (leave_out, code) in [(0x39u16, CRYPTO_ERROR + 109), (16, CRYPTO_ERROR + 120)] {
@@ -161,6 +170,17 @@ fn encrypted_extensions_rfc_9001_section_8() {
 }
 
 /// RFC 9001 sections 4.6.1 and 6: messages behind the handshake.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+//= type=test
+//# clients MUST treat receipt of such messages as a connection error of type PROTOCOL_VIOLATION
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.1
+//= type=test
+//# A client MUST treat receipt of a NewSessionTicket that contains an early_data extension with any other value as a
+//# connection error of type PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6
+//= type=test
+//# Endpoints MUST treat the receipt of a TLS KeyUpdate message as a connection error of type 0x010a, equivalent to a
+//# fatal TLS alert of unexpected_message; see Section 4.8.
 #[test]
 fn tls_messages_after_the_handshake_rfc_9001() {
     // KeyUpdate; a CertificateRequest (section 4.4); a Finished.
@@ -169,7 +189,11 @@ fn tls_messages_after_the_handshake_rfc_9001() {
         let at = peer.sent_crypto[2];
         world.frames(&mut peer, Level::OneRtt, &crypto(at, message));
         let accepted = [CRYPTO_ERROR + 10, CRYPTO_ERROR + 50, PROTOCOL_VIOLATION];
-        let accepted = if message[0] == 24 { &accepted[..1] } else { &accepted[..] };
+        let accepted = match message[0] {
+            24 => &accepted[..1],
+            13 => &accepted[2..],
+            _ => &accepted[..],
+        };
         peer.expect_close("RFC 9001 4.4, 6", accepted, 0x06);
     }
     // A ticket whose max_early_data_size is neither 0xffffffff nor absent.

@@ -131,6 +131,11 @@ fn coalesced_garbage_section_12_2() {
 }
 
 /// One bit of a real packet is wrong, each in turn: nothing happens; then the real one is taken.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
+//= type=test
+//# Once an endpoint successfully receives a packet with a given packet number, it MUST discard all packets in the same
+//# packet number space with higher packet numbers if they cannot be successfully unprotected with either the same key,
+//# or -- if there is a key update -- a subsequent packet protection key; see Section 6.
 #[test]
 fn every_wrong_bit_rfc_9001_section_5_3() {
     let (mut world, mut peer) = connected();

@@ -37,6 +37,10 @@ fn finished(version: u32, edit: impl FnOnce(&[u8]) -> Vec<Vec<u8>>) -> Peer {
     peer
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6
+//= type=test
+//# Endpoints MUST treat the receipt of a TLS KeyUpdate message as a connection error of type 0x010a, equivalent to a
+//# fatal TLS alert of unexpected_message; see Section 4.8.
 #[test]
 fn case_28_key_update_in_handshake_section_6() {
     for version in [V1, V2] {
@@ -78,6 +82,15 @@ fn hello_with(tls: &[&str], version: u32, edit: impl FnOnce(&[u8]) -> Vec<u8>) -
     (world, peer)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# When using ALPN, endpoints MUST immediately close a connection (see Section 10.2 of [QUIC-TRANSPORT]) with a
+//# no_application_protocol TLS alert (QUIC error code 0x0178; see Section 4.8) if an application protocol is not
+//# negotiated.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# The server MUST treat the inability to select a compatible application protocol as a connection error of type 0x0178
+//# (no_application_protocol).
 #[test]
 fn case_30_no_common_application_protocol_section_8_1() {
     for version in [V1, V2] {
@@ -117,6 +130,11 @@ fn sized(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.2
+//= type=test
+//# Endpoints MUST send the quic_transport_parameters extension; endpoints that receive ClientHello or
+//# EncryptedExtensions messages without the quic_transport_parameters extension MUST close the connection with an error
+//# of type 0x016d (equivalent to a fatal TLS missing_extension alert, see Section 4.8).
 #[test]
 fn case_31_no_transport_parameters_section_8_2() {
     for version in [V1, V2] {
@@ -145,6 +163,17 @@ fn case_33_end_of_early_data_section_8_3() {
 }
 
 /// RFC 9001 section 4.1.3: data of a level that TLS has left.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# If the packet is from a previously installed encryption level, it MUST NOT contain data that extends past the end of
+//# previously received data in that flow.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# Implementations MUST treat any violations of this requirement as a connection error of type PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# When TLS provides keys for a higher encryption level, if there is data from a previous encryption level that TLS has
+//# not consumed, this MUST be treated as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn crypto_data_across_a_change_of_keys_section_4_1_3() {
     let (_, peer) = hello_with(&ALPN, V1, |h| [h, &[11, 0, 0, 0]].concat());
@@ -172,6 +201,9 @@ fn crypto_data_across_a_change_of_keys_section_4_1_3() {
 }
 
 /// Bad ClientHellos, each with the alert of RFC 8446 section 6.2.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.2
+//= type=test
+//# An endpoint MUST terminate the connection if a version of TLS older than 1.3 is negotiated.
 #[test]
 fn malformed_client_hello() {
     let (_, peer) = hello_with(&ALPN, V1, |h| sized([h, &[0]].concat()));
@@ -267,4 +299,53 @@ fn acknowledgement_of_newer_keys_under_old_ones_section_6_2() {
     world.deliver(&packet);
     world.exchange(&mut peer);
     peer.expect_close("RFC 9001 6.2", &[KEY_UPDATE_ERROR], 0x02);
+}
+
+/// A server that has the keys for 1-RTT packets waits for the client's Finished all the same.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+//= type=test
+//# Endpoints in either role MUST NOT decrypt 1-RTT packets from their peer prior to completing the handshake.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+//= type=test
+//# A server MUST NOT process incoming 1-RTT protected packets before the TLS handshake is complete.
+#[test]
+fn one_rtt_packets_before_finished_rfc_9001_section_5_7() {
+    let (mut world, mut peer) = client_with(Setup::default(), V1, |p| p);
+    until_done(&mut world, &mut peer);
+    let early = peer.packet(Level::OneRtt, &frames(&[Frame::PathChallenge(*b"question"), Frame::Padding(8)]));
+    peer.mute = true;
+    let before = world.connection().stats().packets_received;
+    world.send(&mut peer, &early);
+    assert_eq!(world.connection().stats().packets_received, before);
+    assert!(!peer.saw(|g| matches!(g, Got::PathResponse(_))));
+    peer.mute = false;
+    world.exchange(&mut peer);
+    peer.expect_open("RFC 9001 5.7");
+    assert!(peer.saw(|g| *g == Got::PathResponse(*b"question")), "it was kept");
+}
+
+/// The first Handshake packet that opens ends the Initial level, whatever is in it.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.1
+//= type=test
+//# Thus, a client MUST discard Initial keys when it first sends a Handshake packet and a server MUST discard Initial
+//# keys when it first successfully processes a Handshake packet.
+#[test]
+fn initial_packets_after_a_handshake_packet_rfc_9001_section_4_9_1() {
+    let (mut world, mut peer) = client_with(Setup::default(), V1, |p| p);
+    until_done(&mut world, &mut peer);
+    peer.mute = true;
+    let ping = frames(&[Frame::Ping, Frame::Padding(3)]);
+    for (after, opens) in [(false, 1), (true, 0)] {
+        if after {
+            world.frames(&mut peer, Level::Handshake, &ping);
+        }
+        let initial = peer.padded(&ping, 1200);
+        let before = world.connection().stats();
+        world.send(&mut peer, &initial);
+        let stats = world.connection().stats();
+        assert_eq!(stats.packets_received - before.packets_received, opens);
+    }
+    peer.mute = false;
+    world.exchange(&mut peer);
+    assert!(peer.saw(|g| *g == Got::HandshakeDone));
 }

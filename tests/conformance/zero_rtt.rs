@@ -62,6 +62,9 @@ fn forbidden(payload: &[u8], codes: &[u64], frame_type: u64) {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.3
+//= type=test
+//# A server MUST treat receipt of a CRYPTO frame in a 0-RTT packet as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn case_34_crypto_in_0_rtt_rfc_9001_section_8_3() {
     forbidden(&crypto(0, &[8, 0, 0, 2, 0, 0]), &[PROTOCOL_VIOLATION, INTERNAL_ERROR], 0x06);
@@ -106,6 +109,9 @@ fn frames_that_0_rtt_may_carry_section_12_4() {
 }
 
 /// A server that does not take early data drops the packets, whatever is in them.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
+//= type=test
+//# When rejecting 0-RTT, a server MUST NOT process any 0-RTT packets, even if it could.
 #[test]
 fn early_data_is_not_accepted_rfc_9001_section_4_6_2() {
     let (client, _) = ticket(V1);

@@ -181,7 +181,8 @@ fn item_near(file: &str, lines: &[&str], start: usize, end: usize) -> String {
     next.unwrap_or_else(|| "the file".to_owned())
 }
 
-/// `target = "..."`, then tables `[[exception]]` with `quote` and `reason`, both `'''` strings: a part of TOML.
+/// Tables `[[exception]]` with `target`, `quote` and `reason`, strings of one kind or the other; a target before the
+/// first table serves those without one. A part of TOML.
 pub fn exceptions(file: &str, text: &str, out: &mut Vec<Citation>, wrong: &mut Vec<String>) {
     let mut target = String::new();
     let mut lines = text.lines().enumerate();
@@ -214,6 +215,7 @@ pub fn exceptions(file: &str, text: &str, out: &mut Vec<Citation>, wrong: &mut V
         let value = value.trim_matches(['\'', '"']).trim().to_owned();
         let last = out.last_mut().filter(|c| c.file == file);
         match (key, last) {
+            ("target", Some(last)) if last.quote.is_empty() => last.target = value,
             ("target", _) => target = value,
             ("quote", Some(last)) => last.quote = value,
             ("reason", Some(last)) => last.reason = value,

@@ -159,4 +159,8 @@ fn the_reader_sees_wrong_citations() {
     let (mut out, mut wrong) = (Vec::new(), Vec::new());
     citations::exceptions("docs/a.toml", &toml.join("\n"), &mut out, &mut wrong);
     assert_eq!((out[0].quote.as_str(), out[0].reason.as_str(), wrong.len()), ("five", "no", 0));
+    assert_eq!(out[0].target, "https://x#section-3");
+    let toml = ["[[exception]]", "target = \"https://x#section-4\"", "quote = \"six\"", "reason = \"never\""];
+    citations::exceptions("docs/b.toml", &toml.join("\n"), &mut out, &mut wrong);
+    assert_eq!((out[1].target.as_str(), out[1].quote.as_str(), wrong.len()), ("https://x#section-4", "six", 0));
 }

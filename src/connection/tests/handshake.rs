@@ -8,6 +8,17 @@ use crate::base::{ConnectionId, Dir, Ecn, Level, Pcg, Side};
 use crate::crypto::retry_tag;
 use crate::wire::{Writer, retry, version_negotiation};
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+//= type=test
+//# A server MUST NOT use post-handshake client authentication (as defined in Section 4.6.2 of [TLS13]) because the
+//# multiplexing offered by QUIC prevents clients from correlating the certificate request with the application-level
+//# event that triggered it (see [HTTP2-TLS13]).
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.2
+//= type=test
+//# An endpoint MUST discard its Handshake keys when the TLS handshake is confirmed (Section 4.1.2).
+//= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+//= type=test
+//# clients MUST treat them as opaque values
 #[test]
 fn completes_and_is_confirmed_on_both_sides() {
     let mut p = Pair::new().connected();
@@ -45,6 +56,13 @@ fn version_2_works() {
     assert_eq!(p.transfer(Side::Client, id, b"hello", Duration::from_secs(5)), b"hello");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4
+//= type=test
+//# If QUIC needs to retransmit that data, it MUST use the same keys even if TLS has already updated to newer keys.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.9
+//= type=test
+//# If packets from a lower encryption level contain CRYPTO frames, frames that retransmit that data MUST be sent at the
+//# same encryption level.
 #[test]
 fn survives_any_single_loss_duplicate_or_delay() {
     for side in [Side::Client, Side::Server] {
@@ -85,6 +103,9 @@ fn survives_heavy_random_loss() {
 //# A client MUST expand the payload of all UDP datagrams carrying Initial packets to at least the smallest allowed
 //# maximum datagram size of 1200 bytes by adding PADDING frames to the Initial packet or by coalescing the Initial
 //# packet; see Section 12.2.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-9.3
+//= type=test
+//# First, the packet containing a ClientHello MUST be padded to a minimum size.
 #[test]
 fn client_datagrams_with_initial_packets_are_padded() {
     let mut p = Pair::new();
@@ -272,6 +293,10 @@ fn random_datagrams_never_panic() {
     assert_eq!(p.transfer(Side::Client, id, b"fine", Duration::from_secs(5)), b"fine");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.8
+//= type=test
+//# As QUIC provides alternative mechanisms for connection termination and the TLS connection is only closed if an error
+//# is encountered, a QUIC endpoint MUST treat any alert from TLS as if it were at the "fatal" level.
 #[test]
 fn wrong_certificate_closes_with_a_tls_alert_on_both_sides() {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
@@ -299,6 +324,10 @@ fn alpn_mismatch_is_no_application_protocol() {
     assert!(matches!(p.client.closed(), Some(CloseReason::Peer { code: 0x178, app: false, .. })));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.7
+//= type=test
+//# Even if it has 1-RTT secrets, a client MUST NOT process incoming 1-RTT protected packets before the TLS handshake is
+//# complete.
 #[test]
 fn undecryptable_packets_wait_for_their_keys() {
     // The server's Initial is late: its Handshake and 1-RTT packets come first and are kept.

@@ -134,9 +134,17 @@ fn reset_and_stop_are_seen_by_the_peer() {
     assert!(p.server().saw(|e| stream_event(e) == Some(StreamEvent::Stopped { id: a, code: 78 })));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6
+//= type=test
+//# Endpoints MUST NOT send a TLS KeyUpdate message.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.4
+//= type=test
+//# Packets with higher packet numbers MUST be protected with either the same or newer packet protection keys than
+//# packets with lower packet numbers.
 #[test]
 fn key_updates_by_either_side_and_in_the_middle_of_data() {
     let mut p = Pair::new().connected();
+    let tls_bytes = [Side::Client, Side::Server].map(|s| p.peer(s).conn.data.crypto.send.end());
     for (round, side) in [Side::Client, Side::Server, Side::Client].into_iter().enumerate() {
         let data = pattern(200_000);
         let one = p.start(Side::Client, Dir::Uni);
@@ -157,6 +165,8 @@ fn key_updates_by_either_side_and_in_the_middle_of_data() {
             ));
         }
     }
+    // The bit in the header says it all: TLS had nothing to send.
+    assert_eq!([Side::Client, Side::Server].map(|s| p.peer(s).conn.data.crypto.send.end()), tls_bytes);
 }
 
 #[test]
@@ -237,6 +247,13 @@ fn the_log_tells_the_story_of_a_connection() {
     assert_eq!(p.client.conn.odcid(), p.server().conn.odcid());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.3
+//= type=test
+//# An endpoint MUST initiate a key update (Section 6) prior to exceeding any limit set for the AEAD that is in use.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+//= type=test
+//# Endpoints MUST initiate a key update before sending more protected packets than the confidentiality limit for the
+//# selected AEAD permits.
 #[test]
 fn keys_are_changed_in_time_without_being_asked() {
     let mut p = Pair::new().connected();

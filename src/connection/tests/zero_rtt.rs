@@ -11,7 +11,7 @@ use crate::wire::{PacketType, header};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A first connection that leaves a ticket behind.
-fn ticket(client: &Arc<ClientTls>, server: &Arc<ServerTls>) {
+pub(super) fn ticket(client: &Arc<ClientTls>, server: &Arc<ServerTls>) {
     let mut p = Pair::with(config(), config(), client, server.clone()).connected();
     p.run_for(Duration::from_millis(200));
     let now = p.now;
@@ -19,7 +19,7 @@ fn ticket(client: &Arc<ClientTls>, server: &Arc<ServerTls>) {
     p.run_for(Duration::from_secs(2));
 }
 
-fn second(client: &Arc<ClientTls>, server: Arc<ServerTls>, cfg: ConnectionConfig) -> Pair {
+pub(super) fn second(client: &Arc<ClientTls>, server: Arc<ServerTls>, cfg: ConnectionConfig) -> Pair {
     Pair::starting(Arc::new(config()), Arc::new(cfg), client, server, Timestamp(9_000_000_000), 77)
 }
 
@@ -55,6 +55,9 @@ fn more_early_data_than_one_flight() {
     assert_eq!(p.client.conn.early_data(), EarlyData::Accepted);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
+//= type=test
+//# The client therefore MUST reset the state of all streams, including application state bound to those streams.
 #[test]
 fn rejected_early_data_is_sent_again() {
     let client = client_tls();

@@ -1,5 +1,6 @@
 //! RFC 9001 section 6 between two ends.
 use crate::base::{Timestamp, codes};
+use crate::crypto::schedule::UPDATES;
 use crate::crypto::{Cipher, OneRttKeys, OneRttOpenError, Opened};
 use core::time::Duration;
 
@@ -60,6 +61,16 @@ impl Pair {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+//= type=test
+//# The endpoint MUST update its send keys to the corresponding key phase in response, as described in Section 6.1.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
+//= type=test
+//# Sending keys MUST be updated before sending an acknowledgment for the packet that was received with updated keys.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
+//= type=test
+//# For this reason, endpoints MUST be able to retain two sets of packet protection keys for receiving packets: the
+//# current and the next.
 #[test]
 fn both_ends_follow_an_update_many_times() {
     let mut p = pair();
@@ -79,6 +90,10 @@ fn both_ends_follow_an_update_many_times() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+//= type=test
+//# An endpoint MUST NOT initiate a subsequent key update unless it has received an acknowledgment for a packet that was
+//# sent protected with keys from the current key phase.
 #[test]
 fn no_second_update_before_the_first_is_acknowledged() {
     let mut p = pair();
@@ -113,6 +128,9 @@ fn reordered_packets_open_with_old_keys_until_they_are_discarded() {
     assert_eq!(p.b.deadline(), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
+//= type=test
+//# An endpoint MUST retain old keys until it has successfully unprotected a packet sent using the new keys.
 #[test]
 fn packets_of_the_old_phase_open_while_the_peer_has_not_followed() {
     let mut p = pair();
@@ -125,6 +143,10 @@ fn packets_of_the_old_phase_open_while_the_peer_has_not_followed() {
     assert_eq!(p.a.deadline(), None, "the clock starts with the first packet of the new phase");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.4
+//= type=test
+//# An endpoint that successfully removes protection with old keys when newer keys were used for packets with lower
+//# packet numbers MUST treat this as a connection error of type KEY_UPDATE_ERROR.
 #[test]
 fn newer_keys_on_a_lower_number_are_an_error() {
     // RFC 9001 section 6.4, both ways in which it can show.
@@ -159,6 +181,14 @@ fn an_update_before_we_sent_anything_in_the_phase_is_an_error() {
     assert_eq!(fatal(open(&mut p.b, &packet, p.now)), codes::transport::KEY_UPDATE_ERROR);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
+//= type=test
+//# Once an endpoint successfully receives a packet with a given packet number, it MUST discard all packets in the same
+//# packet number space with higher packet numbers if they cannot be successfully unprotected with either the same key,
+//# or -- if there is a key update -- a subsequent packet protection key; see Section 6.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
+//= type=test
+//# Similarly, a packet that appears to trigger a key update but cannot be unprotected successfully MUST be discarded.
 #[test]
 fn a_forged_phase_changes_nothing() {
     let mut p = pair();
@@ -174,6 +204,43 @@ fn a_forged_phase_changes_nothing() {
     p.exchange(1);
 }
 
+/// What a forged phase bit costs is the same as what any forged packet costs: the keys of the next phase are there
+/// before somebody asks for them, and the derivation of the next but one waits for an authentic packet.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
+//= type=test
+//# Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might indicate
+//# that the Key Phase bit was invalid (see Section 9.5).
+#[test]
+fn a_forged_phase_derives_no_keys() {
+    let mut p = pair();
+    p.exchange(0);
+    let before = UPDATES.get();
+    for first in [0x45u8, 0x41] {
+        let mut forged = vec![first; 40];
+        let (len, _) = p.b.unmask(&mut forged, 5).unwrap();
+        forged[0] = first;
+        assert_eq!(p.b.open(&mut forged, 5 + len, 1, p.now, PTO), Err(OneRttOpenError::Failed));
+        assert_eq!(UPDATES.get(), before);
+    }
+    assert!(p.a.initiate_update(p.now));
+    let packet = sealed(&mut p.a, 1);
+    let before = UPDATES.get();
+    assert!(ok(&mut p.b, &packet, p.now));
+    assert_eq!(UPDATES.get(), before + 2, "once it has opened: one secret for each direction");
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+//= type=test
+//# Endpoints MUST count the number of encrypted packets for each set of keys.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+//= type=test
+//# In addition to counting packets sent, endpoints MUST count the number of received packets that fail authentication
+//# during the lifetime of a connection.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
+//= type=test
+//# If the total number of received packets that fail authentication within the connection, across all keys, exceeds the
+//# integrity limit for the selected AEAD, the endpoint MUST immediately close the connection with a connection error of
+//# type AEAD_LIMIT_REACHED and not process any more packets.
 #[test]
 fn limits_of_both_kinds() {
     let mut p = pair();

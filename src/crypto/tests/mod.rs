@@ -59,6 +59,10 @@ fn header_of(v: &Vectors) -> Vec<u8> {
     hex(v.server_header)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.2
+//= type=test
+//# The HKDF-Expand-Label function defined in TLS 1.3 MUST be used for Initial packets even where the TLS versions
+//# offered do not include TLS 1.3.
 #[test]
 fn initial_packets_of_both_versions() {
     initial(&V1);
@@ -142,6 +146,9 @@ fn every_cipher_round_trips_and_refuses_changes() {
     assert_eq!(Cipher::from_wire_id(0x1304), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.4.2
+//= type=test
+//# An endpoint MUST discard packets that are not long enough to contain a complete sample.
 #[test]
 fn short_packets_have_no_sample() {
     let keys = initial_keys(1, &dcid(), Side::Server);

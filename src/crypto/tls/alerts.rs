@@ -8,10 +8,23 @@ pub(super) fn alert(alert: AlertDescription, reason: &'static str) -> TransportE
 }
 
 /// What rustls failed with; `sent` is the alert that it wanted to send.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.8
+//# As QUIC provides alternative mechanisms for connection termination and the TLS connection is only closed if an error
+//# is encountered, a QUIC endpoint MUST treat any alert from TLS as if it were at the "fatal" level.
 pub(super) fn from_rustls(error: &Error, sent: Option<AlertDescription>) -> TransportError {
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.1
+    //# A client MUST treat receipt of a NewSessionTicket that contains an early_data extension with any other value as
+    //# a connection error of type PROTOCOL_VIOLATION.
     if matches!(error, Error::PeerMisbehaved(PeerMisbehaved::InvalidMaxEarlyDataSize)) {
         // RFC 9001 section 4.6.1: this one is QUIC's own rule, not an alert of TLS.
         return TransportError::new(codes::transport::PROTOCOL_VIOLATION, "ticket with a limit on early data");
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+    //# Similarly, a client MUST treat the selection of an incompatible application protocol by a server as a connection
+    //# error of type 0x0178.
+    if matches!(error, Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol)) {
+        // RFC 9001 section 8.1: whatever is wrong with the protocol has this one alert.
+        return alert(AlertDescription::NoApplicationProtocol, "server chose a protocol that was not offered");
     }
     let description = sent.unwrap_or_else(|| description_of(error));
     alert(description, reason_of(error, description))
@@ -33,6 +46,16 @@ fn description_of(error: &Error) -> AlertDescription {
         Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
         Error::InvalidCertificate(e) => AlertDescription::from(e.clone()),
         Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+        //# When using ALPN, endpoints MUST immediately close a connection (see Section 10.2 of [QUIC-TRANSPORT]) with a
+        //# no_application_protocol TLS alert (QUIC error code 0x0178; see Section 4.8) if an application protocol is
+        //# not negotiated.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+        //# While [ALPN] only specifies that servers use this alert, QUIC clients MUST use error 0x0178 to terminate a
+        //# connection when ALPN negotiation fails.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+        //# The server MUST treat the inability to select a compatible application protocol as a connection error of
+        //# type 0x0178 (no_application_protocol).
         Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
         Error::DecryptError => AlertDescription::DecryptError,
         _ => AlertDescription::InternalError,

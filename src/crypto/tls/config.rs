@@ -27,6 +27,9 @@ use std::sync::Arc;
 pub type KeyLogLine = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// RFC 9001 section 4.6.1: the only value besides 0 that QUIC allows.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.1
+//# Servers MUST NOT send the early_data extension with a max_early_data_size field set to any value other than
+//# 0xffffffff.
 const UNLIMITED_EARLY_DATA: u32 = 0xffff_ffff;
 /// Tickets that a server sends after a handshake.
 const TICKETS: usize = 2;
@@ -117,6 +120,8 @@ impl fmt::Debug for ServerTls {
 
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7
 //# Endpoints MUST explicitly negotiate an application protocol.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//# Unless another mechanism is used for agreeing on an application protocol, endpoints MUST use ALPN for this purpose.
 fn check_alpn(protocols: &[Vec<u8>]) -> Result<(), TlsSetupError> {
     // RFC 9001 section 8.1: QUIC needs an application protocol.
     if protocols.is_empty() {
@@ -216,6 +221,9 @@ impl ClientTlsBuilder {
     }
 
     /// Sends 0-RTT data when a session allows it. Such data can be replayed (RFC 9001 section 9.2).
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-5.6
+    //# A client therefore MUST NOT use 0-RTT for application data unless specifically requested by the application that
+    //# is in use.
     #[must_use]
     pub fn early_data(mut self, on: bool) -> Self {
         self.early_data = on;
@@ -242,6 +250,8 @@ impl ClientTlsBuilder {
         let external_key = matches!(&self.identity, Some((_, None)));
         let provider = provider(&check_ciphers(self.ciphers)?);
         let provider = if external_key { taped(&provider) } else { provider };
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+        //# A client MUST authenticate the identity of the server.
         let verifier: Arc<dyn ServerCertVerifier> = if self.verify {
             let mut roots = RootCertStore::empty();
             for pem in &self.roots {
@@ -260,6 +270,10 @@ impl ClientTlsBuilder {
             Arc::new(NoVerifier(Arc::clone(&provider)))
         };
         let verifier = if self.asks.verify { Arc::new(AskingServerVerifier(verifier)) } else { verifier };
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.2
+        //# Clients MUST NOT offer TLS versions older than 1.3.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.2
+        //# An endpoint MUST terminate the connection if a version of TLS older than 1.3 is negotiated.
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?
@@ -435,6 +449,8 @@ impl ServerTlsBuilder {
             };
             identities.put(id, Some(identity));
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.2
+        //# An endpoint MUST terminate the connection if a version of TLS older than 1.3 is negotiated.
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .map_err(|e| TlsSetupError(format!("the cipher suites cannot be used: {e}")))?;
@@ -465,6 +481,8 @@ impl ServerTlsBuilder {
         let tickets = Arc::new(FleetTickets::default());
         config.ticketer = Arc::clone(&tickets) as _;
         let store = Arc::new(SessionStore::default());
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+        //# Servers MUST select an application protocol compatible with the QUIC version that the client has selected.
         config.alpn_protocols = self.alpn;
         config.max_early_data_size = if self.early_data { UNLIMITED_EARLY_DATA } else { 0 };
         config.send_tls13_tickets = self.tickets;

@@ -11,6 +11,7 @@ const HEADER: usize = 4;
 /// The message types that the session looks at.
 pub(super) const CLIENT_HELLO: u8 = 1;
 pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
+pub(super) const CERTIFICATE_REQUEST: u8 = 13;
 pub(super) const KEY_UPDATE: u8 = 24;
 
 /// Bytes of the current level that do not make a whole message yet.

@@ -107,6 +107,11 @@ fn has_aes() -> bool {
 }
 
 /// A provider that offers these ciphers, most wanted first.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.3
+//# A cipher suite MUST NOT be negotiated unless a header protection scheme is defined for the cipher suite.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-5.3
+//# An endpoint MUST NOT reject a ClientHello that offers a cipher suite that it does not support, or it would be
+//# impossible to deploy a new cipher suite.
 pub(super) fn provider(ciphers: &[Cipher]) -> Arc<CryptoProvider> {
     let mut provider = suites::default_provider();
     provider.cipher_suites = ciphers

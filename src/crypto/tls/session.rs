@@ -8,7 +8,7 @@ use super::asking::{Answer, Asking, Question};
 use super::client_hello;
 use super::client_sessions::ClientSessions;
 use super::config::{ClientTls, ServerTls, TlsSetupError};
-use super::framing::{CLIENT_HELLO, ENCRYPTED_EXTENSIONS, KEY_UPDATE, Messages};
+use super::framing::{CERTIFICATE_REQUEST, CLIENT_HELLO, ENCRYPTED_EXTENSIONS, KEY_UPDATE, Messages};
 use super::secrets::{
     CLIENT_APPLICATION, CLIENT_HANDSHAKE, Captured, EARLY, EXPORTER, Logged, SERVER_APPLICATION, SERVER_HANDSHAKE,
     capture,
@@ -144,6 +144,10 @@ impl Session {
         });
         // rustls writes the ClientHello here, and with a ticket tells the early secret.
         let connection = capture(&mut captured, || ClientConnection::new(config, Version::V1, name, parameters))
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-8.3
+            //# Clients MUST NOT send the EndOfEarlyData message.
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-8.4
+            //# A client MUST NOT request the use of the TLS 1.3 compatibility mode.
             .map_err(|e| TlsSetupError(format!("the TLS client cannot start: {e}")))?;
         let name = Some(bare(server_name).to_owned());
         let mut session = Self::new(Connection::Client(connection), Side::Client, version, captured, name);
@@ -233,6 +237,9 @@ impl Session {
         if bytes.is_empty() {
             return Ok(());
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+        //# Implementations MUST treat any violations of this requirement as a connection error of type
+        //# PROTOCOL_VIOLATION.
         if level == Level::ZeroRtt || level < self.read_level {
             return Err(late_data(bytes));
         }
@@ -283,6 +290,9 @@ impl Session {
         if read_level == level {
             return Ok(());
         }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+        //# When TLS provides keys for a higher encryption level, if there is data from a previous encryption level that
+        //# TLS has not consumed, this MUST be treated as a connection error of type PROTOCOL_VIOLATION.
         if let Some(kind) = self.messages.peek() {
             return Err(late_data(&[kind]));
         }
@@ -305,6 +315,11 @@ impl Session {
             }
             self.choose_version(body, ev)?;
             self.check_client_hello(body)?;
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+        //# clients MUST treat receipt of such messages as a connection error of type PROTOCOL_VIOLATION
+        if self.done && kind == CERTIFICATE_REQUEST {
+            return Err(violation("CertificateRequest after the handshake"));
         }
         let tls = &mut self.tls;
         let result = capture(&mut self.captured, || tls.read_hs(message));
@@ -480,6 +495,10 @@ impl Session {
         let hello =
             client_hello::parse(body).map_err(|_| alert(AlertDescription::DecodeError, "malformed ClientHello"))?;
         // RFC 9001 section 8.2: the extension of the RFC, not that of drafts.
+        //= https://www.rfc-editor.org/rfc/rfc9001#section-8.2
+        //# Endpoints MUST send the quic_transport_parameters extension; endpoints that receive ClientHello or
+        //# EncryptedExtensions messages without the quic_transport_parameters extension MUST close the connection with
+        //# an error of type 0x016d (equivalent to a fatal TLS missing_extension alert, see Section 4.8).
         if hello.transport_parameters.is_none() {
             return Err(alert(AlertDescription::MissingExtension, "no quic_transport_parameters extension"));
         }
@@ -708,6 +727,9 @@ fn asking(verify: bool, external: bool) -> Option<Box<Asking>> {
 /// 4.1.3), unless it is a KeyUpdate message, for which section 6 asks for unexpected_message.
 #[must_use]
 pub fn late_data(bytes: &[u8]) -> TransportError {
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-6
+    //# Endpoints MUST treat the receipt of a TLS KeyUpdate message as a connection error of type 0x010a, equivalent to
+    //# a fatal TLS alert of unexpected_message; see Section 4.8.
     if bytes.first() == Some(&KEY_UPDATE) {
         return alert(AlertDescription::UnexpectedMessage, "KeyUpdate message");
     }

@@ -72,6 +72,9 @@ impl StoresServerSessions for SessionStore {
         self.take(key)
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+    //# Endpoints MUST implement and use the replay protections described in [TLS13], however it is recognized that
+    //# these protections are imperfect.
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
         let mut inner = self.inner.lock();
         // RFC 9369 section 5: a ticket of another version counts as none.

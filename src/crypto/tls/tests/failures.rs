@@ -63,6 +63,15 @@ fn a_client_without_alpn_is_refused() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7
 //= type=test
 //# Endpoints MUST explicitly negotiate an application protocol.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# When using ALPN, endpoints MUST immediately close a connection (see Section 10.2 of [QUIC-TRANSPORT]) with a
+//# no_application_protocol TLS alert (QUIC error code 0x0178; see Section 4.8) if an application protocol is not
+//# negotiated.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# While [ALPN] only specifies that servers use this alert, QUIC clients MUST use error 0x0178 to terminate a
+//# connection when ALPN negotiation fails.
 #[test]
 fn a_server_without_alpn_is_refused() {
     let pki = pki("localhost");
@@ -81,6 +90,9 @@ fn a_server_without_alpn_is_refused() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7
 //= type=test
 //# The cryptographic handshake MUST provide the following properties:
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
+//= type=test
+//# A client MUST authenticate the identity of the server.
 #[test]
 fn certificates_that_do_not_hold() {
     let good = pki("localhost");
@@ -120,6 +132,17 @@ fn client_certificates() {
     assert!(s.session.is_done() && s.session.peer_certificates().is_empty());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# If the packet is from a previously installed encryption level, it MUST NOT contain data that extends past the end of
+//# previously received data in that flow.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# Implementations MUST treat any violations of this requirement as a connection error of type PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.3
+//= type=test
+//# When TLS provides keys for a higher encryption level, if there is data from a previous encryption level that TLS has
+//# not consumed, this MUST be treated as a connection error of type PROTOCOL_VIOLATION.
 #[test]
 fn levels_are_kept_apart() {
     let pki = pki("localhost");
@@ -158,6 +181,10 @@ fn flights_in_any_order_of_levels() {
     assert!(c.session.is_done());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-6
+//= type=test
+//# Endpoints MUST treat the receipt of a TLS KeyUpdate message as a connection error of type 0x010a, equivalent to a
+//# fatal TLS alert of unexpected_message; see Section 4.8.
 #[test]
 fn messages_that_quic_forbids() {
     let pki = pki("localhost");

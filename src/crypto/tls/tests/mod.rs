@@ -2,6 +2,7 @@
 mod failures;
 mod questions;
 mod resumption;
+mod rules;
 mod setup;
 
 use super::*;
@@ -193,6 +194,9 @@ fn check_handshake(version: u32, cipher: Cipher, step: usize) {
     assert_ne!(x, y);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# Servers MUST select an application protocol compatible with the QUIC version that the client has selected.
 #[test]
 fn full_handshakes_of_both_versions_and_all_ciphers() {
     for cipher in [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305] {

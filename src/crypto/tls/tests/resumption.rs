@@ -61,6 +61,10 @@ fn early_keys_have_the_cipher_of_the_ticket() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+//= type=test
+//# Endpoints MUST implement and use the replay protections described in [TLS13], however it is recognized that these
+//# protections are imperfect.
 #[test]
 fn a_ticket_is_used_once() {
     let w = world();

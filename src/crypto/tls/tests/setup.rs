@@ -6,6 +6,9 @@ fn says<T>(result: Result<T, TlsSetupError>, words: &str) {
     assert!(error.to_string().contains(words), "\"{error}\" does not say \"{words}\"");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
+//= type=test
+//# Unless another mechanism is used for agreeing on an application protocol, endpoints MUST use ALPN for this purpose.
 #[test]
 fn mistakes_are_told() {
     let (a, b) = (pki("localhost"), pki("localhost"));
