@@ -224,6 +224,9 @@ impl Cubic {
         self.epoch = None;
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+    //# When persistent congestion is declared, the sender's congestion window MUST be reduced to the minimum congestion
+    //# window (kMinimumWindow), similar to a TCP sender's response on an RTO [RFC5681].
     pub(super) fn on_persistent_congestion(&mut self) {
         self.undo = None;
         self.window = self.minimum() << FRACTION;

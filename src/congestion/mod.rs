@@ -72,6 +72,9 @@ pub struct AckSample {
 }
 
 /// A congestion controller.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7
+//# If a sender uses a different controller than that specified in this document, the chosen controller MUST conform to
+//# the congestion control guidelines specified in Section 3.1 of [RFC8085].
 #[derive(Clone, Debug)]
 pub enum Controller {
     NewReno(NewReno),

@@ -43,12 +43,22 @@ impl NewReno {
         }
         // At most one datagram for each window acknowledged (RFC 9002 section 7.3.3).
         self.credit = self.credit.saturating_add(sample.bytes);
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.3
+        //# A sender in congestion avoidance uses an Additive Increase Multiplicative Decrease (AIMD) approach that MUST
+        //# limit the increase to the congestion window to at most one maximum datagram size for each congestion window
+        //# that is acknowledged.
         while self.credit >= self.window {
             self.credit -= self.window;
             self.window = self.window.saturating_add(self.max_datagram);
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.2
+    //# On entering a recovery period, a sender MUST set the slow start threshold to half the value of the congestion
+    //# window when loss is detected.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.2
+    //# The congestion window MUST be set to the reduced value of the slow start threshold before exiting the recovery
+    //# period.
     pub(super) fn on_congestion_event(&mut self) {
         self.undo = Some((self.window, self.ssthresh));
         self.ssthresh = (self.window / 2).max(self.minimum());
@@ -56,6 +66,9 @@ impl NewReno {
         self.credit = 0;
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+    //# When persistent congestion is declared, the sender's congestion window MUST be reduced to the minimum congestion
+    //# window (kMinimumWindow), similar to a TCP sender's response on an RTO [RFC5681].
     pub(super) fn on_persistent_congestion(&mut self) {
         self.undo = None;
         self.window = self.minimum();

@@ -53,6 +53,8 @@ impl Pacer {
     ///
     /// `rate` is the controller's, in bytes per second; `max` is what the caller could send at most. A grant may end
     /// below `max`; ask again for the next batch.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.7
+    //# Senders MUST either use pacing or limit such bursts.
     pub fn grant(&mut self, now: Timestamp, rate: u64, max: u64) -> u64 {
         // The initial burst is filled by packets, not by time: it must not wait for a millisecond's worth.
         let fresh = self.rate == 0;

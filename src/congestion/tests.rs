@@ -48,6 +48,19 @@ fn a_larger_datagram_recomputes_an_untouched_window_only() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.2
+//= type=test
+//# On entering a recovery period, a sender MUST set the slow start threshold to half the value of the congestion window
+//# when loss is detected.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.2
+//= type=test
+//# The congestion window MUST be set to the reduced value of the slow start threshold before exiting the recovery
+//# period.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.3
+//= type=test
+//# A sender in congestion avoidance uses an Additive Increase Multiplicative Decrease (AIMD) approach that MUST limit
+//# the increase to the congestion window to at most one maximum datagram size for each congestion window that is
+//# acknowledged.
 #[test]
 fn newreno_grows_and_halves() {
     let mut c = Controller::new(Algorithm::NewReno, 1200, 10, Timestamp::ZERO);
@@ -99,6 +112,10 @@ fn run(c: &mut Controller, start_ms: u64, rtt_ms: u64, rounds: u64) -> Vec<(f64,
     points
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7
+//= type=test
+//# If a sender uses a different controller than that specified in this document, the chosen controller MUST conform to
+//# the congestion control guidelines specified in Section 3.1 of [RFC8085].
 #[test]
 fn cubic_follows_its_curve() {
     // 1000 segments, 200 ms: far outside the Reno-friendly region.
@@ -280,6 +297,9 @@ fn drive(p: &mut Pacer, window: u64, slow_start: bool, rtt: Duration, time: Dura
     (sent, shortest, largest)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.7
+//= type=test
+//# Senders MUST either use pacing or limit such bursts.
 #[test]
 fn pacer_keeps_the_rate_at_every_scale() {
     // (window in segments, RTT in us)
@@ -299,6 +319,9 @@ fn pacer_keeps_the_rate_at_every_scale() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.7
+//= type=test
+//# Senders MUST either use pacing or limit such bursts.
 #[test]
 fn pacer_limits_the_first_burst_and_the_one_after_a_pause() {
     let rtt = Duration::from_millis(100);

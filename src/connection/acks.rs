@@ -26,6 +26,8 @@ pub(super) struct Sink<'a> {
     qlog: Option<&'a mut Qlog>,
     now: Timestamp,
     lost_packets: u64,
+    /// The packets are not lost: their frames go out once more, in a probe (RFC 9002 section 6.2).
+    pub(super) probing: bool,
 }
 
 impl Sink<'_> {
@@ -79,12 +81,15 @@ impl SentSink for Sink<'_> {
     }
 
     fn lost(&mut self, space: SpaceId, pn: u64, packet: &SentPacket, tokens: &[FrameToken]) {
-        self.lost_packets = self.lost_packets.saturating_add(1);
+        // Also a probe's: a path that swallows large packets shows in timeouts only.
         if !packet.mtu_probe {
             self.mtu.on_lost(pn, packet);
         }
-        if let Some(q) = self.qlog.as_mut() {
-            q.packet_lost(self.now, space_level(space), pn);
+        if !self.probing {
+            self.lost_packets = self.lost_packets.saturating_add(1);
+            if let Some(q) = self.qlog.as_mut() {
+                q.packet_lost(self.now, space_level(space), pn);
+            }
         }
         for token in tokens {
             match *token {
@@ -100,6 +105,7 @@ impl SentSink for Sink<'_> {
                 FrameToken::HandshakeDone => self.control.handshake_done = true,
                 FrameToken::NewConnectionId(sequence) => self.local_cids.on_lost(sequence),
                 FrameToken::RetireConnectionId(sequence) => self.peer_cids.on_retire_lost(sequence),
+                FrameToken::Datagram { .. } if self.probing => {}
                 FrameToken::Datagram { .. } => self.datagrams.on_token_lost(token),
                 FrameToken::MtuProbe => {
                     self.mtu.probe = Some((packet.path, packet.size, false));
@@ -140,6 +146,7 @@ impl Connection {
             qlog: self.qlog.as_deref_mut(),
             now,
             lost_packets: 0,
+            probing: false,
         };
         let result = f(&mut self.recovery, &mut self.paths, &mut sink);
         let (mtu, lost) = (sink.mtu, sink.lost_packets);

@@ -64,6 +64,7 @@ pub struct ConnectionConfig {
     pub max_streams_bidi: u64,
     pub max_streams_uni: u64,
     pub congestion: Algorithm,
+    /// Off only where something below this library spreads bursts (RFC 9002 section 7.7).
     pub pacing: bool,
     /// Longest that we delay an acknowledgement on purpose (`max_ack_delay`).
     pub max_ack_delay: Duration,

@@ -511,10 +511,11 @@ impl Connection {
         }
         let ceiling = out.len();
         let active = self.paths.active_mut();
-        if !active.mtu.wants_probe(now) || !active.is_validated() || active.recovery.congestion_room() == 0 {
+        let room = active.recovery.congestion_room();
+        if !active.mtu.wants_probe(now) || !active.is_validated() || room < MIN_DATAGRAM as u64 {
             return None;
         }
-        let size = active.mtu.next_probe(now).filter(|s| usize::from(*s) <= ceiling)?;
+        let size = active.mtu.next_probe(now).filter(|s| usize::from(*s) <= ceiling && u64::from(*s) <= room)?;
         let path = self.paths.active_index();
         let ecn = self.ecn_mark(path);
         let buf = out.get_mut(..usize::from(size))?;

@@ -94,6 +94,10 @@ impl Connection {
         }
         let len = padded.saturating_add(TAG_LEN);
         let Some(packet) = buf.get_mut(..len) else { return 0 };
+        //= https://www.rfc-editor.org/rfc/rfc9287#section-3.1
+        //# However, a client MUST NOT set the QUIC Bit to 0 unless the Initial packets it sends include a token
+        //# provided by the server in a NEW_TOKEN frame (Section 19.7 of [QUIC]), received less than 604800 seconds (7
+        //# days) prior on a connection where the server also included the grease_quic_bit transport parameter.
         if let Some(mark) = draft.mark {
             header::finish_long(packet, mark, len.saturating_sub(draft.payload_at));
         } else {
@@ -110,6 +114,9 @@ impl Connection {
         if !self.seal(draft, packet) {
             return 0;
         }
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-7.5
+        //# A sender MUST however count these packets as being additionally in flight, since these packets add network
+        //# load without establishing packet loss.
         let sent = SentPacket {
             sent_at: now,
             size: u16::try_from(len).unwrap_or(u16::MAX),
@@ -147,6 +154,13 @@ impl Connection {
     }
 
     /// RFC 9287 section 3.1: an unpredictable QUIC bit once the peer said that it does not mind.
+    //= https://www.rfc-editor.org/rfc/rfc9287#section-3.1
+    //# A server MUST set the QUIC Bit to 0 only after processing transport parameters from a client.
+    //= https://www.rfc-editor.org/rfc/rfc9287#section-3.1
+    //# A server MUST NOT remember that a client negotiated the extension in a previous connection and set the QUIC Bit
+    //# to 0 based on that information.
+    //= https://www.rfc-editor.org/rfc/rfc9287#section-3.1
+    //# An endpoint MUST NOT set the QUIC Bit to 0 without knowing whether the peer supports the extension.
     fn grease(&mut self, packet: &mut [u8]) {
         if !(self.peer.known && self.peer.grease_quic_bit && self.cfg.grease_quic_bit) {
             return;

@@ -122,6 +122,9 @@ impl Connection {
 
     fn parse(&self, bytes: &[u8]) -> Option<Header> {
         let short_len = self.scid.len();
+        //= https://www.rfc-editor.org/rfc/rfc9287#section-3
+        //# An endpoint that advertises the grease_quic_bit transport parameter MUST accept packets with the QUIC Bit
+        //# set to a value of 0.
         let parsed = if self.cfg.grease_quic_bit {
             header::parse_greased(bytes, short_len)
         } else {

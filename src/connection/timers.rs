@@ -173,6 +173,9 @@ impl Connection {
         self.streams.trim();
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4
+    //# When a PTO timer expires, a sender MUST send at least one ack- eliciting packet in the packet number space as a
+    //# probe.
     fn probe(&mut self, space: SpaceId, packets: u8, now: Timestamp) {
         if !self.has_keys(space) && space != SpaceId::Data {
             return;
@@ -180,7 +183,10 @@ impl Connection {
         if let Some(probes) = self.control.probes.get_mut(space.index()) {
             *probes = packets;
         }
-        self.with_sink(now, |recovery, _, sink| recovery.for_probe(space, usize::from(packets), sink));
+        self.with_sink(now, |recovery, _, sink| {
+            sink.probing = true;
+            recovery.for_probe(space, usize::from(packets), sink)
+        });
     }
 }
 

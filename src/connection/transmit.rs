@@ -174,6 +174,9 @@ impl Connection {
     }
 
     /// Bytes that window and pacer let go now.
+    //= https://www.rfc-editor.org/rfc/rfc9221#section-5.4
+    //# The sender MUST either delay sending the frame until the controller allows it or drop the frame without sending
+    //# it (at which point it MAY notify the application).
     fn send_budget(&mut self, path: u8, max: usize, now: Timestamp) -> u64 {
         self.timers.set(Timer::Pacing, None);
         if !self.wants_eliciting() {
@@ -227,6 +230,8 @@ impl Connection {
     fn level_wants(&mut self, level: Level, batch: &Batch) -> bool {
         let space = level.space();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-7.5
+        //# Probe packets MUST NOT be blocked by the congestion controller.
         let may_elicit = probing || batch.budget >= batch.segment as u64;
         match level {
             Level::ZeroRtt => {
@@ -322,6 +327,8 @@ impl Connection {
         let mut eliciting = w.position() > after_ack;
         let ack_only = after_ack > draft.payload_at && !eliciting;
         let ask = ack_only && self.asks_for_ack(batch.path, space, draft.pn);
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4
+        //# All probe packets sent on a PTO MUST be ack-eliciting.
         if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {
             tokens.push(FrameToken::Other);
             eliciting = true;
@@ -413,6 +420,12 @@ impl Connection {
         if level == Level::OneRtt {
             self.write_control_frames(w, tokens);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9221#section-5
+        //# Like STREAM frames, DATAGRAM frames contain application data and MUST be protected with either 0-RTT or
+        //# 1-RTT keys.
+        //= https://www.rfc-editor.org/rfc/rfc9221#section-6
+        //# All application data transmitted with the DATAGRAM frame, like the STREAM frame, MUST be protected either by
+        //# 0-RTT or 1-RTT keys.
         if matches!(level, Level::OneRtt | Level::ZeroRtt) {
             if self.streams.wants_control() {
                 self.streams.write_control(w, tokens);

@@ -68,6 +68,11 @@ impl Connection {
 }
 
 /// RFC 9000 section 7.4.1 and RFC 9221 section 3: a server that accepts 0-RTT must not reduce these.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//# If a client stores the value of the max_datagram_frame_size transport parameter with their 0-RTT state, they MUST
+//# validate that the new value of the max_datagram_frame_size transport parameter sent by the server in the handshake
+//# is greater than or equal to the stored value; if not, the client MUST terminate the connection with error
+//# PROTOCOL_VIOLATION.
 fn not_reduced(old: &TransportParameters, new: &TransportParameters) -> Result<(), TransportError> {
     let pairs = [
         (old.active_connection_id_limit, new.active_connection_id_limit),

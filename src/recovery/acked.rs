@@ -157,6 +157,9 @@ impl Space {
 
         // RFC 9002 section 5.1: a sample only from the largest, and only with something ack-eliciting among the new.
         let mut sample = None;
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-5.1
+        //# An RTT sample MUST NOT be generated on receiving an ACK frame that does not newly acknowledge at least one
+        //# ack-eliciting packet.
         if newest == largest
             && sweep.eliciting > 0
             && let Some(path) = paths.recovery(newest_record.path)

@@ -109,6 +109,9 @@ impl Report {
 
 impl Space {
     /// RFC 9002 appendix A.10 and B.8.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.4
+    //# Endpoints MUST NOT ignore the loss of packets that were sent after the earliest acknowledged packet in a given
+    //# packet number space.
     pub(super) fn detect_losses(
         &mut self,
         now: Timestamp,
@@ -191,6 +194,9 @@ impl Space {
         }
         let mut run = run.filter(|run| run.next == pn);
         // Only ack-eliciting packets mark the ends, sent after the first RTT sample; MTU probes prove nothing.
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+        //# These two packets MUST be ack-eliciting, since a receiver is required to acknowledge only ack-eliciting
+        //# packets within its maximum acknowledgment delay; see Section 13.2 of [QUIC-TRANSPORT].
         if record.ack_eliciting()
             && !record.mtu_probe()
             && limits.first_sample.is_some_and(|sample| record.sent_at > sample)

@@ -150,6 +150,9 @@ impl Recovery {
         sink: &mut impl SentSink,
     ) -> Result<AckOutcome, TransportError> {
         // RFC 9002 section 5.3: Initial acknowledgments are not delayed; max_ack_delay binds once confirmed.
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-5.3
+        //# MUST use the lesser of the acknowledgment delay and the peer's max_ack_delay after the handshake is
+        //# confirmed; and
         let delay = match space {
             SpaceId::Initial => Duration::ZERO,
             _ if self.context.handshake_confirmed => ack_delay.min(self.context.max_ack_delay),
@@ -174,6 +177,13 @@ impl Recovery {
     }
 
     /// Keys of `space` are gone (RFC 9002 section 6.4): its packets leave flight and nobody hears of them again.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2
+    //# When Initial or Handshake keys are discarded, the PTO and loss detection timers MUST be reset, because
+    //# discarding keys indicates forward progress and the loss detection timer might have been set for a now- discarded
+    //# packet number space.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.4
+    //# The sender MUST discard all recovery state associated with those packets and MUST remove them from the count of
+    //# bytes in flight.
     pub fn discard_space(&mut self, space: SpaceId, paths: &mut impl PathLookup) {
         self.space_mut(0, space).drain(paths, &mut Unheard);
         // RFC 9002 section 6.2.2: discarding keys indicates forward progress.

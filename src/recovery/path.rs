@@ -116,6 +116,10 @@ impl PathRecovery {
     }
 
     /// Bytes that the congestion window still admits; one datagram beyond it right after a congestion event.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7
+    //# An endpoint MUST NOT send a packet if it would cause bytes_in_flight (see Appendix B.2) to be larger than the
+    //# congestion window, unless the packet is sent on a PTO timer expiration (see Section 6.2) or when entering
+    //# recovery (see Section 7.3.2).
     #[must_use]
     pub fn congestion_room(&self) -> u64 {
         let room = self.cc.window().saturating_sub(self.in_flight);
@@ -169,6 +173,9 @@ impl PathRecovery {
     }
 
     /// When a packet sent earlier than the newest acknowledged one counts as lost (RFC 9002 section 6.1.2).
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.1.2
+    //# To avoid declaring packets as lost too early, this time threshold MUST be set to at least the local timer
+    //# granularity, as indicated by the kGranularity constant.
     #[must_use]
     pub fn loss_delay(&self) -> Duration {
         let rtt = self.rtt.smoothed().max(self.rtt.latest());
@@ -266,6 +273,9 @@ impl PathRecovery {
     }
 
     /// A loss or a CE mark of a packet sent at `sent_at`; at most one reaction per round trip. True when it reacted.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.1
+    //# The sender MUST exit slow start and enter a recovery period when a packet is lost or when the ECN-CE count
+    //# reported by its peer increases.
     pub(super) fn on_congestion(&mut self, sent_at: Timestamp, by_mark: bool, now: Timestamp) -> bool {
         if self.in_recovery(sent_at) || (!by_mark && self.cc.tolerates_loss(self.rtt.min())) {
             return false;

@@ -29,6 +29,9 @@ impl Rtt {
     }
 
     /// Takes a sample whose `delay` the caller already limited by the peer's max_ack_delay (RFC 9002 section 5.3).
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-5.2
+    //# min_rtt MUST be set to the latest_rtt on the first RTT sample. min_rtt MUST be set to the lesser of min_rtt and
+    //# latest_rtt (Section 5.1) on all other samples.
     pub fn update(&mut self, latest: Duration, delay: Duration, now: Timestamp) {
         // A clock that stands still must not give a zero RTT: rates divide by it.
         let latest = latest.max(Duration::from_micros(1));
@@ -43,6 +46,9 @@ impl Rtt {
         self.min = self.min.min(latest);
         let delay = delay.min(MAX_PLAUSIBLE_DELAY);
         // Never below the minimum: that bounds what a misreporting peer can do.
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-5.3
+        //# MUST NOT subtract the acknowledgment delay from the RTT sample if the resulting value is smaller than the
+        //# min_rtt.
         let adjusted = if latest >= self.min + delay { latest - delay } else { latest };
         let sample = self.smoothed.abs_diff(adjusted);
         self.var = (self.var * 3 + sample) / 4;
@@ -78,6 +84,8 @@ impl Rtt {
     }
 
     /// Probe timeout without backoff (RFC 9002 section 6.2.1).
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+    //# The PTO period MUST be at least kGranularity to avoid the timer expiring immediately.
     #[must_use]
     pub fn pto(&self, max_ack_delay: Duration) -> Duration {
         self.smoothed + (self.var * 4).max(GRANULARITY) + max_ack_delay

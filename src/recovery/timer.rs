@@ -79,9 +79,14 @@ impl Recovery {
     }
 
     fn next_timer(&mut self, now: Timestamp, paths: &mut impl PathLookup) -> Timer {
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+        //# The PTO timer MUST NOT be set if a timer is set for time threshold loss detection; see Section 6.1.2.
         if let Some((at, space)) = self.spaces.iter().filter_map(|s| Some((s.loss_time?, s.id))).min() {
             return Timer::Loss(space, at);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+        //# If no additional data can be sent, the server's PTO timer MUST NOT be armed until datagrams have been
+        //# received from the client because packets sent on PTO count against the anti-amplification limit.
         if self.context.amplification_blocked {
             return Timer::Off;
         }
@@ -89,11 +94,17 @@ impl Recovery {
         for space in self.spaces.iter().filter(|s| s.eliciting > 0) {
             // RFC 9002 section 6.2.1: MUST NOT be set for Application Data until the handshake is confirmed.
             let delay = match space.id {
+                //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+                //# An endpoint MUST NOT set its PTO timer for the Application Data packet number space until the
+                //# handshake is confirmed.
                 SpaceId::Data if !self.context.handshake_confirmed => continue,
                 SpaceId::Data => self.context.max_ack_delay,
                 SpaceId::Initial | SpaceId::Handshake => Duration::ZERO,
             };
             let at = space.last_eliciting_at + self.backed_off(pto(space.last_eliciting_path, delay, paths));
+            //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+            //# When ack-eliciting packets in multiple packet number spaces are in flight, the timer MUST be set to the
+            //# earlier value of the Initial and Handshake packet number spaces.
             if best.is_none_or(|(earliest, _)| at < earliest) {
                 best = Some((at, space.id));
             }
@@ -109,12 +120,19 @@ impl Recovery {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
         //# To prevent this deadlock, clients MUST send a packet on a Probe Timeout (PTO); see Section 6.2 of
         //# [QUIC-RECOVERY].
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+        //# That is, the client MUST set the PTO timer if the client has not received an acknowledgment for any of its
+        //# Handshake packets and the handshake is not confirmed (see Section 4.1.2 of [QUIC-TLS]), even if there are no
+        //# packets in flight.
         if !self.peer_completed_validation() || data_waits {
             // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
             let since = *self.deadlock_since.get_or_insert(now);
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
             //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
             //# if it does not have Handshake keys, and otherwise send a Handshake packet.
+            //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+            //# When the PTO fires, the client MUST send a Handshake packet if it has Handshake keys, otherwise it MUST
+            //# send an Initial packet in a UDP datagram with a payload of at least 1200 bytes.
             let space = if self.context.has_handshake_keys { SpaceId::Handshake } else { SpaceId::Initial };
             return Timer::Deadlock(space, since + self.backed_off(pto(self.last_path, Duration::ZERO, paths)));
         }
@@ -122,6 +140,9 @@ impl Recovery {
         if self.spaces.iter().any(|s| s.has_spare()) { Timer::Quiet(now + QUIET) } else { Timer::Off }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+    //# When a PTO timer expires, the PTO backoff MUST be increased, resulting in the PTO period being set to twice its
+    //# current value.
     fn count_timeout(&mut self, path: u8, paths: &mut impl PathLookup) {
         self.pto_count = self.pto_count.saturating_add(1);
         if self.pto_count >= ECN_PATIENCE
@@ -157,6 +178,9 @@ impl Recovery {
                 self.space_mut(0, space).detect_losses(now, max_ack_delay, paths, sink);
                 TimeoutAction::Lost
             }
+            //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2
+            //# A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged
+            //# packets to be marked as lost.
             Timer::Probe(space, _) => {
                 let path = self.space(0, space).last_eliciting_path;
                 self.count_timeout(path, paths);

@@ -79,6 +79,12 @@ impl Datagrams {
     }
 
     /// Largest payload that `send` takes now; `None`: the peer takes no datagrams.
+    //= https://www.rfc-editor.org/rfc/rfc9221#section-3
+    //# An endpoint MUST NOT send DATAGRAM frames until it has received the max_datagram_frame_size transport parameter
+    //# with a non-zero value during the handshake (or during a previous handshake if 0-RTT is used).
+    //= https://www.rfc-editor.org/rfc/rfc9221#section-3
+    //# An endpoint MUST NOT send DATAGRAM frames that are larger than the max_datagram_frame_size value it has received
+    //# from its peer.
     #[must_use]
     pub fn max_len(&self) -> Option<usize> {
         let frame = usize::try_from(self.peer_max).unwrap_or(usize::MAX).min(self.packet_room);
@@ -148,6 +154,13 @@ impl Datagrams {
     /// # Errors
     /// RFC 9221 section 3: longer than we said we take is a PROTOCOL_VIOLATION.
     pub fn on_datagram(&mut self, data: &[u8], frame_len: usize) -> Result<(), TransportError> {
+        //= https://www.rfc-editor.org/rfc/rfc9221#section-3
+        //# An endpoint that receives a DATAGRAM frame when it has not indicated support via the transport parameter
+        //# MUST terminate the connection with an error of type PROTOCOL_VIOLATION.
+        //= https://www.rfc-editor.org/rfc/rfc9221#section-3
+        //# Similarly, an endpoint that receives a DATAGRAM frame that is larger than the value it sent in its
+        //# max_datagram_frame_size transport parameter MUST terminate the connection with an error of type
+        //# PROTOCOL_VIOLATION.
         if frame_len as u64 > self.local_max {
             return Err(TransportError::new(PROTOCOL_VIOLATION, "datagram longer than allowed"));
         }

@@ -209,6 +209,11 @@ fn transport_parameter_defaults() {
     assert!(p.encode(Side::Server).is_empty());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9287#section-3
+//= type=test
+//# The transport parameter is sent with an empty value; an endpoint that understands this transport parameter MUST
+//# treat receipt of a non-empty value of the transport parameter as a connection error of type
+//# TRANSPORT_PARAMETER_ERROR.
 #[test]
 fn transport_parameter_bounds() {
     let refused: [&[u8]; 19] = [

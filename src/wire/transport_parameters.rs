@@ -359,6 +359,10 @@ fn at_most(v: u64, max: u64, reason: &'static str) -> Result<u64, TransportError
 }
 
 /// Present and empty means true (RFC 9000 section 18.2, RFC 9287 section 3).
+//= https://www.rfc-editor.org/rfc/rfc9287#section-3
+//# The transport parameter is sent with an empty value; an endpoint that understands this transport parameter MUST
+//# treat receipt of a non-empty value of the transport parameter as a connection error of type
+//# TRANSPORT_PARAMETER_ERROR.
 fn flag(value: &[u8]) -> Result<bool, TransportError> {
     if value.is_empty() { Ok(true) } else { Err(refuse("transport parameter must be empty")) }
 }

@@ -121,6 +121,9 @@ fn not_before_1_rtt() -> Vec<Vec<u8>> {
 //= type=test
 //# An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a connection error of type
 //# PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-5
+//= type=test
+//# Like STREAM frames, DATAGRAM frames contain application data and MUST be protected with either 0-RTT or 1-RTT keys.
 #[test]
 fn frames_at_the_wrong_level_section_12_4() {
     for payload in not_before_1_rtt() {
@@ -218,6 +221,14 @@ fn empty_new_token_section_19_7() {
 }
 
 /// RFC 9221 section 3: larger than announced; and none at all was announced.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# An endpoint that receives a DATAGRAM frame when it has not indicated support via the transport parameter MUST
+//# terminate the connection with an error of type PROTOCOL_VIOLATION.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# Similarly, an endpoint that receives a DATAGRAM frame that is larger than the value it sent in its
+//# max_datagram_frame_size transport parameter MUST terminate the connection with an error of type PROTOCOL_VIOLATION.
 #[test]
 fn datagrams_rfc_9221_section_3() {
     let mut setup = Setup { http3: false, ..Default::default() };
@@ -228,7 +239,7 @@ fn datagrams_rfc_9221_section_3() {
         (world, peer)
     };
     let (_, peer) = attempt(setup, &frames(&[Frame::Datagram(b"data")]));
-    peer.expect_close("RFC 9221 3", &GENERIC, 0x31);
+    peer.expect_close("RFC 9221 3", &[PROTOCOL_VIOLATION], 0x31);
     let small = || {
         let mut setup = Setup { http3: false, ..Default::default() };
         setup.config.max_datagram_frame = 100;
@@ -238,9 +249,9 @@ fn datagrams_rfc_9221_section_3() {
     let (_, peer) = attempt(small(), &frames(&[Frame::Datagram(&[1; 97])]));
     peer.expect_open("RFC 9221 3");
     let (_, peer) = attempt(small(), &frames(&[Frame::Datagram(&[1; 99])]));
-    peer.expect_close("RFC 9221 3", &GENERIC, 0x31);
+    peer.expect_close("RFC 9221 3", &[PROTOCOL_VIOLATION], 0x31);
     let (_, peer) = attempt(small(), &[&[0x30][..], &[1; 100]].concat());
-    peer.expect_close("RFC 9221 3", &GENERIC, 0x30);
+    peer.expect_close("RFC 9221 3", &[PROTOCOL_VIOLATION], 0x30);
     let (_, peer) = attempt(small(), &[&[0x30][..], &[1; 99]].concat());
     peer.expect_open("RFC 9221 3");
 }

@@ -131,6 +131,10 @@ fn server_stays_below_three_times_until_validated() {
     assert!(!p.server().conn.is_established());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+//= type=test
+//# When the PTO fires, the client MUST send a Handshake packet if it has Handshake keys, otherwise it MUST send an
+//# Initial packet in a UDP datagram with a payload of at least 1200 bytes.
 #[test]
 fn client_breaks_the_amplification_deadlock() {
     let mut p = Pair::new();

@@ -1,9 +1,11 @@
 //! Tests of two connections in virtual time, through nothing but their public verbs.
 mod close;
+mod grease;
 mod handshake;
 mod keys;
 mod migration;
 mod pair;
+mod probes;
 mod transfer;
 mod version;
 mod zero_rtt;

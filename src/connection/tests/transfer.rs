@@ -186,6 +186,10 @@ fn datagrams_arrive_and_are_acknowledged() {
     assert!(matches!(p.client.conn.datagram_send(huge, 0), Err(DatagramError::TooLarge { .. })));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# An endpoint MUST NOT send DATAGRAM frames until it has received the max_datagram_frame_size transport parameter with
+//# a non-zero value during the handshake (or during a previous handshake if 0-RTT is used).
 #[test]
 fn datagrams_can_be_refused() {
     let off = ConnectionConfig { max_datagram_frame: 0, ..config() };

@@ -2,11 +2,12 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::super::{ConnectionConfig, EarlyData, Event, FlowConfig};
+use super::super::{CloseReason, ConnectionConfig, EarlyData, Event, FlowConfig};
 use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls};
+use crate::base::codes::transport;
 use crate::base::{Dir, Side, SpaceId, Timestamp};
 use crate::crypto::{ClientTls, ServerTls};
-use crate::wire::{PacketType, header};
+use crate::wire::{PacketType, TransportParameters, header};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -209,5 +210,38 @@ fn no_early_packets_after_the_keys_changed_and_no_number_twice() {
         // Rejected packets were never received: what was, has numbers behind theirs.
         assert!(accepted || lowest >= Some(early), "{lowest:?} {early}");
         assert_eq!(p.server().conn.stats().packets_duplicate, 0);
+    }
+}
+
+/// A server that accepts early data and takes back a limit under which it was sent.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# If a client stores the value of the max_datagram_frame_size transport parameter with their 0-RTT state, they MUST
+//# validate that the new value of the max_datagram_frame_size transport parameter sent by the server in the handshake
+//# is greater than or equal to the stored value; if not, the client MUST terminate the connection with error
+//# PROTOCOL_VIOLATION.
+#[test]
+fn limits_that_shrink_although_early_data_is_accepted() {
+    let changes: [fn(&mut TransportParameters); 9] = [
+        |_| {},
+        |p| p.active_connection_id_limit += 1,
+        |p| p.initial_max_data += 1,
+        |p| p.initial_max_stream_data_bidi_local += 1,
+        |p| p.initial_max_stream_data_bidi_remote += 1,
+        |p| p.initial_max_stream_data_uni += 1,
+        |p| p.initial_max_streams_bidi += 1,
+        |p| p.initial_max_streams_uni += 1,
+        |p| p.max_datagram_frame_size += 1,
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let (client, server) = (client_tls(), server_tls());
+        ticket(&client, &server);
+        let mut p = second(&client, server, config());
+        // As if the server had promised more the last time.
+        change(p.client.conn.hs.as_mut().unwrap().remembered.as_mut().unwrap());
+        p.run_until(LIMIT, |p| p.client.conn.is_confirmed() || p.client.closed().is_some());
+        let closed = p.client.closed();
+        let violation = matches!(closed, Some(CloseReason::Transport(e)) if e.code == transport::PROTOCOL_VIOLATION);
+        assert_eq!(violation, n > 0, "change {n}: {closed:?}");
     }
 }

@@ -142,6 +142,9 @@ impl ProducesTickets for FleetTickets {
 }
 
 /// Transport parameters that a client remembers for 0-RTT (RFC 9000 section 7.4.1, RFC 9221 section 3).
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//# When servers decide to accept 0-RTT data, they MUST send a max_datagram_frame_size transport parameter greater than
+//# or equal to the value they sent to the client in the connection where they sent them the NewSessionTicket message.
 const REMEMBERED: [u64; 9] = [0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0c, 0x0e, 0x20];
 
 /// Digest of everything that 0-RTT data depends on: version, application protocols, remembered transport

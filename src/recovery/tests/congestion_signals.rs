@@ -4,6 +4,10 @@ use super::*;
 //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
 //= type=test
 //# Upon detecting losses, a sender MUST take appropriate congestion control action.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.1
+//= type=test
+//# The sender MUST exit slow start and enter a recovery period when a packet is lost or when the ECN-CE count reported
+//# by its peer increases.
 #[test]
 fn one_reduction_per_round_trip() {
     let mut w = World::sampled();
@@ -61,6 +65,10 @@ fn persistent(times: &[u64], end: u64, acked_between: Option<usize>) -> (World, 
     (w, outcome)
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+//= type=test
+//# When persistent congestion is declared, the sender's congestion window MUST be reduced to the minimum congestion
+//# window (kMinimumWindow), similar to a TCP sender's response on an RTO [RFC5681].
 #[test]
 fn persistent_congestion_needs_three_pto_and_nothing_between() {
     // The ACK's own sample: smoothed 100, variation 37.5, so PTO with max_ack_delay is 275 ms, three times 825 ms.
@@ -73,6 +81,23 @@ fn persistent_congestion_needs_three_pto_and_nothing_between() {
     assert!(w.paths[0].cc.window() > 2400);
     let (_, outcome) = persistent(&[1000, 1400, 1826], 3000, Some(1));
     assert!(!outcome.persistent_congestion, "one in between was acknowledged");
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+//= type=test
+//# These two packets MUST be ack-eliciting, since a receiver is required to acknowledge only ack-eliciting packets
+//# within its maximum acknowledgment delay; see Section 13.2 of [QUIC-TRANSPORT].
+#[test]
+fn persistent_congestion_lies_between_ack_eliciting_packets() {
+    for ends in [true, false] {
+        let mut w = World::sampled();
+        for (time, ack_eliciting) in [(1000, ends), (1400, true), (1826, ends)] {
+            w.send_packet(SpaceId::Data, SentPacket { ack_eliciting, ..eliciting(time) }, &[FrameToken::Other]);
+        }
+        let last = w.send(2900);
+        let outcome = w.ack(&[last..=last], 3000);
+        assert_eq!((outcome.lost_packets, outcome.persistent_congestion), (3, ends), "padding alone proves nothing");
+    }
 }
 
 #[test]
@@ -236,6 +261,10 @@ fn a_reordered_ack_cannot_fail_validation() {
     assert!(w.paths[0].ecn.is_capable());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.3.1
+//= type=test
+//# The sender MUST exit slow start and enter a recovery period when a packet is lost or when the ECN-CE count reported
+//# by its peer increases.
 #[test]
 fn a_mark_is_a_congestion_event_once_per_round_trip() {
     let mut w = marking();

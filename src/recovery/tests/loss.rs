@@ -1,6 +1,13 @@
 //! Packet and time threshold (RFC 9002 section 6.1), spurious losses, never-sent numbers, merged tokens, bounds.
 use super::*;
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+//= type=test
+//# The PTO timer MUST NOT be set if a timer is set for time threshold loss detection; see Section 6.1.2.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7.4
+//= type=test
+//# Endpoints MUST NOT ignore the loss of packets that were sent after the earliest acknowledged packet in a given
+//# packet number space.
 #[test]
 fn three_packets_behind_is_lost_and_the_rest_waits_for_the_time() {
     let mut w = World::sampled();
@@ -31,6 +38,10 @@ fn the_time_threshold_counts_from_each_packet() {
     assert_eq!(w.paths[0].in_flight(), 0);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.1.2
+//= type=test
+//# To avoid declaring packets as lost too early, this time threshold MUST be set to at least the local timer
+//# granularity, as indicated by the kGranularity constant.
 #[test]
 fn the_time_threshold_is_never_below_the_granularity() {
     let mut w = World::new();

@@ -1,6 +1,13 @@
 //! RTT (RFC 9002 section 5), PTO (6.2), anti-deadlock (6.2.2.1), discarding (6.4), memory when quiet.
 use super::*;
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-5.2
+//= type=test
+//# min_rtt MUST be set to the latest_rtt on the first RTT sample. min_rtt MUST be set to the lesser of min_rtt and
+//# latest_rtt (Section 5.1) on all other samples.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-5.3
+//= type=test
+//# MUST NOT subtract the acknowledgment delay from the RTT sample if the resulting value is smaller than the min_rtt.
 #[test]
 fn rtt_follows_section_5_3() {
     let mut rtt = Rtt::new(ms(333));
@@ -30,6 +37,22 @@ fn rtt_survives_absurd_input() {
     assert!(rtt.smoothed() > Duration::ZERO);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+//= type=test
+//# The PTO period MUST be at least kGranularity to avoid the timer expiring immediately.
+#[test]
+fn the_pto_is_never_below_the_granularity() {
+    let mut rtt = Rtt::new(ms(333));
+    for n in 0..200 {
+        rtt.update(Duration::from_micros(3), Duration::ZERO, at(n));
+    }
+    assert!(rtt.var() * 4 < GRANULARITY);
+    assert_eq!(rtt.pto(Duration::ZERO), rtt.smoothed() + GRANULARITY);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9002#section-5.3
+//= type=test
+//# MUST use the lesser of the acknowledgment delay and the peer's max_ack_delay after the handshake is confirmed; and
 #[test]
 fn ack_delay_is_limited_only_after_confirmation() {
     for (confirmed, expected) in [(true, ms(100) + ms(75) / 8), (false, ms(100))] {
@@ -43,6 +66,10 @@ fn ack_delay_is_limited_only_after_confirmation() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-5.1
+//= type=test
+//# An RTT sample MUST NOT be generated on receiving an ACK frame that does not newly acknowledge at least one
+//# ack-eliciting packet.
 #[test]
 fn no_sample_without_the_largest_or_without_ack_eliciting() {
     let mut w = World::new();
@@ -55,6 +82,14 @@ fn no_sample_without_the_largest_or_without_ack_eliciting() {
     assert_eq!(w.paths[0].rtt.latest(), ms(40));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2
+//= type=test
+//# A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged packets to be
+//# marked as lost.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+//= type=test
+//# When a PTO timer expires, the PTO backoff MUST be increased, resulting in the PTO period being set to twice its
+//# current value.
 #[test]
 fn first_pto_is_999_ms_and_doubles() {
     let mut w = World::connecting(Side::Client);
@@ -71,6 +106,10 @@ fn first_pto_is_999_ms_and_doubles() {
     assert_eq!(w.recovery.pto_count(), 2);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+//= type=test
+//# An endpoint MUST NOT set its PTO timer for the Application Data packet number space until the handshake is
+//# confirmed.
 #[test]
 fn data_pto_waits_for_confirmation_and_includes_max_ack_delay() {
     let mut w = World::connecting(Side::Server);
@@ -92,6 +131,19 @@ fn data_pto_waits_for_confirmation_and_includes_max_ack_delay() {
     assert_eq!(w.deadline_us(), Some((525 + 2 * 325) * 1000), "max_ack_delay is backed off too");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
+//= type=test
+//# When ack-eliciting packets in multiple packet number spaces are in flight, the timer MUST be set to the earlier
+//# value of the Initial and Handshake packet number spaces.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2
+//= type=test
+//# When Initial or Handshake keys are discarded, the PTO and loss detection timers MUST be reset, because discarding
+//# keys indicates forward progress and the loss detection timer might have been set for a now- discarded packet number
+//# space.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.4
+//= type=test
+//# The sender MUST discard all recovery state associated with those packets and MUST remove them from the count of
+//# bytes in flight.
 #[test]
 fn the_earlier_of_two_spaces_fires() {
     let mut w = World::connecting(Side::Server);
@@ -124,6 +176,15 @@ fn an_acknowledgment_resets_the_backoff_but_not_at_an_unvalidated_client() {
     assert_eq!(w.recovery.pto_count(), 0, "a Handshake ACK proves validation");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+//= type=test
+//# That is, the client MUST set the PTO timer if the client has not received an acknowledgment for any of its Handshake
+//# packets and the handshake is not confirmed (see Section 4.1.2 of [QUIC-TLS]), even if there are no packets in
+//# flight.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+//= type=test
+//# When the PTO fires, the client MUST send a Handshake packet if it has Handshake keys, otherwise it MUST send an
+//# Initial packet in a UDP datagram with a payload of at least 1200 bytes.
 #[test]
 fn a_client_with_nothing_in_flight_keeps_the_handshake_alive() {
     let mut w = World::connecting(Side::Client);
@@ -146,6 +207,10 @@ fn a_client_with_nothing_in_flight_keeps_the_handshake_alive() {
     assert_eq!(w.fire(), TimeoutAction::Probe { space: SpaceId::Data, packets: 2 });
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
+//= type=test
+//# If no additional data can be sent, the server's PTO timer MUST NOT be armed until datagrams have been received from
+//# the client because packets sent on PTO count against the anti-amplification limit.
 #[test]
 fn a_server_at_its_amplification_limit_has_no_timer() {
     let mut w = World::connecting(Side::Server);

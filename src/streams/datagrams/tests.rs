@@ -34,6 +34,18 @@ fn frames_round_trip_and_fates_are_told() {
 //= type=test
 //# An extension to QUIC that wishes to use a new type of frame MUST first ensure that a peer is able to understand the
 //# frame.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# An endpoint MUST NOT send DATAGRAM frames until it has received the max_datagram_frame_size transport parameter with
+//# a non-zero value during the handshake (or during a previous handshake if 0-RTT is used).
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# An endpoint MUST NOT send DATAGRAM frames that are larger than the max_datagram_frame_size value it has received
+//# from its peer.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# An endpoint that receives a DATAGRAM frame when it has not indicated support via the transport parameter MUST
+//# terminate the connection with an error of type PROTOCOL_VIOLATION.
 #[test]
 fn limits_of_the_peer_and_the_path() {
     let mut d = Datagrams::new(0, 10_000);

@@ -92,6 +92,10 @@ fn a_ticket_is_used_once() {
 //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
 //= type=test
 //# A server MUST reject 0-RTT data if the restored values for transport parameters cannot be supported.
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# When servers decide to accept 0-RTT data, they MUST send a max_datagram_frame_size transport parameter greater than
+//# or equal to the value they sent to the client in the connection where they sent them the NewSessionTicket message.
 #[test]
 fn zero_rtt_rejected_when_limits_changed_but_the_session_resumes() {
     let w = world();
@@ -194,6 +198,10 @@ fn the_store_is_bounded_and_only_sessions_fill_it() {
     assert_eq!(store.take(&newest), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc9221#section-3
+//= type=test
+//# When servers decide to accept 0-RTT data, they MUST send a max_datagram_frame_size transport parameter greater than
+//# or equal to the value they sent to the client in the connection where they sent them the NewSessionTicket message.
 #[test]
 fn the_digest_sees_what_matters_and_nothing_else() {
     let protocols = alpn(&["h3"]);
@@ -202,6 +210,9 @@ fn the_digest_sees_what_matters_and_nothing_else() {
     assert_eq!(digest(1, &protocols, &[0x08, 1, 9, 0x0f, 2, 1, 2, 0x1b, 0, 0x04, 1, 5], b""), base);
     assert_ne!(digest(1, &protocols, &[0x04, 1, 6, 0x08, 1, 9], b""), base);
     assert_ne!(digest(1, &protocols, &[0x04, 1, 5], b""), base);
+    let datagrams = |max: u8| digest(1, &protocols, &[0x04, 1, 5, 0x08, 1, 9, 0x20, 1, max], b"");
+    assert_ne!(datagrams(9), datagrams(10));
+    assert_ne!(datagrams(9), base, "no datagrams at all");
     assert_ne!(digest(2, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b""), base);
     assert_ne!(digest(1, &alpn(&["hq"]), &[0x04, 1, 5, 0x08, 1, 9], b""), base);
     assert_ne!(digest(1, &protocols, &[0x04, 1, 5, 0x08, 1, 9], b"settings"), base);
