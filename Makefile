@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize check lint bench setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize check lint bench setup install uninstall clean peers certs matrix
 
 all: lib examples
 
@@ -62,12 +62,17 @@ peers: | $(OUT)
 test: lib
 	$(CARGO) test --locked
 
+# The fault matrix in full: MATRIX rows of a covering array, some minutes.
+MATRIX ?= 3000
+matrix:
+	WB_MATRIX=$(MATRIX) $(CARGO) test --locked --test matrix
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 # Everything: the quick tier, lints, C and Python programs, foreign peers in both roles, a browser.
-check: setup lint all certs peers test
+check: setup lint all certs peers test matrix
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
 	$(MAKE) sanitize

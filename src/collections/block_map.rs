@@ -144,6 +144,15 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
         }
     }
 
+    /// Live records with their keys, ascending.
+    #[cfg(feature = "sim")]
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &R)> {
+        self.blocks.iter().flat_map(|(base, block)| {
+            let alive = |(i, _): &(usize, &Slot<R>)| block.present & (1 << i) != 0;
+            block.slots.iter().enumerate().filter(alive).map(move |(i, slot)| (base + i as u64, &slot.record))
+        })
+    }
+
     /// Key of the oldest live record.
     #[must_use]
     pub fn first_key(&self) -> Option<u64> {

@@ -25,6 +25,8 @@ mod dispatch;
 pub mod events;
 mod handshake;
 mod idle;
+#[cfg(feature = "sim")]
+pub mod inspect;
 mod life;
 mod log;
 mod migration;

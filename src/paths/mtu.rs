@@ -98,6 +98,13 @@ impl Mtu {
         self.current
     }
 
+    /// The size of the probe on its way.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub const fn probing(&self) -> Option<u16> {
+        self.in_flight
+    }
+
     /// The largest size that this search may reach.
     #[must_use]
     pub const fn ceiling(&self) -> u16 {

@@ -114,6 +114,13 @@ impl PathTable {
         self.paths.iter_mut().find(|p| p.id == id)
     }
 
+    /// Every path, also those on which nothing was authenticated yet.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn all(&self) -> &[Path] {
+        &self.paths
+    }
+
     /// Every path that authentic packets came by, or that we opened.
     pub fn iter(&self) -> impl Iterator<Item = &Path> {
         self.paths.iter().filter(|p| p.authenticated)

@@ -219,6 +219,12 @@ impl Recovery {
         self.space(0, space).eliciting > 0
     }
 
+    /// Packets whose fate is open, oldest first in each space.
+    #[cfg(feature = "sim")]
+    pub fn outstanding(&self) -> impl Iterator<Item = SentPacket> + '_ {
+        self.spaces.iter().flat_map(|s| s.sent.iter().map(|(_, record)| record.packet()))
+    }
+
     /// Heap memory held, for the idle-connection budget.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

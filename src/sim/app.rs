@@ -136,13 +136,15 @@ struct Out {
     len: u64,
     /// Reset instead of going on here.
     reset_at: Option<u64>,
+    /// The end waits for something else.
+    hold: bool,
     sha: Sha256,
 }
 
 impl Out {
     fn new(pattern: Pattern, head: Vec<u8>, body: u64) -> Self {
         let len = head.len() as u64 + body;
-        Self { pattern, head, at: 0, len, reset_at: None, sha: Sha256::default() }
+        Self { pattern, head, at: 0, len, reset_at: None, hold: false, sha: Sha256::default() }
     }
 
     /// What comes next, about as much as there is room for.
@@ -196,7 +198,7 @@ impl Sender {
                     Err(e) => panic!("{id:?} write at {}: {e}", out.at),
                 }
             }
-            if out.at < end {
+            if out.at < end || out.hold {
                 continue;
             }
             changed = true;
@@ -376,11 +378,7 @@ impl Client {
                         }
                     }
                     Piece::Nothing => break,
-                    // The server resets the answer to a request that was reset.
-                    Piece::Reset => {
-                        over.push(id);
-                        break;
-                    }
+                    Piece::Reset => break, // the event follows
                 }
             }
         }
@@ -418,7 +416,14 @@ impl App for Client {
                 (self.zero_rtt_accepted, self.resumed) = (*zero_rtt_accepted, *resumed);
             }
             Event::HandshakeConfirmed => self.confirmed = true,
-            Event::Stream(e) => self.sender.on_event(*e),
+            Event::Stream(e) => {
+                self.sender.on_event(*e);
+                // The server resets the answer to a request that was reset.
+                if let StreamEvent::Reset { id, code } = e {
+                    assert_eq!(*code, GIVE_UP, "{id:?} reset");
+                    self.finished += usize::from(self.downloads.remove(id).is_some());
+                }
+            }
             Event::DatagramReceived => {
                 while let Some(d) = conn.datagram_recv() {
                     let name = u32::from_be_bytes([d[0], d[1], d[2], d[3]]);
@@ -512,6 +517,14 @@ impl Server {
         u64::from_be_bytes(bytes)
     }
 
+    /// The client gave up its request.
+    fn abandon(&mut self, conn: &mut Connection, id: StreamId) {
+        // The answer may be over already; if not, nobody waits for it.
+        let _ = conn.reset(id, GIVE_UP);
+        self.sender.streams.remove(&id);
+        self.thinking.retain(|(_, other), _| *other != id);
+    }
+
     fn read_all(&mut self, conn: &mut Connection, now: Timestamp) -> bool {
         let mut changed = false;
         let mut over = Vec::new();
@@ -527,7 +540,8 @@ impl Server {
                         r.head.extend_from_slice(&data[..n]);
                         if had < HEADER && r.head.len() == HEADER {
                             let [name, len] = [0, 1].map(|i| Self::number(&r.head, i));
-                            let out = Out::new(Pattern::new(self.seed, name, Side::Server), Vec::new(), len);
+                            let mut out = Out::new(Pattern::new(self.seed, name, Side::Server), Vec::new(), len);
+                            out.hold = true;
                             self.thinking.insert((now + self.thinks, id), out);
                         }
                         let body = &data[n..];
@@ -539,21 +553,18 @@ impl Server {
                         }
                         if fin {
                             assert_eq!(r.at, Self::number(&r.head, 2), "{id:?}: the end is early");
+                            // Only now: a client that has seen the answer's end knows that its upload arrived.
+                            let waiting = self.thinking.iter_mut().filter(|((_, other), _)| *other == id);
+                            for out in waiting.map(|(_, out)| out).chain(self.sender.streams.get_mut(&id)) {
+                                out.hold = false;
+                            }
                             self.digests.insert(id, r.sha.clone().finish());
                             over.push(id);
                             break;
                         }
                     }
                     Piece::Nothing => break,
-                    Piece::Reset => {
-                        // The answer may be over already; if not, nobody waits for it.
-                        let _ = conn.reset(id, GIVE_UP);
-                        self.sender.streams.remove(&id);
-                        self.thinking.retain(|(_, other), _| *other != id);
-                        over.push(id);
-                        changed = true;
-                        break;
-                    }
+                    Piece::Reset => break, // the event follows
                 }
             }
         }
@@ -573,8 +584,14 @@ impl App for Server {
             }
             Event::Stream(e) => {
                 self.sender.on_event(*e);
-                if let StreamEvent::Stopped { id, .. } = e {
-                    self.thinking.retain(|(_, other), _| other != id);
+                match e {
+                    StreamEvent::Stopped { id, .. } => self.thinking.retain(|(_, other), _| other != id),
+                    StreamEvent::Reset { id, code } => {
+                        assert_eq!(*code, GIVE_UP, "{id:?} reset");
+                        self.abandon(conn, *id);
+                        self.requests.remove(id);
+                    }
+                    _ => {}
                 }
             }
             Event::DatagramReceived => {

@@ -3,7 +3,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::base::Timestamp;
-use crate::connection::{Connection, ConnectionConfig};
+use crate::connection::inspect::Inspection;
+use crate::connection::{Connection, ConnectionConfig, Transmit};
+use crate::paths::MAX_PATHS;
+use crate::paths::local_cids::MAX_ACTIVE;
 use crate::wire::header::{self, PacketType};
 
 /// RFC 9000 section 8.1: at most three times what an unvalidated address has sent.
@@ -64,12 +67,42 @@ fn proves_address(mut datagram: &[u8]) -> bool {
     false
 }
 
-/// A batch of equal datagrams leaves the connection.
-pub(super) fn on_transmit(conn: &Connection, config: &ConnectionConfig, len: usize, segment: usize) {
+/// A batch of equal datagrams leaves the connection: none is longer than its path carries, but for an MTU probe, which
+/// travels alone (RFC 9000 section 14.4).
+pub(super) fn on_transmit(conn: &Connection, config: &ConnectionConfig, sent: &Transmit) {
+    let segment = sent.segment.unwrap_or(sent.len);
     let ceiling = usize::from(config.mtu_ceiling.max(1200));
-    assert!(segment <= ceiling, "a datagram of {segment} bytes, the ceiling is {ceiling}");
-    assert!(segment > 0 && len > 0, "an empty datagram");
-    let _ = conn;
+    assert!(segment > 0 && segment <= ceiling, "a datagram of {segment} bytes, the ceiling is {ceiling}");
+    let seen = conn.inspect_path(&sent.tuple);
+    let Some(path) = seen else { return };
+    let probe = path.probing == Some(segment as u16) && sent.len == segment;
+    assert!(segment <= usize::from(path.mtu) || probe, "a datagram of {segment} bytes on {path:?}");
+}
+
+/// What two rooms of one connection keep independently of each other agrees, and memory follows live data.
+pub(super) fn consistent(conn: &Connection, config: &ConnectionConfig) {
+    let i = conn.inspect();
+    for path in &i.paths {
+        assert_eq!(path.in_flight, path.recorded, "bytes in flight and the records of packets: {path:?}");
+    }
+    let c = &i.credit;
+    assert!(c.consumed <= c.received && c.received <= c.advertised, "credit received: {c:?}");
+    assert!(c.advertised - c.consumed <= c.window, "more credit given than there is window: {c:?}");
+    assert!(c.sent <= c.send_limit, "sent beyond the credit: {c:?}");
+    let m = &i.memory;
+    let room = (m.streams as u64 + 1).saturating_mul(config.flow.send_buffer.max(1 << 16));
+    assert!(m.unsent <= room, "unacknowledged bytes without bound: {m:?}");
+    assert!(m.unread <= c.window, "unread bytes beyond the window: {m:?}");
+    assert!(m.events <= 16 && m.paths <= MAX_PATHS && m.local_cids <= 2 * MAX_ACTIVE as usize + 2, "{m:?}");
+}
+
+/// Credit is conserved between the ends: nobody may send what the other did not allow, and nobody received what the
+/// other did not send (RFC 9000 section 4.1).
+pub(super) fn agree(one: &Inspection, other: &Inspection) {
+    for (from, to) in [(&one.credit, &other.credit), (&other.credit, &one.credit)] {
+        assert!(from.send_limit <= to.advertised, "credit out of nothing: {from:?} {to:?}");
+        assert!(to.received <= from.sent, "received more than was sent: {from:?} {to:?}");
+    }
 }
 
 /// After `transmit` has said that there is nothing more to send.

@@ -3,7 +3,7 @@
 //! Ed25519: signatures always have the same length, so packets have the same lengths in every run.
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519, SerialNumber};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, PKCS_ED25519, SerialNumber};
 
 use crate::crypto::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
 
@@ -21,6 +21,11 @@ pub struct Pems {
     pub key: String,
 }
 
+/// An extension that nobody knows and nobody minds, to make certificates as long as they often are.
+fn padding(length: usize) -> CustomExtension {
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![4; length])
+}
+
 fn authority(name: &str, serial: u8) -> CertificateParams {
     let mut ca = CertificateParams::new(Vec::<String>::new()).expect("no names");
     ca.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -33,19 +38,22 @@ fn new_key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).expect("Ed25519 keys can be made")
 }
 
-/// A chain of `length` certificates (leaf, then `length - 1` authorities below the root).
+/// A chain of `length` certificates (leaf, then `length - 1` authorities below the root), each padded by `pad` bytes.
 ///
 /// # Panics
 /// Never with a positive length.
 #[must_use]
-pub fn chain(length: usize) -> Pems {
+pub fn chain(length: usize, pad: usize) -> Pems {
     let root_key = new_key();
     let root_params = authority("Whimbrel simulation root", 1);
     let root = root_params.self_signed(&root_key).expect("a root").pem();
     let mut issuer = Issuer::new(root_params, root_key);
     let mut middle = Vec::new();
     for i in 1..length {
-        let (key, params) = (new_key(), authority(&format!("Whimbrel simulation authority {i}"), 1 + i as u8));
+        let (key, mut params) = (new_key(), authority(&format!("Whimbrel simulation authority {i}"), 1 + i as u8));
+        if pad > 0 {
+            params.custom_extensions.push(padding(pad));
+        }
         middle.push(params.signed_by(&key, &issuer).expect("signed").pem());
         issuer = Issuer::new(params, key);
     }
@@ -60,7 +68,7 @@ pub fn chain(length: usize) -> Pems {
 /// The certificates that all worlds of this process share.
 pub fn pems() -> &'static Pems {
     static PEMS: OnceLock<Pems> = OnceLock::new();
-    PEMS.get_or_init(|| chain(1))
+    PEMS.get_or_init(|| chain(1, 0))
 }
 
 /// A client that remembers sessions; every world has its own.

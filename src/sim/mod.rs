@@ -8,6 +8,7 @@
 pub mod app;
 pub mod aqm;
 mod checks;
+pub mod cover;
 pub mod identity;
 pub mod link;
 pub mod node;

@@ -79,6 +79,10 @@ pub struct Live {
     pub closed: Option<CloseReason>,
     /// The last counters before it was forgotten.
     pub stats: Stats,
+    /// When it was made.
+    pub started: Timestamp,
+    /// Its qlog, when the configuration asks for one.
+    pub qlog: Vec<u8>,
     /// Every event but those of streams and datagrams.
     pub events: Vec<(Timestamp, Event)>,
     /// Paths that could not be validated, until the world has looked at them.
@@ -103,6 +107,7 @@ pub struct Node {
     max_segments: usize,
     by_key: BTreeMap<u64, usize>,
     touched: BTreeSet<usize>,
+    visits: u64,
     out: Vec<u8>,
 }
 
@@ -133,6 +138,7 @@ impl Node {
             max_segments: config.max_segments.max(1),
             by_key: BTreeMap::new(),
             touched: BTreeSet::new(),
+            visits: 0,
             out: vec![0; 65536],
         }
     }
@@ -150,10 +156,21 @@ impl Node {
         conn: Connection,
         config: Arc<ConnectionConfig>,
         app: Box<dyn App>,
+        started: Timestamp,
     ) -> usize {
         let index = self.conns.len();
-        let (stats, events, failed_paths) = (Stats::default(), Vec::new(), Vec::new());
-        self.conns.push(Live { conn: Some(conn), config, app, closed: None, stats, events, failed_paths, key });
+        self.conns.push(Live {
+            conn: Some(conn),
+            config,
+            app,
+            closed: None,
+            stats: Stats::default(),
+            started,
+            qlog: Vec::new(),
+            events: Vec::new(),
+            failed_paths: Vec::new(),
+            key,
+        });
         self.by_key.insert(key, index);
         self.touched.insert(index);
         index
@@ -182,7 +199,7 @@ impl Node {
                 let (config, app) = (Arc::clone(&listener.config), (listener.app)());
                 match self.endpoint.accept(incoming, Arc::clone(&config), &listener.tls, now) {
                     Ok((key, conn)) => {
-                        self.add(key.to_u64(), conn, config, app);
+                        self.add(key.to_u64(), conn, config, app, now);
                     }
                     Err(e) => self.say(now, &format!("accept: {e:?}")),
                 }
@@ -246,6 +263,7 @@ impl Node {
             }
             changed |= live.app.work(conn, now);
             live.stats = conn.stats();
+            live.qlog.extend(conn.take_qlog().unwrap_or_default());
             let key = crate::endpoint::ConnectionKey::from_u64(live.key);
             let drained = self.endpoint.serve(key, conn, now);
             if drained {
@@ -263,6 +281,11 @@ impl Node {
             let due = fired < MAX_TIMERS_PER_VISIT && conn.deadline().is_some_and(|d| d <= now);
             if !changed && !due {
                 checks::at_rest(conn, &live.config, now);
+                // Proportional to what is in flight: every time while that is little, now and then when it is much.
+                self.visits += 1;
+                if live.stats.bytes_in_flight < 30_000 || self.visits.is_multiple_of(16) {
+                    checks::consistent(conn, &live.config);
+                }
                 return;
             }
         }
@@ -281,7 +304,7 @@ impl Node {
             changed = true;
             assert!(t.len > 0 && t.len <= buffer.len(), "transmit says {} bytes", t.len);
             let segment = t.segment.unwrap_or(t.len);
-            checks::on_transmit(conn, config, t.len, segment);
+            checks::on_transmit(conn, config, &t);
             for datagram in buffer[..t.len].chunks(segment) {
                 out.push(Outgoing { tuple: t.tuple, ecn: t.ecn, bytes: datagram.to_vec() });
             }

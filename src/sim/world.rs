@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
-use super::checks::Amplification;
+use super::checks::{self, Amplification};
 use super::identity;
 use super::link::{Link, LinkConfig};
 use super::node::{Listener, Live, NewApp, Node, NodeConfig, Outgoing, Socket};
 use super::pattern::mix;
 use crate::base::{Ecn, FourTuple, Timestamp};
+use crate::connection::inspect::Inspection;
 use crate::connection::{Connection, ConnectionConfig, MigrateError};
 use crate::crypto::{ClientTls, ServerTls};
 
@@ -122,6 +123,7 @@ pub struct World {
     addresses: BTreeMap<SocketAddr, (usize, usize)>,
     queue: BinaryHeap<Reverse<Entry>>,
     number: u64,
+    steps: u64,
     seed: u64,
     next_port: u16,
     amplification: BTreeMap<usize, Amplification>,
@@ -146,6 +148,7 @@ impl World {
             addresses: BTreeMap::new(),
             queue: BinaryHeap::new(),
             number: 0,
+            steps: 0,
             seed,
             next_port: 10_000,
             amplification: BTreeMap::new(),
@@ -221,7 +224,7 @@ impl World {
         let config = Arc::new(config);
         let made = node.endpoint.connect(Arc::clone(&config), tls, identity::NAME, tuple, token, now);
         let (key, conn) = made.expect("a client can always start");
-        let index = node.add(key.to_u64(), conn, config, app);
+        let index = node.add(key.to_u64(), conn, config, app, now);
         self.amplification.entry(client.0).or_default().trust(remote);
         self.visit(client.0);
         ConnId { node: client, index }
@@ -416,7 +419,28 @@ impl World {
         for node in 0..self.nodes.len() {
             self.visit(node);
         }
+        self.steps += 1;
+        if self.steps.is_multiple_of(64) {
+            self.compare_ends();
+        }
         true
+    }
+
+    /// Both ends of a connection have the same first Destination Connection ID.
+    fn compare_ends(&self) {
+        let mut ends: BTreeMap<Vec<u8>, Inspection> = BTreeMap::new();
+        for conn in self.nodes.iter().flat_map(|n| &n.conns).filter_map(|l| l.conn.as_ref()) {
+            if !conn.is_confirmed() || conn.is_closed() {
+                continue;
+            }
+            let seen = conn.inspect();
+            match ends.remove(seen.odcid.as_slice()) {
+                Some(other) => checks::agree(&seen, &other),
+                None => {
+                    ends.insert(seen.odcid.as_slice().to_vec(), seen);
+                }
+            }
+        }
     }
 
     /// Plays until a time.

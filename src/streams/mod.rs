@@ -204,6 +204,13 @@ impl Streams {
         }
     }
 
+    /// The connection's flow control: what the peer may send us, and what we may send.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub const fn credit(&self) -> (ReceiveWindow, SendCredit) {
+        (self.window, self.credit)
+    }
+
     /// The peer's parameters, or the remembered ones for 0-RTT.
     pub fn set_peer_limits(&mut self, parameters: &TransportParameters) {
         self.peer = PeerLimits::new(parameters);

@@ -1,0 +1,100 @@
+//! The fault matrix: rows of a pairwise covering array over fourteen dimensions of trouble.
+//!
+//! The quick tier plays some hundred rows; `WB_MATRIX=3000` (what `make check` asks for) plays the full tier.
+//! `WB_SEED=n cargo test --test matrix row -- --nocapture` plays row n alone. A failing row is shrunk to the smallest
+//! one that still fails, and printed as the code of a regression.
+mod row;
+mod run;
+
+use std::collections::BTreeSet;
+
+use row::{DIMENSIONS, Row, levels};
+use run::{fails, play, shrink};
+use whimbrel::sim::cover;
+
+const QUICK: usize = 240;
+/// Failures that are shrunk before the rest is only counted.
+const SHRUNK: usize = 3;
+
+fn from_environment(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn all_rows(count: usize) -> Vec<Row> {
+    let rows = cover::rows(&levels(), 1, count);
+    rows.into_iter().enumerate().map(|(i, values)| Row { seed: i as u64, values }).collect()
+}
+
+/// Every fourth row, so that the test runner can use the machine's cores.
+fn part(part: usize) {
+    if let Some(seed) = from_environment("WB_SEED") {
+        if seed % 4 == part {
+            let row = all_rows(seed + 1).pop().expect("so many rows");
+            println!("{}\n{:?}", row.code(), play(&row, true));
+        }
+        return;
+    }
+    let mut failed = Vec::new();
+    let mut played = 0;
+    for row in all_rows(from_environment("WB_MATRIX").unwrap_or(QUICK)).iter().filter(|r| r.seed as usize % 4 == part) {
+        played += 1;
+        let Some(why) = fails(row) else { continue };
+        if failed.len() < SHRUNK {
+            let small = shrink(row);
+            eprintln!("row {} fails: {why}\n    {}\nsmallest: {}", row.seed, row.code(), small.code());
+            let _ = std::panic::catch_unwind(|| play(&small, true));
+        }
+        failed.push((row.seed, why));
+    }
+    assert!(played > 0, "nothing was played");
+    assert!(failed.is_empty(), "{} of {played} rows failed: {failed:#?}", failed.len());
+}
+
+#[test]
+fn rows_0() {
+    part(0);
+}
+
+#[test]
+fn rows_1() {
+    part(1);
+}
+
+#[test]
+fn rows_2() {
+    part(2);
+}
+
+#[test]
+fn rows_3() {
+    part(3);
+}
+
+#[test]
+fn every_pair_of_values_is_in_the_quick_tier() {
+    let rows = all_rows(QUICK);
+    let levels = levels();
+    for a in 0..levels.len() {
+        for b in a + 1..levels.len() {
+            let met: BTreeSet<_> = rows.iter().map(|r| (r.values[a], r.values[b])).collect();
+            assert_eq!(met.len(), levels[a] * levels[b], "{} and {}", DIMENSIONS[a].0, DIMENSIONS[b].0);
+        }
+    }
+}
+
+#[test]
+fn the_same_row_plays_the_same_world() {
+    for row in all_rows(40).iter().step_by(9) {
+        if fails(row).is_none() {
+            assert_eq!(play(row, false), play(row, false), "{}", row.code());
+        }
+    }
+}
+
+#[test]
+fn shrinking_leaves_what_matters() {
+    let broken = |row: &Row| row.is("loss_up", "5 %") && !row.is("reorder", "none");
+    let row = Row::benign(1).with("loss_up", "5 %").with("reorder", "25 %").with("ecn", "mangled");
+    let small = run::shrink_by(&row, broken);
+    assert_eq!(small.code(), Row::benign(1).with("loss_up", "5 %").with("reorder", "5 %").code());
+}

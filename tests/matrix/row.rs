@@ -1,0 +1,279 @@
+//! What a row of the fault matrix means: one value per dimension, value 0 the benign one.
+//!
+//! Invariant: a row and a seed say everything; [`Row::build`] draws nothing else from chance.
+use std::time::Duration;
+
+use whimbrel::base::codes::{VERSION_1, VERSION_2};
+use whimbrel::congestion::Algorithm;
+use whimbrel::connection::ConnectionConfig;
+use whimbrel::endpoint::RetryPolicy;
+use whimbrel::sim::{Aqm, EcnPath, GilbertElliott, Job, LinkConfig, Plan, Policer, Replay};
+
+/// Names of the dimensions and of their values.
+pub const DIMENSIONS: [(&str, &[&str]); 14] = [
+    ("loss_up", &["none", "1 %", "5 %", "10 %", "30 %", "50 %", "bursts"]),
+    ("loss_down", &["none", "1 %", "5 %", "10 %", "30 %", "50 %", "bursts"]),
+    ("reorder", &["none", "5 %", "25 %"]),
+    ("duplicate", &["none", "5 %", "50 %", "one datagram 1000 times"]),
+    ("corrupt", &["none", "1 %", "10 %", "truncation"]),
+    ("delay", &["50±10 ms", "0.1 ms", "300±200 ms", "2 s", "6 weeks"]),
+    (
+        "bandwidth",
+        &["10 Mbit/s, 100", "64 kbit/s, 5", "1 Mbit/s, 1000", "1 Gbit/s, 1000", "10 Gbit/s, 1000", "policer"],
+    ),
+    ("mtu", &["1452", "1200", "1280", "9000", "black hole"]),
+    (
+        "address",
+        &[
+            "steady",
+            "port every 10 s",
+            "port every 1 s",
+            "port every 100 ms",
+            "family",
+            "in handshake",
+            "at close",
+            "NAT",
+        ],
+    ),
+    ("outage", &["none", "1 s", "10 s", "longer than idle"]),
+    ("ecn", &["faithful", "bleached", "all CE", "mangled", "CoDel", "L4S"]),
+    ("peer", &["default", "small windows", "large windows", "NewReno without pacing", "greased"]),
+    ("workload", &["GET", "many small", "bulk", "ping-pong", "datagrams", "resets", "upload"]),
+    ("keys", &["none", "update", "resumption", "0-RTT", "0-RTT rejected", "Retry", "version 2"]),
+];
+
+/// How many values each dimension has.
+pub fn levels() -> Vec<usize> {
+    DIMENSIONS.iter().map(|(_, values)| values.len()).collect()
+}
+
+/// One world of the matrix.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    pub seed: u64,
+    pub values: Vec<usize>,
+}
+
+impl Row {
+    /// A row in which nothing is wrong.
+    pub fn benign(seed: u64) -> Self {
+        Self { seed, values: vec![0; DIMENSIONS.len()] }
+    }
+
+    fn index(name: &str) -> usize {
+        DIMENSIONS.iter().position(|d| d.0 == name).unwrap_or_else(|| panic!("no dimension {name}"))
+    }
+
+    /// The same with another value of one dimension.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        let dim = Self::index(name);
+        let found = DIMENSIONS[dim].1.iter().position(|v| *v == value);
+        self.values[dim] = found.unwrap_or_else(|| panic!("{name} is never {value}"));
+        self
+    }
+
+    pub fn get(&self, name: &str) -> &'static str {
+        let dim = Self::index(name);
+        DIMENSIONS[dim].1[self.values[dim]]
+    }
+
+    pub fn is(&self, name: &str, value: &str) -> bool {
+        self.get(name) == value
+    }
+
+    /// As code for a named regression.
+    pub fn code(&self) -> String {
+        let mut code = format!("Row::benign({})", self.seed);
+        for (dim, (name, values)) in DIMENSIONS.iter().enumerate() {
+            if self.values[dim] != 0 {
+                code += &format!(".with({name:?}, {:?})", values[self.values[dim]]);
+            }
+        }
+        code
+    }
+
+    /// One-way delay without jitter.
+    pub fn delay(&self) -> Duration {
+        match self.get("delay") {
+            "0.1 ms" => Duration::from_micros(100),
+            "300±200 ms" => Duration::from_millis(100),
+            "2 s" => Duration::from_secs(2),
+            "6 weeks" => Duration::from_secs(6 * 7 * 86_400),
+            _ => Duration::from_millis(40),
+        }
+    }
+
+    fn jitter(&self) -> Duration {
+        match self.get("delay") {
+            "300±200 ms" => Duration::from_millis(400),
+            "50±10 ms" => Duration::from_millis(20),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A round trip at its slowest, without queues.
+    pub fn rtt(&self) -> Duration {
+        (self.delay() + self.jitter()) * 2
+    }
+
+    fn loss(&self, name: &str) -> (u64, GilbertElliott) {
+        let none = GilbertElliott::default();
+        match self.get(name) {
+            "1 %" => (100, none),
+            "5 %" => (500, none),
+            "10 %" => (1000, none),
+            "30 %" => (3000, none),
+            "50 %" => (5000, none),
+            "bursts" => (0, GilbertElliott { enter: 200, leave: 2500, loss: 9000 }),
+            _ => (0, none),
+        }
+    }
+
+    /// The worst loss of a round trip, in steps: 0 hardly any, 1 much, 2 very much.
+    fn harshness(&self) -> u32 {
+        let of = |name| match self.get(name) {
+            "30 %" | "50 %" => 2,
+            "10 %" | "bursts" => 1,
+            _ => 0,
+        };
+        of("loss_up").max(of("loss_down")).max(u32::from(self.is("corrupt", "10 %")))
+    }
+
+    pub fn link(&self, loss: &str) -> LinkConfig {
+        let (loss, bursts) = self.loss(loss);
+        let (bits, packets) = match self.get("bandwidth") {
+            "64 kbit/s, 5" => (64_000, 5),
+            "1 Mbit/s, 1000" => (1_000_000, 1000),
+            "1 Gbit/s, 1000" => (1_000_000_000, 1000),
+            "10 Gbit/s, 1000" => (10_000_000_000, 1000),
+            _ => (10_000_000, 100),
+        };
+        let mut c = LinkConfig::pipe(bits, self.delay(), u64::MAX);
+        (c.loss, c.bursts, c.jitter, c.queue_packets) = (loss, bursts, self.jitter(), packets);
+        c.policer = self.is("bandwidth", "policer").then_some(Policer { rate: 400_000, burst: 30_000 });
+        c.reorder = [0, 500, 2500][self.values[Self::index("reorder")]];
+        c.reorder_packets = 64;
+        c.duplicate = match self.get("duplicate") {
+            "5 %" => 500,
+            "50 %" => 5000,
+            _ => 0,
+        };
+        let replayed = self.is("duplicate", "one datagram 1000 times");
+        let every = Duration::from_millis(3);
+        c.replay = replayed.then_some(Replay { nth: self.seed % 12, copies: 1000, every });
+        match self.get("corrupt") {
+            "1 %" => c.corrupt = 100,
+            "10 %" => c.corrupt = 1000,
+            "truncation" => c.truncate = 500,
+            _ => {}
+        }
+        c.mtu = match self.get("mtu") {
+            "1200" => 1200,
+            "1280" => 1280,
+            "9000" => 9000,
+            _ => 1452,
+        };
+        match self.get("ecn") {
+            "bleached" => c.ecn = EcnPath::Bleach,
+            "all CE" => c.ecn = EcnPath::AllCe,
+            "mangled" => c.ecn = EcnPath::Mangle,
+            "CoDel" => c.aqm = Aqm::codel(),
+            "L4S" => c.aqm = Aqm::l4s(),
+            _ => {}
+        }
+        c
+    }
+
+    /// How long both ends are patient with silence.
+    pub fn idle(&self) -> Duration {
+        // Half of all datagrams lost and timers that double: silence of minutes is rare, but honest.
+        Duration::from_secs(900).max(self.rtt() * 200)
+    }
+
+    pub fn config(&self) -> ConnectionConfig {
+        let mut c = ConnectionConfig {
+            idle_timeout: self.idle(),
+            handshake_timeout: Duration::ZERO,
+            grease_quic_bit: self.is("peer", "greased"),
+            active_cid_limit: 6,
+            ..ConnectionConfig::default()
+        };
+        if self.is("mtu", "9000") {
+            c.mtu_ceiling = 8972;
+        }
+        if !self.is("address", "steady") {
+            c.keep_alive = Duration::from_secs(1).max(self.rtt());
+        }
+        match self.get("peer") {
+            "small windows" => {
+                c.flow.stream_window = 3000;
+                c.flow.connection_window = 5000;
+                c.flow.stream_window_max = 20_000;
+                c.flow.connection_window_max = 30_000;
+                c.flow.send_buffer = 2500;
+                c.max_streams_bidi = 3;
+            }
+            "large windows" => {
+                c.flow.stream_window = 64 << 20;
+                c.flow.connection_window = 256 << 20;
+                c.flow.stream_window_max = 64 << 20;
+                c.flow.connection_window_max = 256 << 20;
+                c.flow.send_buffer = 16 << 20;
+                c.max_streams_bidi = 100_000;
+            }
+            "NewReno without pacing" => {
+                c.congestion = Algorithm::NewReno;
+                c.pacing = false;
+            }
+            _ => {}
+        }
+        if self.is("keys", "version 2") {
+            c.versions = vec![VERSION_2, VERSION_1];
+        }
+        c
+    }
+
+    pub fn retry(&self) -> RetryPolicy {
+        // A Retry token lives for seconds: nobody brings one back after twelve weeks.
+        let wanted = self.is("keys", "Retry") && !self.is("delay", "6 weeks");
+        if wanted { RetryPolicy::Always } else { RetryPolicy::Never }
+    }
+
+    /// Datagrams that the transfer may cost: little where every one of them is dear.
+    fn budget(&self) -> u64 {
+        let base = [1500, 250, 50][self.harshness() as usize];
+        let slow = if self.is("delay", "2 s") { 4 } else { 1 };
+        let slower = if self.is("bandwidth", "64 kbit/s, 5") { 2 } else { 1 };
+        if self.is("delay", "6 weeks") { 20 } else { (base / slow / slower).max(15) }
+    }
+
+    pub fn plan(&self) -> Plan {
+        let n = self.budget();
+        let bytes = n * 1000;
+        let mut plan = Plan { seed: self.seed, ..Plan::default() };
+        plan.early = self.is("keys", "0-RTT") || self.is("keys", "0-RTT rejected");
+        match self.get("workload") {
+            "many small" => plan.jobs = vec![Job::get(1024); n.min(1000) as usize],
+            "bulk" => plan.jobs = vec![Job { download: bytes / 4, upload: bytes / 40, abandon: false }; 4],
+            "ping-pong" => {
+                plan.jobs = vec![Job { download: 100, upload: 100, abandon: false }; (n / 20).clamp(3, 40) as usize];
+                plan.parallel = 1;
+            }
+            "datagrams" => {
+                plan.jobs = vec![Job::get(bytes / 10)];
+                (plan.datagrams, plan.datagram_len) = ((n / 2).min(400) as u32, 900);
+            }
+            "resets" => {
+                let job = |i: u64| Job {
+                    download: bytes / 20 * (i % 2),
+                    upload: bytes / 20 * ((i + 1) % 2),
+                    abandon: i % 3 != 0,
+                };
+                plan.jobs = (0..12).map(job).collect();
+            }
+            "upload" => plan.jobs = vec![Job::put(bytes / 2); 2],
+            _ => plan.jobs = vec![Job::get(bytes.min(100_000))],
+        }
+        plan
+    }
+}

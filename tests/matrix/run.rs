@@ -1,0 +1,281 @@
+//! Plays one row: the world, the events on the way, and what has to be true at the end.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use whimbrel::base::Timestamp;
+use whimbrel::connection::{CloseReason, Connection, Event};
+use whimbrel::endpoint::EndpointConfig;
+use whimbrel::sim::{App, Client, ConnId, Job, LinkId, NodeConfig, NodeId, Plan, Rebind, Server, World, identity};
+
+use super::row::Row;
+
+/// Virtual steps before a world counts as one that will never end.
+const MAX_STEPS: u64 = 3_000_000;
+const DONE: u64 = 0x600d;
+
+/// What a row came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    pub trace: u64,
+    pub datagrams: u64,
+    /// Virtual time.
+    pub took: Duration,
+    /// Connections that ended by silence, as they had to, before one came through.
+    pub silenced: u32,
+}
+
+struct Run<'a> {
+    row: &'a Row,
+    world: World,
+    client: NodeId,
+    server: NodeId,
+    links: [LinkId; 2],
+    steps: u64,
+    /// Packets sent at the last key update, by end.
+    updated_at: [u64; 2],
+}
+
+const V4: &str = "192.0.2.1:443";
+const V6: &str = "[2001:db8:ffff::1]:443";
+
+impl<'a> Run<'a> {
+    fn new(row: &'a Row) -> Self {
+        let mut world = World::new(row.seed);
+        let endpoint = EndpointConfig { grease_quic_bit: row.is("peer", "greased"), ..EndpointConfig::default() };
+        let nat_memory = row.is("address", "NAT").then_some(Duration::from_secs(30).max(row.rtt() * 3));
+        let client = world.add_node(NodeConfig { endpoint: endpoint.clone(), nat_memory, ..NodeConfig::client() });
+        let addresses = [V4, V6].map(|a| a.parse().unwrap());
+        let endpoint = EndpointConfig { server: true, secret: [9; 32], retry: row.retry(), ..endpoint };
+        let server = world.add_node(NodeConfig { endpoint, ..NodeConfig::server(&addresses) });
+        let links = ["loss_up", "loss_down"].map(|name| world.add_link(row.link(name)));
+        world.join(client, server, &links[..1], &links[1..]);
+        Self { row, world, client, server, links, steps: 0, updated_at: [0; 2] }
+    }
+
+    fn listen(&mut self, early: bool) {
+        let seed = self.row.seed;
+        let app = move || Box::new(Server::new(seed)) as Box<dyn App>;
+        self.world.listen(self.server, identity::server(early), self.row.config(), Box::new(app));
+    }
+
+    /// Changes of address, counted from the confirmed handshake: before it they are fatal (RFC 9000 section 9: the
+    /// design relies on stable addresses for the duration of the handshake).
+    fn plan_rebinds(&mut self) {
+        let row = self.row;
+        let rtt = row.rtt();
+        let client = self.client;
+        let rebinds = |every: Duration, how: Rebind, count: u32| (1..=count).map(move |i| (every * i, how));
+        // A path is only proved in a round trip: what changes faster for ever can never be followed, so it ends.
+        let events: Vec<(Duration, Rebind)> = match row.get("address") {
+            "port every 10 s" => rebinds(Duration::from_secs(10), Rebind::Port, 6).collect(),
+            "port every 1 s" => rebinds(Duration::from_secs(1), Rebind::Port, 20).collect(),
+            "port every 100 ms" => rebinds(Duration::from_millis(100), Rebind::Port, 50).collect(),
+            "family" => rebinds(rtt * 3 + Duration::from_millis(200), Rebind::Family, 2).collect(),
+            _ => Vec::new(),
+        };
+        for (after, how) in events {
+            self.world.after(after, move |w| w.rebind(client, how));
+        }
+    }
+
+    /// What is wrong from the start of a connection.
+    fn plan_start(&mut self) {
+        let row = self.row;
+        let [up, down] = self.links;
+        let (rtt, client) = (row.rtt(), self.client);
+        if row.is("address", "in handshake") {
+            self.world.after(rtt * 6 / 10, move |w| w.rebind(client, Rebind::Port));
+        }
+        let outage = match row.get("outage") {
+            "1 s" => Duration::from_secs(1),
+            "10 s" => Duration::from_secs(10),
+            "longer than idle" => row.idle() + Duration::from_secs(10),
+            _ => Duration::ZERO,
+        };
+        if !outage.is_zero() {
+            self.world.after(rtt * 2 + Duration::from_millis(100), move |w| w.outage(&[up, down], outage));
+        }
+        if row.is("mtu", "black hole") {
+            // After the search for the MTU is over.
+            self.world.after(rtt * 4 + Duration::from_millis(100), move |w| {
+                for link in [up, down] {
+                    w.links[link.0].config.mtu = 1240;
+                }
+            });
+        }
+    }
+
+    fn step(&mut self, give_up: Timestamp) {
+        self.steps += 1;
+        assert!(self.steps < MAX_STEPS, "so many steps and no end");
+        assert!(self.world.now < give_up, "stalled");
+        assert!(self.world.step(), "nothing will ever happen again");
+        if self.row.is("keys", "update") {
+            self.update_keys();
+        }
+    }
+
+    fn update_keys(&mut self) {
+        for (end, node) in [self.client, self.server].into_iter().enumerate() {
+            let Some(id) = self.world.connections(node).last().copied() else { continue };
+            let Some(conn) = self.world.conn(id) else { continue };
+            let sent = conn.stats().packets_sent;
+            if conn.is_confirmed() && sent >= self.updated_at[end] + 100 {
+                self.updated_at[end] = sent;
+                self.world.act(id, Connection::key_update);
+            }
+        }
+    }
+
+    /// Plays one connection; `true` when it did its work.
+    fn connection(&mut self, tls: &std::sync::Arc<whimbrel::crypto::ClientTls>, plan: Plan, events: bool) -> bool {
+        let before = self.world.connections(self.server).len();
+        let datagrams = plan.datagrams;
+        let client = self.world.connect(self.client, self.server, tls, self.row.config(), Box::new(Client::new(plan)));
+        if events {
+            self.plan_start();
+        }
+        let mut planned = !events;
+        let patience = (self.row.idle() * 40).max(Duration::from_secs(6 * 3600));
+        let give_up = self.world.now + patience;
+        while !self.world.live(client).app.is_done() && self.world.live(client).closed.is_none() {
+            self.step(give_up);
+            let ends = [Some(client), self.world.connections(self.server).get(before).copied()];
+            let confirmed =
+                |c: Option<ConnId>| c.and_then(|c| self.world.conn(c)).is_some_and(Connection::is_confirmed);
+            if !planned && ends.into_iter().all(confirmed) {
+                planned = true;
+                self.plan_rebinds();
+            }
+        }
+        let done = self.world.live(client).app.is_done();
+        assert!(done || self.may_be_silenced(client), "ended early: {:?}", self.world.live(client).closed);
+        if self.row.is("address", "at close") {
+            self.world.rebind(self.client, Rebind::Port);
+        }
+        self.world.act(client, |c, now| c.close(DONE, b"done", now));
+        let all: Vec<ConnId> = [vec![client], self.world.connections(self.server)[before..].to_vec()].concat();
+        while all.iter().any(|c| self.world.conn(*c).is_some()) {
+            self.step(give_up + patience);
+        }
+        if done {
+            self.check_end(client, &all[1..], datagrams);
+        }
+        done
+    }
+
+    /// Silence longer than the idle timeout ends a connection, and so does a NAT that forgets a handshake's address.
+    fn may_be_silenced(&self, client: ConnId) -> bool {
+        let silent = matches!(self.world.live(client).closed, Some(CloseReason::IdleTimeout | CloseReason::NoPath));
+        let server = self.world.connections(self.server).last().copied();
+        let confirmed = server.is_some_and(|s| {
+            let told = |(_, e): &(Timestamp, Event)| matches!(e, Event::HandshakeConfirmed);
+            self.world.live(s).events.iter().any(told)
+        });
+        let moved_early = matches!(self.row.get("address"), "in handshake" | "NAT") && !confirmed;
+        silent && (moved_early || self.row.is("outage", "longer than idle"))
+    }
+
+    fn check_end(&self, client: ConnId, servers: &[ConnId], datagrams: u32) {
+        let digests = self.world.live(client).app.digests();
+        // A replayed first datagram may make the server begin a second connection, which nobody speaks to.
+        let served = servers.iter().map(|s| self.world.live(*s)).max_by_key(|s| s.app.bytes_read()).expect("one");
+        let theirs = served.app.digests();
+        for (mine, other) in [(&digests.sent, &theirs.received), (&theirs.sent, &digests.received)] {
+            assert!(other.iter().all(|(id, sha)| mine.get(id) == Some(sha)), "SHA-256 of a stream differs");
+        }
+        let resets = self.row.is("workload", "resets");
+        assert!(resets || digests.received.len() == theirs.sent.len(), "a stream did not arrive");
+        assert!(resets || digests.sent.len() == theirs.received.len(), "a stream did not arrive");
+        let app: &Client = self.world.app(client);
+        assert!(app.datagrams_back <= datagrams, "datagrams multiply: a replay got through");
+        assert_eq!(self.world.live(client).closed, Some(CloseReason::Local { code: DONE }));
+    }
+
+    fn play(&mut self) -> u32 {
+        let keys = self.row.get("keys");
+        let early = keys.starts_with("0-RTT");
+        self.listen(early);
+        let tls = identity::client(early);
+        let first = matches!(keys, "resumption" | "0-RTT" | "0-RTT rejected");
+        if first {
+            let plan = Plan { seed: self.row.seed, jobs: vec![Job::get(100)], patient: true, ..Plan::default() };
+            assert!(self.connection(&tls, plan, false), "the first connection fails");
+        }
+        if keys == "0-RTT rejected" {
+            self.listen(early);
+        }
+        let mut silenced = 0;
+        // Again is what an application tries then; now nothing is in the way but the network itself.
+        while !self.connection(&tls, self.row.plan(), silenced == 0) {
+            silenced += 1;
+            assert!(silenced < 6, "no connection comes through");
+        }
+        let last = self.world.connections(self.client).pop().expect("there was one");
+        let app: &Client = self.world.app(last);
+        if keys == "0-RTT rejected" {
+            assert_ne!(app.zero_rtt_accepted, Some(true), "nobody can accept it");
+        }
+        for node in &self.world.nodes {
+            assert_eq!(node.endpoint.connection_count(), 0, "a connection is left");
+            assert_eq!(node.endpoint.route_count(), 0, "a route is left");
+        }
+        silenced
+    }
+}
+
+/// Plays a row.
+///
+/// # Panics
+/// When something is wrong; `report` prints the story.
+pub fn play(row: &Row, report: bool) -> Verdict {
+    let mut run = Run::new(row);
+    let start = run.world.now;
+    match catch_unwind(AssertUnwindSafe(|| run.play())) {
+        Ok(silenced) => {
+            let w = &run.world;
+            Verdict { trace: w.trace, datagrams: w.datagrams, took: w.now.since(start), silenced }
+        }
+        Err(panic) => {
+            if report {
+                eprintln!("{}\n{}", row.code(), run.world.story());
+            }
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// What went wrong, in one line.
+pub fn fails(row: &Row) -> Option<String> {
+    let panic = catch_unwind(AssertUnwindSafe(|| play(row, false))).err()?;
+    let text = panic.downcast_ref::<String>().cloned();
+    Some(text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
+}
+
+/// The same failure with as little as possible around it: one dimension after the other becomes benign.
+pub fn shrink(row: &Row) -> Row {
+    let kind = |why: String| why.split(['(', ':']).next().map(str::to_owned);
+    let wanted = fails(row).map(kind);
+    shrink_by(row, |r| fails(r).map(kind) == wanted)
+}
+
+/// The smallest row that still is `bad`.
+pub fn shrink_by(row: &Row, bad: impl Fn(&Row) -> bool) -> Row {
+    let mut smallest = row.clone();
+    loop {
+        let before = smallest.clone();
+        for dim in 0..smallest.values.len() {
+            let simpler = (0..smallest.values[dim]).map(|value| {
+                let mut candidate = smallest.clone();
+                candidate.values[dim] = value;
+                candidate
+            });
+            if let Some(found) = simpler.into_iter().find(|c| bad(c)) {
+                smallest = found;
+            }
+        }
+        if smallest == before {
+            return smallest;
+        }
+    }
+}
