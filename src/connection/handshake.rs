@@ -22,6 +22,9 @@ const BUFFERED_PACKETS: usize = 16;
 /// Bytes of the same: a server must not be made to hold much for an address it has not validated.
 const BUFFERED_BYTES: usize = 24 * 1024;
 
+/// How often per connection a flight is repeated early (RFC 9002 section 6.2.3: a limited number of times).
+const MAX_SPEED_UPS: u8 = 8;
+
 /// A packet that came before its keys.
 pub(super) struct Buffered {
     pub(super) tuple: FourTuple,
@@ -48,6 +51,8 @@ pub(super) struct Handshake {
     pub(super) token: Vec<u8>,
     /// Something authentic came from the peer: Version Negotiation and Retry are too late.
     pub(super) heard_peer: bool,
+    /// Flights repeated because the peer repeated itself.
+    pub(super) speed_ups: u8,
     /// Client: parameters of the session that is being resumed.
     pub(super) remembered: Option<TransportParameters>,
     pub(super) buffered: Vec<Buffered>,
@@ -96,6 +101,7 @@ impl Handshake {
             new_parameters: None,
             handshake_data_told: false,
             forged: 0,
+            speed_ups: 0,
             original_version: version,
             version_settled: side.is_server(),
             after_version_negotiation: false,
@@ -195,6 +201,7 @@ impl Connection {
         if level < reading && offset.saturating_add(data.len() as u64) > stream.receive.highest() {
             return Err(late_data(data));
         }
+        let known = !data.is_empty() && offset.saturating_add(data.len() as u64) <= stream.receive.highest();
         let fresh = stream.receive.on_frame(offset, data)?;
         if !fresh.is_empty() {
             self.feed_tls(level, fresh, now)?;
@@ -202,7 +209,22 @@ impl Connection {
         while let Some(piece) = self.crypto_stream(level.space()).and_then(|s| s.receive.pop()) {
             self.feed_tls(level, &piece, now)?;
         }
+        if known {
+            self.speed_up_handshake(now);
+        }
         Ok(())
+    }
+
+    /// The peer repeats what we have: it does not have what we sent. Our flight goes out again before its timer, a few
+    /// times per connection and within the limits of address validation (RFC 9002 section 6.2.3).
+    fn speed_up_handshake(&mut self, now: Timestamp) {
+        let Some(hs) = self.hs.as_mut().filter(|hs| hs.speed_ups < MAX_SPEED_UPS) else { return };
+        hs.speed_ups += 1;
+        for space in [SpaceId::Initial, SpaceId::Handshake] {
+            if self.recovery.has_eliciting_in_flight(space) {
+                self.probe(space, 2, now);
+            }
+        }
     }
 
     fn feed_tls(&mut self, level: Level, bytes: &[u8], now: Timestamp) -> Result<(), TransportError> {

@@ -150,14 +150,21 @@ impl Connection {
             return;
         };
         self.stats.pto_count = self.stats.pto_count.saturating_add(1);
+        // What is repeated may be NEW_CONNECTION_ID alone, which is a probing frame: a server that hears a client from a
+        // new address would not follow it there (RFC 9000 section 9.1). A PING makes it follow.
+        self.control.ping |= self.side.is_client() && self.data.keys.is_some();
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
-        for other in [SpaceId::Initial, SpaceId::Handshake] {
+        // Data too: its own timer waits for the confirmation (section 6.2.1), which may wait for our data. A client whose
+        // address changed when only the server had confirmed would send Handshake packets that nobody can read any more;
+        // a PING at least shows the server the new address.
+        for other in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
             //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
             //# if it does not have Handshake keys, and otherwise send a Handshake packet.
             let proves_address = other == SpaceId::Handshake && self.side.is_client();
-            let owed = proves_address || self.recovery.has_eliciting_in_flight(other);
+            let waits = other == SpaceId::Data && (self.side.is_client() || self.wants_data());
+            let owed = proves_address || waits || self.recovery.has_eliciting_in_flight(other);
             if other != space && self.has_keys(other) && owed {
                 self.probe(other, 1, now);
             }
@@ -176,7 +183,7 @@ impl Connection {
     //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4
     //# When a PTO timer expires, a sender MUST send at least one ack- eliciting packet in the packet number space as a
     //# probe.
-    fn probe(&mut self, space: SpaceId, packets: u8, now: Timestamp) {
+    pub(super) fn probe(&mut self, space: SpaceId, packets: u8, now: Timestamp) {
         if !self.has_keys(space) && space != SpaceId::Data {
             return;
         }

@@ -208,7 +208,7 @@ impl Connection {
     }
 
     /// Anything but acknowledgements waits for a 0-RTT or 1-RTT packet.
-    fn wants_data(&self) -> bool {
+    pub(super) fn wants_data(&self) -> bool {
         let zero_rtt = self.side.is_client() && self.hs.as_ref().is_some_and(|h| h.zero_rtt.is_some());
         if !(self.data.keys.is_some() || zero_rtt) {
             return false;
@@ -343,6 +343,12 @@ impl Connection {
         }
         if probing && let Some(n) = self.control.probes.get_mut(space.index()) {
             *n = n.saturating_sub(1);
+            // RFC 9002 section 6.2.4: a probe rather carries data than a PING. When one packet holds everything that
+            // is outstanding, the second probe repeats it.
+            let left = usize::from(*n);
+            if left > 0 && matches!(level, Level::Initial | Level::Handshake) {
+                self.with_sink(batch.now, |recovery, _, sink| recovery.for_probe(space, left, sink));
+            }
         }
         self.control.acks_unanswered = if eliciting { 0 } else { self.control.acks_unanswered.saturating_add(1) };
         let server_initial = level == Level::Initial && eliciting;

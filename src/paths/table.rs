@@ -51,6 +51,8 @@ pub struct PathTable {
     max_ack_delay: Duration,
     /// Connection IDs whose last path is gone.
     freed: Vec<u64>,
+    /// The longest PTO of the paths that had an RTT sample when a validation began last.
+    measured_pto: Duration,
 }
 
 impl PathTable {
@@ -81,6 +83,7 @@ impl PathTable {
             peer_max_payload: u64::from(u16::MAX),
             max_ack_delay: Duration::ZERO,
             freed: Vec::new(),
+            measured_pto: Duration::ZERO,
         }
     }
 
@@ -390,16 +393,22 @@ impl PathTable {
 
     /// Begins to validate a path.
     pub fn start_validation(&mut self, id: u8, rng: &mut dyn Rng, now: Timestamp) {
+        let measured = self.paths.iter().filter(|p| !p.recovery.rtt.latest().is_zero());
+        if let Some(pto) = measured.map(|p| p.recovery.rtt.pto(self.max_ack_delay)).max() {
+            self.measured_pto = pto;
+        }
         let pto = self.validation_pto();
         if let Some(path) = self.get_mut(id) {
             path.validation.start(rng, now, pto);
         }
     }
 
-    /// RFC 9000 section 8.2.4: the larger of the current PTO and that of a path that we know nothing of.
+    /// RFC 9000 section 8.2.4: the larger of the current PTO and that of a path that we know nothing of. A server that
+    /// follows its client has switched already and knows nothing of the active path: what was measured last still tells
+    /// how far away the client is, or the validation of a far client's new address would never end well.
     fn validation_pto(&self) -> Duration {
         let unknown = self.recovery.initial_rtt.saturating_mul(3).saturating_add(self.max_ack_delay);
-        self.active().recovery.rtt.pto(self.max_ack_delay).max(unknown)
+        self.active().recovery.rtt.pto(self.max_ack_delay).max(unknown).max(self.measured_pto)
     }
 
     /// The PATH_CHALLENGE to write on this path now, into a datagram of at least 1200 bytes if `sendable`

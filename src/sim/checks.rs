@@ -7,6 +7,7 @@ use crate::connection::inspect::Inspection;
 use crate::connection::{Connection, ConnectionConfig, Transmit};
 use crate::paths::MAX_PATHS;
 use crate::paths::local_cids::MAX_ACTIVE;
+use crate::streams::StreamsConfig;
 use crate::wire::header::{self, PacketType};
 
 /// RFC 9000 section 8.1: at most three times what an unvalidated address has sent.
@@ -90,7 +91,7 @@ pub(super) fn consistent(conn: &Connection, config: &ConnectionConfig) {
     assert!(c.advertised - c.consumed <= c.window, "more credit given than there is window: {c:?}");
     assert!(c.sent <= c.send_limit, "sent beyond the credit: {c:?}");
     let m = &i.memory;
-    let room = (m.streams as u64 + 1).saturating_mul(config.flow.send_buffer.max(1 << 16));
+    let room = config.flow.send_buffer.max(StreamsConfig::default().send_buffer_connection) + (1 << 16);
     assert!(m.unsent <= room, "unacknowledged bytes without bound: {m:?}");
     assert!(m.unread <= c.window, "unread bytes beyond the window: {m:?}");
     assert!(m.events <= 16 && m.paths <= MAX_PATHS && m.local_cids <= 2 * MAX_ACTIVE as usize + 2, "{m:?}");

@@ -3,6 +3,7 @@
 //! The quick tier plays some hundred rows; `WB_MATRIX=3000` (what `make check` asks for) plays the full tier.
 //! `WB_SEED=n cargo test --test matrix row -- --nocapture` plays row n alone. A failing row is shrunk to the smallest
 //! one that still fails, and printed as the code of a regression.
+mod regressions;
 mod row;
 mod run;
 
@@ -88,6 +89,15 @@ fn the_same_row_plays_the_same_world() {
         if fails(row).is_none() {
             assert_eq!(play(row, false), play(row, false), "{}", row.code());
         }
+    }
+}
+
+#[test]
+fn six_weeks_to_the_other_end() {
+    for workload in ["GET", "ping-pong", "upload"] {
+        let row = Row::benign(6).with("delay", "6 weeks").with("workload", workload);
+        let verdict = play(&row, true);
+        assert!(verdict.took > row.rtt() * 2, "{verdict:?}");
     }
 }
 

@@ -113,13 +113,16 @@ fn retry() {
 fn resumption() {
     let mut case = Case::plain();
     let first = case.fetch(files(&[5 * KB]), MINUTE);
-    let before = case.long(false, PacketType::Handshake).iter().map(|p| p.len).sum::<usize>();
     let second = case.fetch(files(&[10 * KB]), MINUTE);
-    let after = case.long(false, PacketType::Handshake).iter().map(|p| p.len).sum::<usize>() - before;
+    let end = |id| {
+        let crypto = case.sent_frames(id, "crypto").into_iter().filter(|(_, ty, _)| ty == "handshake");
+        crypto.filter_map(|(_, _, f)| Some(f["offset"].as_u64()? + f["raw"]["length"].as_u64()?)).max().unwrap()
+    };
+    let (before, after) = (end(case.served()[0]), end(case.served()[1]));
     assert_eq!(case.handshakes(), 2);
     assert!(!case.world.app::<Client>(first).resumed && case.world.app::<Client>(second).resumed);
-    // Without a certificate the server's flight is much shorter.
-    assert!(after * 2 < before, "{after} bytes of handshake after {before}");
+    // EncryptedExtensions and Finished are left: no certificate, no signature.
+    assert!(after + 300 < before, "{after} bytes of handshake after {before}");
 }
 
 #[test]
@@ -187,7 +190,9 @@ fn ecn() {
 
 #[test]
 fn amplificationlimit() {
-    let chain = identity::chain(9, 800);
+    // Verifiers follow no more than six authorities, so two of the nine belong to somebody else.
+    let mut chain = identity::chain(7, 1000);
+    chain.chain += &identity::chain(2, 1000).chain;
     let setup = Setup {
         client_tls: identity::client_for(&chain, false),
         server_tls: identity::server_for(&chain, false),
@@ -205,16 +210,21 @@ fn amplificationlimit() {
     let crypto = case.sent_frames(server, "crypto").into_iter().filter(|(_, ty, _)| ty == "handshake");
     let end = crypto.map(|(_, _, f)| f["offset"].as_u64().unwrap() + f["raw"]["length"].as_u64().unwrap_or(0)).max();
     assert!(end >= Some(7500), "the chain was not long: {end:?}");
-    let has = |d: &case::Captured, ty| d.packets.iter().any(|p| p.ty == ty);
-    let validated = capture.iter().position(|d| d.by_client && has(d, PacketType::Handshake)).expect("a handshake");
     let (mut received, mut sent, mut client_number) = (0, 0, 0);
-    for d in &capture[..validated] {
-        if d.by_client {
-            client_number += 1;
-            received += if (2..=7).contains(&client_number) { 0 } else { d.len };
-        } else {
+    for d in &capture {
+        if !d.by_client {
             sent += d.len;
             assert!(sent <= 3 * received, "{sent} bytes for {received}");
+            continue;
+        }
+        client_number += 1;
+        if (2..=7).contains(&client_number) {
+            continue;
+        }
+        received += d.len;
+        // The first Handshake packet that arrives proves the address.
+        if d.packets.iter().any(|p| p.ty == PacketType::Handshake) {
+            break;
         }
     }
     assert!(client_number > 7, "the drops hit nothing");

@@ -1,0 +1,74 @@
+//! Rows that failed once, shrunk to what mattered.
+use super::row::Row;
+use super::run::play;
+
+/// The NAT changed after the client's last handshake packet and before the server's confirmation: the client repeated
+/// Handshake packets, for which the server had no keys any more, and never 1-RTT data from its new address.
+#[test]
+fn an_address_that_changes_between_the_two_confirmations() {
+    for seed in 0..40 {
+        play(
+            &Row::benign(seed).with("loss_down", "50 %").with("address", "in handshake").with("workload", "many small"),
+            true,
+        );
+    }
+}
+
+/// Every probe of a handshake carries what is missing, not a PING beside it, and a flight is repeated when the peer
+/// repeats its own (RFC 9002 sections 6.2.3 and 6.2.4).
+#[test]
+fn half_of_everything_is_lost_in_both_directions() {
+    for seed in 0..40 {
+        play(&Row::benign(seed).with("loss_up", "50 %").with("loss_down", "50 %"), true);
+    }
+}
+
+/// Behind a longer round trip than three initial PTOs no new address was ever validated: the timer of RFC 9000 section
+/// 8.2.4 was taken from the new path, of which nothing is known, instead of the larger of the two.
+#[test]
+fn a_far_client_gets_a_new_address() {
+    for seed in 0..10 {
+        play(&Row::benign(seed).with("delay", "20 s").with("address", "family").with("workload", "ping-pong"), true);
+    }
+}
+
+/// Handshake probes that nobody could read any more filled the window, and the data that would have shown the new
+/// address waited for it.
+#[test]
+fn data_goes_out_with_handshake_probes_although_the_window_is_full() {
+    play(
+        &Row::benign(169)
+            .with("loss_up", "30 %")
+            .with("loss_down", "30 %")
+            .with("delay", "300±200 ms")
+            .with("bandwidth", "1 Mbit/s, 1000")
+            .with("address", "NAT")
+            .with("outage", "10 s")
+            .with("workload", "resets")
+            .with("keys", "0-RTT"),
+        true,
+    );
+}
+
+/// The same for a client that has nothing to send and waits for an answer: what it repeated was NEW_CONNECTION_ID alone,
+/// a probing frame, so the server did not follow it (RFC 9000 section 9.1). A PING rides along.
+#[test]
+fn an_idle_client_shows_its_new_address() {
+    play(
+        &Row::benign(492)
+            .with("loss_up", "10 %")
+            .with("loss_down", "1 %")
+            .with("reorder", "5 %")
+            .with("duplicate", "50 %")
+            .with("corrupt", "1 %")
+            .with("delay", "300±200 ms")
+            .with("bandwidth", "1 Gbit/s, 1000")
+            .with("address", "in handshake")
+            .with("outage", "1 s")
+            .with("ecn", "bleached")
+            .with("peer", "greased")
+            .with("workload", "ping-pong")
+            .with("keys", "0-RTT"),
+        true,
+    );
+}
