@@ -311,6 +311,7 @@ impl Connection {
         let Some(body) = buf.get_mut(..limit) else { return Built::default() };
         let mut w = Writer::new(body);
         let Some(draft) = self.write_header(level, batch.path, &mut w) else { return Built::default() };
+        self.repeat_for_probe(level, batch.now);
         let mut tokens = core::mem::take(&mut self.tokens);
         tokens.clear();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
@@ -360,6 +361,20 @@ impl Connection {
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
         self.tokens = tokens;
         Built { len, eliciting }
+    }
+
+    /// The second probe of a handshake repeats what the first one carried: either may be lost, and an Initial packet is
+    /// to have CRYPTO frames or an acknowledgement, not a PING alone (RFC 9000 section 17.2.2), which servers refuse when
+    /// it is the first that they see.
+    fn repeat_for_probe(&mut self, level: Level, now: Timestamp) {
+        let space = level.space();
+        let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
+        if !probing || !matches!(level, Level::Initial | Level::Handshake) {
+            return;
+        }
+        if self.crypto_stream(space).is_some_and(|c| !c.send.wants_to_send()) {
+            self.with_sink(now, |recovery, _, sink| recovery.for_probe(space, 1, sink));
+        }
     }
 
     /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives

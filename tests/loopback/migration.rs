@@ -88,26 +88,29 @@ fn a_nat_rebinding_that_the_client_does_not_know_of() {
 /// came with it, and the transfer goes on.
 #[test]
 fn the_server_prefers_another_of_its_addresses() {
-    let mut world = World::new("0.0.0.0:0", 2);
-    let port = world.addr.port();
-    let preferred = SocketAddrV4::new([127, 0, 0, 2].into(), port);
-    let connection = ConnectionConfig { preferred_ipv4: Some(preferred), ..(*world.config).clone() };
-    let (client_tls, server_tls) = tls_for(ALPN);
-    world
-        .server
-        .listen(ListenConfig { connection: Arc::new(connection), tls: server_tls, http3: None })
-        .expect("listen");
-    world.client_tls = client_tls;
-    world.addr = ([127, 0, 0, 1], port).into();
-    download_with(&world, 0, |_| {});
-    let seen = world.client_app.wait(1, "migration", |s| s.migrated == 1 || s.closed.is_some());
-    assert_eq!((seen.migrated, seen.path_failed), (1, 0), "{seen:?}");
-    let conn = world.connect(2);
-    let moved = world.client_app.wait(2, "migration", |s| s.migrated == 1 || s.closed.is_some());
-    assert_eq!(moved.closed, None);
-    world.ask(&conn, 1000);
-    world.client_app.wait(2, "answer from the new address", |s| s.fins == 1);
-    world.end();
+    for connected_sockets in [false, true] {
+        let options = EndpointOptions { connected_sockets, ..EndpointOptions::default() };
+        let mut world = World::with_options("0.0.0.0:0", 2, options);
+        let port = world.addr.port();
+        let preferred = SocketAddrV4::new([127, 0, 0, 2].into(), port);
+        let connection = ConnectionConfig { preferred_ipv4: Some(preferred), ..(*world.config).clone() };
+        let (client_tls, server_tls) = tls_for(ALPN);
+        world
+            .server
+            .listen(ListenConfig { connection: Arc::new(connection), tls: server_tls, http3: None })
+            .expect("listen");
+        world.client_tls = client_tls;
+        world.addr = ([127, 0, 0, 1], port).into();
+        download_with(&world, 0, |_| {});
+        let seen = world.client_app.wait(1, "migration", |s| s.migrated == 1 || s.closed.is_some());
+        assert_eq!((seen.migrated, seen.path_failed), (1, 0), "{seen:?}");
+        let conn = world.connect(2);
+        let moved = world.client_app.wait(2, "migration", |s| s.migrated == 1 || s.closed.is_some());
+        assert_eq!(moved.closed, None);
+        world.ask(&conn, 1000);
+        world.client_app.wait(2, "answer from the new address", |s| s.fins == 1);
+        world.end();
+    }
 }
 
 #[test]

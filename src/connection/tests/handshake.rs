@@ -119,6 +119,15 @@ fn client_datagrams_with_initial_packets_are_padded() {
     p.connected();
 }
 
+/// RFC 9000 section 17.2.2: an Initial packet is not a PING alone. Of two probes the second is as good as the first.
+#[test]
+fn each_probe_of_a_first_flight_carries_the_client_hello() {
+    let mut p = Pair::new();
+    // The first flight and the first of the two probes are lost.
+    p.hook = Box::new(|from, index, _| if from.is_client() && index < 2 { Fate::Drop } else { Fate::Deliver });
+    p.run_until(Duration::from_millis(1500), |p| p.server.as_ref().is_some_and(|s| s.conn.is_established()));
+}
+
 #[test]
 fn server_stays_below_three_times_until_validated() {
     let mut p = Pair::new();

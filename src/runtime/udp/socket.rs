@@ -40,7 +40,7 @@ pub struct UdpSocket {
     /// quinn-udp's view; replaced when it has given up GSO for a reason that was not GSO.
     state: UdpSocketState,
     local: SocketAddr,
-    connected: bool,
+    connected: Option<SocketAddr>,
     gso_strikes: u32,
 }
 
@@ -199,7 +199,7 @@ pub fn bind_group(addr: SocketAddr, count: usize, options: &SocketOptions) -> io
             let _ = steer::attach(s, n, mask);
         }
     }
-    raw.into_iter().map(|io| UdpSocket::wrap(io, false)).collect()
+    raw.into_iter().map(|io| UdpSocket::wrap(io, None)).collect()
 }
 
 /// A socket for one peer only: bound to `local`, connected to `remote`.
@@ -214,11 +214,11 @@ pub fn connect_raw(local: SocketAddr, remote: SocketAddr, options: &SocketOption
     if connected {
         io.connect(&SockAddr::from(remote))?;
     }
-    UdpSocket::wrap(io, connected)
+    UdpSocket::wrap(io, connected.then_some(remote))
 }
 
 impl UdpSocket {
-    fn wrap(io: Socket, connected: bool) -> io::Result<Self> {
+    fn wrap(io: Socket, connected: Option<SocketAddr>) -> io::Result<Self> {
         let local = io.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         //= https://www.rfc-editor.org/rfc/rfc9000#section-14
         //# UDP datagrams MUST NOT be fragmented at the IP layer.
@@ -237,7 +237,7 @@ impl UdpSocket {
         io.set_nonblocking(true)?;
         set_buffer(&io, options.recv_buffer, Buffer::Receive);
         set_buffer(&io, options.send_buffer, Buffer::Send);
-        Self::wrap(io, false)
+        Self::wrap(io, None)
     }
 
     /// The bound address.
@@ -249,7 +249,25 @@ impl UdpSocket {
     /// Talks to one peer only.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
-        self.connected
+        self.connected.is_some()
+    }
+
+    /// Takes datagrams from every peer from now on: the connection tries another address of its server
+    /// (RFC 9000 section 9.6), and the system would keep its answers from a socket that is connected to the first.
+    fn disconnect(&mut self) {
+        self.connected = None;
+        // SAFETY: numbers only, for which zero is valid.
+        let mut nobody: libc::sockaddr = unsafe { core::mem::zeroed() };
+        nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: the address lives through the call and is as long as said.
+        let _ = unsafe { libc::connect(self.io.as_raw_fd(), &raw const nobody, len) };
+        // Linux gives a port that it chose itself back with the connection: the same one again. Whoever was quicker
+        // has it; then the next send gets another port, as after a NAT's rebinding.
+        let _ = self.io.bind(&SockAddr::from(self.local));
+        if let Some(bound) = self.io.local_addr().ok().and_then(|a| a.as_socket()) {
+            self.local = bound;
+        }
     }
 
     /// For the poller.
@@ -303,6 +321,9 @@ impl UdpSocket {
         bytes: &[u8],
         segment: Option<usize>,
     ) -> SendOutcome {
+        if self.connected.is_some_and(|peer| peer != remote) {
+            self.disconnect();
+        }
         let segment = segment.filter(|s| *s > 0 && *s < bytes.len());
         let mut transmit = Transmit {
             destination: remote,
