@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize check lint bench setup install uninstall clean peers certs matrix
+.PHONY: all lib examples demo test sanitize check grid matrix lint bench setup install uninstall clean peers certs
 
 all: lib examples
 
@@ -56,7 +56,7 @@ setup:
 	tests/setup.sh $(VENV)
 
 peers: | $(OUT)
-	cd tests/peers/quinn && $(CARGO) build --release --locked
+	for peer in quinn quiche link; do (cd tests/peers/$$peer && $(CARGO) build --release --locked) || exit 1; done
 
 # The quick tier: a few minutes, needs Rust, a C compiler and Python.
 test: lib
@@ -75,7 +75,12 @@ lint:
 check: setup lint all certs peers test matrix
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
+	$(VENV)/bin/python tests/interop/grid/run.py --check docs/interop.md
 	$(MAKE) sanitize
+
+# The interop grid alone (needs root, for network namespaces); writes its table into docs/interop.md.
+grid: setup lib certs peers
+	$(VENV)/bin/python tests/interop/grid/run.py --write docs/interop.md
 
 # The reaper race under AddressSanitizer: what the library still reads when memory is taken away.
 sanitize:
@@ -105,4 +110,4 @@ uninstall:
 	  $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
 
 clean:
-	rm -rf $(OUT) target tests/peers/quinn/target benches/peers/target
+	rm -rf $(OUT) target tests/peers/*/target benches/peers/target

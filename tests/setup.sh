@@ -1,15 +1,20 @@
 #!/bin/sh
-# Installs what `make check` needs on Debian: C compilers, ngtcp2's programs, Chromium, and a Python
-# environment with aioquic and pytest. Does nothing for what is there already; fails loudly otherwise.
+# Installs what `make check` needs on Debian: C compilers, ngtcp2's programs, Chromium, tshark and tcpdump, iproute2,
+# what BoringSSL (for quiche) is built with, and a Python environment with aioquic and pytest. Does nothing for what is
+# there already; fails loudly otherwise.
 set -eu
 venv=$1
 
 need=
 for pair in gcc:gcc g++:g++ clang:clang make:make valgrind:valgrind gtlsclient:ngtcp2-client gtlsserver:ngtcp2-server \
-    chromium:chromium certutil:libnss3-tools; do
+    chromium:chromium certutil:libnss3-tools \
+    ip:iproute2 tshark:tshark tcpdump:tcpdump cmake:cmake; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || need="$need ${pair##*:}"
 done
 python3 -c 'import venv, ensurepip' 2>/dev/null || need="$need python3-venv"
+
+# bindgen, for quiche's BoringSSL, loads this library by itself.
+ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || need="$need libclang-dev"
 
 if [ -n "$need" ]; then
   if ! command -v apt-get >/dev/null 2>&1; then

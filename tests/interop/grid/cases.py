@@ -78,7 +78,20 @@ LACKING = {
 }
 
 #: (case, peer, role of the peer) -> (what the report must contain, why): run, must fail in just this way.
-EXPECTED_FAILURES = {}
+EXPECTED_FAILURES = {
+    ("rebind-port", "quiche", "server"): (
+        "idle for too long",
+        "quiche 0.30's server forgets what was in flight when the client's address changed: packets that were never "
+        "acknowledged are not sent again, and the stream stops at the hole"),
+    ("rebind-addr", "quiche", "server"): (
+        "idle for too long",
+        "quiche 0.30's server forgets what was in flight when the client's address changed: packets that were never "
+        "acknowledged are not sent again, and the stream stops at the hole"),
+    ("connectionmigration", "quinn", "server"): (
+        "the server sent nothing on it",
+        "quinn 0.11 offers the address but answers from the one on which the connection began, so the path cannot be "
+        "validated; the transfer ends on the old one"),
+}
 
 
 def protocol(peer: str, case: Case) -> str:

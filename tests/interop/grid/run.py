@@ -11,6 +11,7 @@ import concurrent.futures
 import filecmp
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -132,7 +133,7 @@ class Cell:
         try:
             problems += self.play()
             problems += self.compare()
-            problems += criteria.judge(self.case, self.folder, self.keylog)
+            problems += criteria.judge(self.case, self.folder, self.keylog, self.role == "client")
         except Exception:
             problems.append(traceback.format_exc(limit=-3))
         return problems, time.monotonic() - began
@@ -182,6 +183,8 @@ class Cell:
 
 def work(arguments):
     case, peer, role, base, serial, keep = arguments
+    # Nothing here needs much memory: who does is wrong, and must not take the machine down.
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     folder = pathlib.Path(base) / f"{case.name}-{peer}-{role}"
     problems, seconds = Cell(case, peer, role, folder, serial).run()
     if not problems and not keep:
@@ -248,7 +251,7 @@ def check_tools():
         raise SystemExit("the grid makes network namespaces: it needs root")
     for name in ("ip", "gtlsclient", "gtlsserver"):
         tool(name)
-    for path in (network.LINK, ROOT / "build" / "libwhimbrel.so", CERTS / "cert.pem"):
+    for path in (network.LINK, *PEER_PROGRAMS.values(), ROOT / "build" / "libwhimbrel.so", CERTS / "cert.pem"):
         if not path.exists():
             raise SystemExit(f"{path} is missing: run `make lib certs peers`")
 
@@ -259,6 +262,7 @@ def main():
     ap.add_argument("--jobs", type=int, default=6)
     ap.add_argument("--keep", help="folder for the files of every cell")
     ap.add_argument("--write", help="page to put the grid into")
+    ap.add_argument("--check", help="page whose grid must be this one")
     args = ap.parse_args()
     check_tools()
     base = pathlib.Path(args.keep or tempfile.mkdtemp(prefix="grid-"))
@@ -290,6 +294,9 @@ def main():
     print(f"\n{text}\n\n{len(results)} cells, {len(wrong)} not as expected, {time.monotonic() - began:.0f} s")
     if args.write and not args.only:
         write(pathlib.Path(args.write), text)
+    if args.check and not args.only and text not in pathlib.Path(args.check).read_text():
+        print(f"{args.check} shows another grid: run `make grid`")
+        wrong.append(args.check)
     if not wrong and not args.keep:
         shutil.rmtree(base, ignore_errors=True)
     elif wrong:

@@ -1,5 +1,5 @@
 //! The client: fetches the paths of a file and stores them.
-use crate::{Args, DATAGRAM, Failure, PORT, config, random_id, spare_ids};
+use crate::{Args, DATAGRAM, MAX_BATCH, Failure, PORT, config, random_id, spare_ids};
 use quiche::h3::NameValue;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -28,7 +28,7 @@ fn socket(remote: SocketAddr) -> std::io::Result<UdpSocket> {
     let probe = UdpSocket::bind(any)?;
     probe.connect(remote)?;
     let socket = UdpSocket::bind((probe.local_addr()?.ip(), 0))?;
-    socket.set_read_timeout(Some(Duration::from_millis(5)))?;
+    socket.set_read_timeout(Some(Duration::from_millis(2)))?;
     Ok(socket)
 }
 
@@ -114,8 +114,9 @@ impl Fetch<'_> {
         let mut buffer = [0; 2048];
         for socket in &self.sockets {
             let to = socket.local_addr()?;
-            // Wait for the first datagram, then take what is there.
-            while let Ok((n, from)) = socket.recv_from(&mut buffer) {
+            // A few of each, so that a busy socket does not starve the other.
+            for _ in 0..MAX_BATCH / 4 {
+                let Ok((n, from)) = socket.recv_from(&mut buffer) else { break };
                 let _ = conn.recv(&mut buffer[..n], quiche::RecvInfo { from, to });
                 self.flush(conn)?;
             }
@@ -128,7 +129,7 @@ impl Fetch<'_> {
 
     fn flush(&self, conn: &mut quiche::Connection) -> Result<(), Failure> {
         let mut out = [0; DATAGRAM];
-        loop {
+        for _ in 0..MAX_BATCH {
             match conn.send(&mut out) {
                 Ok((n, info)) => {
                     let socket = self.sockets.iter().find(|s| s.local_addr().ok() == Some(info.from));
@@ -138,6 +139,7 @@ impl Fetch<'_> {
                 Err(e) => return Err(e.into()),
             }
         }
+        Ok(())
     }
 
     /// Sends the requests for which there is credit.

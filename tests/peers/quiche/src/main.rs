@@ -12,6 +12,8 @@ pub type Failure = Box<dyn std::error::Error>;
 
 /// Largest datagram that we send or take.
 pub const DATAGRAM: usize = 1350;
+/// Datagrams to send before looking for received ones.
+pub const MAX_BATCH: usize = 64;
 pub const PORT: u16 = 443;
 
 /// Options of the command line.

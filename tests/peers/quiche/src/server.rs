@@ -1,5 +1,5 @@
 //! The server: files by name.
-use crate::{Args, DATAGRAM, Failure, PORT, config, random_id, spare_ids};
+use crate::{Args, DATAGRAM, MAX_BATCH, Failure, PORT, config, random_id, spare_ids};
 use quiche::h3::NameValue;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -64,12 +64,16 @@ impl Server<'_> {
 
     fn accept(&mut self, header: &quiche::Header, from: SocketAddr) -> Result<Option<u64>, Failure> {
         let mut out = [0; DATAGRAM];
-        if header.ty != quiche::Type::Initial {
+        if header.ty == quiche::Type::Short {
             return Ok(None);
         }
+        // Before the type: other versions number their types otherwise (RFC 8999 section 5.1).
         if !quiche::version_is_supported(header.version) {
             let n = quiche::negotiate_version(&header.scid, &header.dcid, &mut out)?;
             self.socket.send_to(&out[..n], from)?;
+            return Ok(None);
+        }
+        if header.ty != quiche::Type::Initial {
             return Ok(None);
         }
         let token = header.token.as_deref().unwrap_or_default();
@@ -111,7 +115,8 @@ impl Server<'_> {
             });
         }
         let mut out = [0; DATAGRAM];
-        while let Ok((n, info)) = served.conn.send(&mut out) {
+        for _ in 0..MAX_BATCH {
+            let Ok((n, info)) = served.conn.send(&mut out) else { break };
             self.socket.send_to(&out[..n], info.to)?;
         }
         if served.conn.is_closed() {
