@@ -363,13 +363,13 @@ impl Connection {
         Built { len, eliciting }
     }
 
-    /// The second probe of a handshake repeats what the first one carried: either may be lost, and an Initial packet is
-    /// to have CRYPTO frames or an acknowledgement, not a PING alone (RFC 9000 section 17.2.2), which servers refuse when
-    /// it is the first that they see.
+    /// A client's second probe of its first flight repeats what the first one carried: either may be lost, and an Initial
+    /// packet is to have CRYPTO frames or an acknowledgement, not a PING alone (RFC 9000 section 17.2.2), which servers
+    /// refuse when it is the first that they see. A server has better use for the bytes that it may send.
     fn repeat_for_probe(&mut self, level: Level, now: Timestamp) {
         let space = level.space();
         let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
-        if !probing || !matches!(level, Level::Initial | Level::Handshake) {
+        if !probing || level != Level::Initial || self.side.is_server() {
             return;
         }
         if self.crypto_stream(space).is_some_and(|c| !c.send.wants_to_send()) {
