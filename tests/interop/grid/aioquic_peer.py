@@ -19,7 +19,7 @@ UNKNOWN_VERSION = 0x1A2A3A4A
 
 
 def configuration(args, is_client):
-    conf = QuicConfiguration(alpn_protocols=[args.alpn], is_client=is_client, idle_timeout=60)
+    conf = QuicConfiguration(alpn_protocols=[args.alpn], is_client=is_client, idle_timeout=180)
     if args.case == "v2":
         conf.supported_versions = [QuicProtocolVersion.VERSION_2, QuicProtocolVersion.VERSION_1]
         if is_client:

@@ -94,7 +94,7 @@ class Cell:
         return argv + (["--start"] if self.starts_key_update("peer") else [])
 
     def gtls_server(self):
-        argv = [tool("gtlsserver"), "-q", "-d", self.www, "--handshake-timeout=60s"]
+        argv = [tool("gtlsserver"), "-q", "-d", self.www, "--handshake-timeout=120s", "--timeout=180s"]
         argv += ["-V"] if self.case.name == "retry" else []
         if self.case.name == "connectionmigration":
             argv.append(f"--preferred-ipv4-addr={network.OTHER4}:443")
@@ -102,7 +102,7 @@ class Cell:
 
     def gtls_clients(self):
         """gtlsclient makes one connection; some cases want several."""
-        argv = [tool("gtlsclient"), "-q", "--exit-on-all-streams-close", f"--download={self.out}", "--handshake-timeout=60s"]
+        argv = [tool("gtlsclient"), "-q", "--exit-on-all-streams-close", f"--download={self.out}", "--handshake-timeout=120s", "--timeout=180s"]
         case = self.case.name
         kept = [f"--session-file={self.folder / 'session'}", f"--tp-file={self.folder / 'tp'}"]
         uris = [f"https://localhost/{n}" for n in self.names]

@@ -23,10 +23,12 @@ from whimbrel._messages import field_array, received_fields
 
 PORT = 443
 V2 = "0x6b3343cf"
+#: Version 2 is wanted, the client begins with 1 (RFC 9368 section 2.3).
+UPGRADE = {"transport.versions": f"{V2},1", "transport.version": "1"}
 #: Windows that a transfer must see opened again and again.
 SMALL_WINDOWS = {"transport.stream_window": 65536, "transport.conn_window": 131072}
-#: Patience of a handshake under 30 % loss.
-PATIENT = {"transport.handshake_ms": 60000}
+#: Under 30 % loss timers back off for long: neither handshake nor silence ends a connection soon.
+PATIENT = {"transport.handshake_ms": 120000, "transport.max_idle_ms": 180000}
 
 
 def slow(case: str) -> bool:
@@ -90,6 +92,8 @@ class Download:
             options.update(SMALL_WINDOWS)
         if slow(case):
             options.update(PATIENT)
+        if case == "v2":
+            options.update(UPGRADE)
         if case == "versionnegotiation" or args.version == "2":
             options["transport.version"] = V2
         config = configuration(options)
@@ -286,7 +290,7 @@ def server(args) -> None:
     if slow(args.case):
         options.update(PATIENT)
     if args.case == "v2":
-        options["transport.version"] = V2
+        options.update(UPGRADE)
     for address in args.preferred:
         options["transport.preferred_ipv6" if "[" in address else "transport.preferred_ipv4"] = address
     engine = Engine()

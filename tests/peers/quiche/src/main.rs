@@ -47,7 +47,7 @@ pub fn random_id() -> quiche::ConnectionId<'static> {
 pub fn config(args: &Args, version: u32) -> Result<quiche::Config, quiche::Error> {
     let mut c = quiche::Config::new(version)?;
     c.set_application_protos(&[args.get("alpn").as_bytes()])?;
-    c.set_max_idle_timeout(60_000);
+    c.set_max_idle_timeout(180_000);
     c.set_max_recv_udp_payload_size(1500);
     c.set_max_send_udp_payload_size(DATAGRAM);
     let small = args.case() == "transfer" || args.case() == "blackhole";

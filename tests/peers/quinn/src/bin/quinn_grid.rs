@@ -58,7 +58,7 @@ impl Args {
             t.receive_window(131_072u32.into());
             t.stream_receive_window(65_536u32.into());
         }
-        t.max_idle_timeout(Some(Duration::from_secs(60).try_into().expect("an idle timeout")));
+        t.max_idle_timeout(Some(Duration::from_secs(180).try_into().expect("an idle timeout")));
         t
     }
 }
