@@ -94,10 +94,10 @@ impl Connection {
         let mut recorded = [0u64; 256];
         for packet in self.recovery.outstanding() {
             records += 1;
-            if packet.in_flight {
-                if let Some(sum) = recorded.get_mut(usize::from(packet.path)) {
-                    *sum = sum.saturating_add(u64::from(packet.size));
-                }
+            if packet.in_flight
+                && let Some(sum) = recorded.get_mut(usize::from(packet.path))
+            {
+                *sum = sum.saturating_add(u64::from(packet.size));
             }
         }
         let sum = |p: &Path| recorded.get(usize::from(p.id)).copied().unwrap_or(0);
