@@ -279,7 +279,7 @@ impl Row {
                 let job = |i: u64| Job {
                     download: bytes / 20 * (i % 2),
                     upload: bytes / 20 * ((i + 1) % 2),
-                    abandon: i % 3 != 0,
+                    abandon: !i.is_multiple_of(3),
                 };
                 plan.jobs = (0..12).map(job).collect();
             }
