@@ -62,6 +62,9 @@ impl CidSource {
     //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3.2
     //# A connection ID from a connection that is reset by revealing the stateless reset token MUST NOT be reused for
     //# new connections at nodes that share a static key.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-5.1
+    //# Connection IDs MUST NOT contain any information that can be used by an external observer (that is, one that does
+    //# not cooperate with the issuer) to correlate them with other connection IDs for the same connection.
     pub fn next(&self, rng: &mut dyn Rng) -> ConnectionId {
         let mut bytes = [0; MAX_CID_LEN];
         let out = bytes.get_mut(..self.len).unwrap_or(&mut []);

@@ -70,6 +70,10 @@ impl ClientSessions {
     }
 
     /// Takes the newest token out: each is used once, so that it links no two connections (RFC 9000 section 8.1.3).
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+    //# A client MUST NOT include a token that is not applicable to the server that it is connecting to, unless the
+    //# client has the knowledge that the server that issued the token and the server the client is connecting to are
+    //# jointly managing the tokens.
     pub(super) fn take_token(&self, version: u32, name: &ServerName<'_>, port: u16) -> Option<Box<[u8]>> {
         let mut inner = self.inner.lock();
         let tokens = &mut inner.servers.get_mut(&(version, name.to_owned()))?.tokens;

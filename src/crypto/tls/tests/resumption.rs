@@ -1,7 +1,9 @@
 //! Tickets and 0-RTT (RFC 9001 sections 4.5 and 4.6).
 use super::*;
+use crate::crypto::tls::client_sessions::ClientSessions;
 use crate::crypto::tls::tickets::{MAX_SESSIONS, SessionStore, digest};
 use rustls::server::StoresServerSessions;
+use rustls_pki_types::ServerName;
 
 struct World {
     client: Arc<ClientTls>,
@@ -267,4 +269,22 @@ fn hello_retry_request_ends_zero_rtt_but_not_the_handshake() {
         }
         assert!(s.seen.zero_rtt.is_none());
     }
+}
+
+/// A token goes back to the server that gave it, under the same name, port and version, and once.
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.3
+//= type=test
+//# A client MUST NOT include a token that is not applicable to the server that it is connecting to, unless the client
+//# has the knowledge that the server that issued the token and the server the client is connecting to are jointly
+//# managing the tokens.
+#[test]
+fn tokens_go_back_to_their_server() {
+    let store = ClientSessions::default();
+    let name = |n: &'static str| ServerName::try_from(n).unwrap();
+    store.keep_token(1, &name("a.example"), 443, b"token");
+    assert!(store.take_token(1, &name("b.example"), 443).is_none());
+    assert!(store.take_token(1, &name("a.example"), 444).is_none());
+    assert!(store.take_token(codes::VERSION_2, &name("a.example"), 443).is_none());
+    assert_eq!(store.take_token(1, &name("a.example"), 443).as_deref(), Some(&b"token"[..]));
+    assert!(store.take_token(1, &name("a.example"), 443).is_none());
 }
