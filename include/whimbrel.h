@@ -367,6 +367,10 @@ struct sockaddr;
 // transport.grease: 1 to send reserved bits and values (RFC 9287), 0 not to.
 #define WB_KEY_GREASE 52
 
+// transport.ack_frequency: 1 lets the peer say how often to acknowledge, and says so to a peer that lets us
+// (draft-ietf-quic-ack-frequency); 0 (default) does neither.
+#define WB_KEY_ACK_FREQUENCY 53
+
 // transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
 // should move after the handshake (RFC 9000 section 9.6).
 #define WB_KEY_PREFERRED_IPV4 58

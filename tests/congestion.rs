@@ -69,6 +69,8 @@ fn bbr_does_not_mind_one_percent_of_random_loss() {
 fn the_default_does_not_take_random_loss_for_congestion() {
     let used = alone(DEFAULT, 200, 20, 100);
     assert!(used > 0.7, "1 %: {used:.2} where 0.5 is asked for");
+    let used = alone(DEFAULT, 100, 50, 100);
+    assert!(used > 0.8, "1 %, 50 ms: {used:.2}");
     let used = alone(DEFAULT, 200, 20, 10);
     assert!(used > 0.7, "0.1 %: {used:.2}");
     // What CUBIC makes of it, so that the figure above means something.
@@ -113,6 +115,15 @@ fn many_flows_with_almost_no_queue_keep_their_parts() {
     let (rates, _) = rates("the default among three CUBIC, queue 10 %", bottleneck(50, 20, 10), &flows, 5, 35);
     let part = rates[0] / rates.iter().sum::<f64>();
     assert!(part < 0.35, "{part:.2} of four: {rates:?}");
+}
+
+#[test]
+fn a_queue_of_four_packets_starves_nobody() {
+    // Delay tells nothing here: the bound of what the default can know.
+    let link = bottleneck(50, 20, 5);
+    let (rates, _) =
+        rates("the default and CUBIC, queue 5 %", link, &[DEFAULT, Algorithm::Cubic].map(Flow::new), 5, 35);
+    assert!(rates[0] / (rates[0] + rates[1]) < 0.75, "{rates:?}");
 }
 
 #[test]
@@ -192,4 +203,26 @@ fn prague_gives_way_where_l4s_is_unknown() {
     let (rates, _) = rates("prague and CUBIC through CoDel", link, &flows, 5, 35);
     let part = rates[0] / (rates[0] + rates[1]);
     assert!(part < 0.65, "CoDel: {part:.2}");
+}
+
+#[test]
+fn fewer_acknowledgements_cost_little() {
+    // draft-ietf-quic-ack-frequency: a clean path, random loss, a shallow queue.
+    for (queue, loss, algorithm) in
+        [(100, 0, DEFAULT), (100, 100, DEFAULT), (20, 0, Algorithm::Cubic), (100, 100, Algorithm::Bbr)]
+    {
+        let mut seen = Vec::new();
+        for ack_frequency in [false, true] {
+            let mut flow = Flow::new(algorithm);
+            flow.config.ack_frequency = ack_frequency;
+            let link = LinkConfig { loss, ..bottleneck(100, 30, queue) };
+            let name = format!("{algorithm:?}, queue {queue} %, loss {loss}/10000, asking {ack_frequency}");
+            let (rates, world) = rates(&name, link, &[flow], 3, 10);
+            println!("    {} acknowledgements", world.sender(0).acks_received);
+            seen.push((rates[0], world.sender(0).acks_received as f64));
+        }
+        let ((before, plain), (after, fewer)) = (seen[0], seen[1]);
+        assert!(after > before * 0.9, "{algorithm:?}: {after:.1} instead of {before:.1} Mbit/s");
+        assert!(fewer < plain * 0.5, "{algorithm:?}: {fewer} instead of {plain}");
+    }
 }

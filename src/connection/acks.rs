@@ -69,6 +69,11 @@ impl SentSink for Sink<'_> {
                     }
                 }
                 FrameToken::NewToken => self.control.new_token = None,
+                FrameToken::AckFrequency { sequence } => {
+                    if let Some(f) = &mut self.control.ack_frequency {
+                        f.on_acked(sequence);
+                    }
+                }
                 FrameToken::RetireConnectionId(sequence) => self.peer_cids.on_retire_acked(sequence),
                 FrameToken::Datagram { .. } => self.datagrams.on_token_acked(token),
                 FrameToken::MtuProbe => {
@@ -100,6 +105,11 @@ impl SentSink for Sink<'_> {
                     }
                 }
                 FrameToken::NewToken => self.control.new_token_pending = true,
+                FrameToken::AckFrequency { sequence } => {
+                    if let Some(f) = &mut self.control.ack_frequency {
+                        f.on_lost(sequence);
+                    }
+                }
                 //= https://www.rfc-editor.org/rfc/rfc9000#section-13.3
                 //# The HANDSHAKE_DONE frame MUST be retransmitted until it is acknowledged.
                 FrameToken::HandshakeDone => self.control.handshake_done = true,

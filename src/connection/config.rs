@@ -69,6 +69,9 @@ pub struct ConnectionConfig {
     /// Longest that we delay an acknowledgement on purpose (`max_ack_delay`).
     pub max_ack_delay: Duration,
     pub ack_delay_exponent: u8,
+    /// Let the peer say how often it wants acknowledgements, and say so to a peer that lets us
+    /// (draft-ietf-quic-ack-frequency).
+    pub ack_frequency: bool,
     /// Largest UDP payload that we are willing to receive (`max_udp_payload_size`).
     pub max_udp_payload: u16,
     /// UDP payload to start with; at least 1200.
@@ -123,6 +126,7 @@ impl Default for ConnectionConfig {
             pacing: true,
             max_ack_delay: Duration::from_millis(25),
             ack_delay_exponent: 3,
+            ack_frequency: false,
             max_udp_payload: 65527,
             initial_mtu: 1200,
             mtu_ceiling: 1472,
@@ -157,6 +161,13 @@ impl ConnectionConfig {
             ecn: self.ecn,
             ..RecoveryConfig::default()
         }
+    }
+
+    /// What we advertise as min_ack_delay; it MUST NOT be greater than max_ack_delay (draft section 3).
+    pub(super) fn min_ack_delay(&self) -> Duration {
+        // The parameter has whole milliseconds.
+        let max = Duration::from_millis(u64::try_from(self.max_ack_delay.as_millis()).unwrap_or(u64::MAX));
+        super::ack_frequency::MIN_ACK_DELAY.min(max)
     }
 
     pub(super) fn mtu(&self) -> MtuConfig {

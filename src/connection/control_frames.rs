@@ -2,6 +2,7 @@
 //!
 //! Each is idempotent and kept as a wish until it is written; a loss makes the wish again.
 use super::Connection;
+use super::ack_frequency::AckFrequency;
 use crate::recovery::FrameToken;
 use crate::wire::{Frame, Writer};
 
@@ -17,12 +18,17 @@ pub(super) struct Control {
     pub(super) probes: [u8; 3],
     /// Packets without anything ack-eliciting since the last one with (RFC 9000 section 13.2.4).
     pub(super) acks_unanswered: u8,
+    /// Our requests to the peer.
+    pub(super) ack_frequency: Option<Box<AckFrequency>>,
+    /// Largest sequence number of the peer's.
+    pub(super) ack_frequency_seen: Option<u64>,
 }
 
 impl Control {
     /// Something for a 1-RTT packet.
     pub(super) fn wants(&self) -> bool {
-        self.handshake_done || self.ping || (self.new_token_pending && self.new_token.is_some())
+        let ack_frequency = self.ack_frequency.as_ref().is_some_and(|f| f.wants_to_send());
+        self.handshake_done || self.ping || ack_frequency || (self.new_token_pending && self.new_token.is_some())
     }
 
     pub(super) fn has_probes(&self) -> bool {
@@ -69,6 +75,7 @@ impl Connection {
             self.control.new_token_pending = false;
             tokens.push(FrameToken::NewToken);
         }
+        self.write_ack_frequency(w, tokens);
         if self.control.ping && Frame::Ping.write(w).is_ok() {
             self.control.ping = false;
             tokens.push(FrameToken::Other);

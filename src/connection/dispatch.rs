@@ -115,9 +115,9 @@ impl Connection {
             Frame::PathChallenge(data) => self.on_path_challenge(arrival, data),
             Frame::PathResponse(data) => self.on_path_response(arrival, data),
             Frame::ConnectionClose { code, frame_type, reason } => self.on_peer_close(code, frame_type, reason, now),
-            // We never sent min_ack_delay, so a peer may not send these (ack frequency draft section 4).
-            Frame::ImmediateAck | Frame::AckFrequency { .. } => {
-                return Err(TransportError::new(transport::PROTOCOL_VIOLATION, "extension was not negotiated"));
+            Frame::ImmediateAck => self.on_immediate_ack()?,
+            Frame::AckFrequency { sequence, threshold, max_ack_delay_us, reordering_threshold } => {
+                self.on_ack_frequency(sequence, threshold, max_ack_delay_us, reordering_threshold)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::recovery::{FrameToken, Received, Recovery};
 use crate::streams::{Datagrams, Streams};
 use crate::wire::PreferredAddress;
 
+mod ack_frequency;
 mod acks;
 mod bulk;
 mod close;
@@ -371,7 +372,7 @@ impl Connection {
 
     /// The probe timeout of the active path, without backoff (RFC 9002 section 6.2.1).
     fn pto(&self) -> core::time::Duration {
-        let delay = if self.life.is_confirmed() { self.peer.max_ack_delay } else { core::time::Duration::ZERO };
+        let delay = if self.life.is_confirmed() { self.peer_max_ack_delay() } else { core::time::Duration::ZERO };
         self.paths.active().recovery.rtt.pto(delay)
     }
 

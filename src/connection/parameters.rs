@@ -17,6 +17,8 @@ pub(super) struct Peer {
     pub(super) max_udp_payload: u16,
     pub(super) ack_delay_exponent: u8,
     pub(super) max_ack_delay: Duration,
+    /// The peer takes ACK_FREQUENCY and IMMEDIATE_ACK, and cannot delay an acknowledgement by less than this.
+    pub(super) min_ack_delay: Option<Duration>,
     pub(super) disable_migration: bool,
     pub(super) active_cid_limit: u64,
     pub(super) max_datagram_frame: u64,
@@ -37,6 +39,7 @@ impl From<&TransportParameters> for Peer {
             max_udp_payload: u16::try_from(p.max_udp_payload_size).unwrap_or(u16::MAX),
             ack_delay_exponent: p.ack_delay_exponent,
             max_ack_delay: Duration::from_millis(p.max_ack_delay_ms),
+            min_ack_delay: p.min_ack_delay_us.map(Duration::from_micros),
             disable_migration: p.disable_active_migration,
             active_cid_limit: p.active_connection_id_limit,
             max_datagram_frame: p.max_datagram_frame_size,
@@ -74,6 +77,7 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         initial_max_streams_uni: cfg.max_streams_uni,
         ack_delay_exponent: cfg.ack_delay_exponent.min(20),
         max_ack_delay_ms: millis(cfg.max_ack_delay).min(MAX_ACK_DELAY_MS),
+        min_ack_delay_us: cfg.ack_frequency.then(|| u64::try_from(cfg.min_ack_delay().as_micros()).unwrap_or(0)),
         disable_active_migration: cfg.disable_migration,
         //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
         //# The value of the active_connection_id_limit parameter MUST be at least 2.

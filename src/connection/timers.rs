@@ -91,8 +91,9 @@ impl Connection {
             peer_completed_validation: self.side.is_server() || self.life.is_confirmed(),
             has_handshake_keys: self.has_keys(SpaceId::Handshake),
             amplification_blocked: self.amplification_blocked && !validated,
-            max_ack_delay: self.peer.max_ack_delay,
+            max_ack_delay: self.peer_max_ack_delay(),
         };
+        self.settle_ack_frequency(now);
         self.recovery.rearm(now, context, &mut self.paths);
         self.timers.set(Timer::Loss, self.recovery.deadline());
         self.timers.set(Timer::Path, self.paths.deadline());

@@ -325,6 +325,14 @@ impl Connection {
         if may_elicit {
             self.write_frames(level, &mut w, &mut tokens);
         }
+        // draft-ietf-quic-ack-frequency section 7: the answer to a probe shall not wait.
+        if probing
+            && level == Level::OneRtt
+            && self.peer.min_ack_delay.is_some()
+            && Frame::ImmediateAck.write(&mut w).is_ok()
+        {
+            tokens.push(FrameToken::Other);
+        }
         let mut eliciting = w.position() > after_ack;
         let ack_only = after_ack > draft.payload_at && !eliciting;
         let ask = ack_only && self.asks_for_ack(batch.path, space, draft.pn);

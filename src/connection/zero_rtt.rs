@@ -25,6 +25,8 @@ impl Connection {
         let defaults = Peer::default();
         self.peer.ack_delay_exponent = defaults.ack_delay_exponent;
         self.peer.max_ack_delay = defaults.max_ack_delay;
+        // draft-ietf-quic-ack-frequency section 3: nor is this one.
+        self.peer.min_ack_delay = None;
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
         //# A client that attempts to send 0-RTT data MUST remember all other transport parameters used by the server
         //# that it is able to process.

@@ -113,6 +113,7 @@ const KEYS: &[Key] = &[
     key(WB_KEY_DATAGRAM_SIZE, "transport.datagram_size", WB_CONFIG_CONN, 0, 65535),
     // RFC 9000 section 18.2: max_ack_delay is below 2^14.
     key(WB_KEY_MAX_ACK_DELAY_MS, "transport.max_ack_delay_ms", WB_CONFIG_CONN, 0, (1 << 14) - 1),
+    key(WB_KEY_ACK_FREQUENCY, "transport.ack_frequency", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_VERSION, "transport.version", WB_CONFIG_CONN, 1, u32::MAX as u64),
     key(WB_KEY_VERSIONS, "transport.versions", WB_CONFIG_CONN, 0, 0),
     key(WB_KEY_SPIN_BIT, "transport.spin_bit", WB_CONFIG_CONN, 0, 1),
@@ -340,6 +341,7 @@ impl Values {
                 }
                 WB_KEY_DATAGRAM_SIZE => c.max_datagram_frame = value,
                 WB_KEY_MAX_ACK_DELAY_MS => c.max_ack_delay = millis,
+                WB_KEY_ACK_FREQUENCY => c.ack_frequency = value != 0,
                 WB_KEY_VERSION => c.initial_version = u32::try_from(value).ok(),
                 WB_KEY_SPIN_BIT => c.spin_bit = value != 0,
                 WB_KEY_GREASE => {

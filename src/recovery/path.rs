@@ -182,6 +182,12 @@ impl PathRecovery {
         (rtt + rtt / 8 * self.time_threshold_eighths).max(super::rtt::GRANULARITY)
     }
 
+    /// What the peer should know of the next one (draft-ietf-quic-ack-frequency section 9).
+    #[must_use]
+    pub const fn reordering_threshold(&self) -> u64 {
+        self.packet_threshold
+    }
+
     /// Distance to the largest acknowledged packet at which a packet counts as lost (section 6.1.1).
     pub(super) const fn packet_threshold(&self) -> u64 {
         self.packet_threshold

@@ -25,8 +25,9 @@ pub struct AckPolicy {
     pub eliciting_threshold: u32,
     /// Longest intentional delay: what our max_ack_delay transport parameter promised.
     pub max_ack_delay: Duration,
-    /// Reordering is reported at once (RFC 9000 section 13.2.1).
-    pub immediate_on_reordering: bool,
+    /// Reordering of so many packets is reported at once: 1 is any (RFC 9000 section 13.2.1), 0 none
+    /// (draft-ietf-quic-ack-frequency section 6.2).
+    pub reordering_threshold: u64,
 }
 
 impl AckPolicy {
@@ -43,11 +44,9 @@ impl AckPolicy {
     pub const fn new(space: SpaceId, max_ack_delay: Duration) -> Self {
         match space {
             SpaceId::Initial | SpaceId::Handshake => {
-                Self { eliciting_threshold: 1, max_ack_delay: Duration::ZERO, immediate_on_reordering: true }
+                Self { eliciting_threshold: 1, max_ack_delay: Duration::ZERO, reordering_threshold: 1 }
             }
-            SpaceId::Data => {
-                Self { eliciting_threshold: ELICITING_THRESHOLD, max_ack_delay, immediate_on_reordering: true }
-            }
+            SpaceId::Data => Self { eliciting_threshold: ELICITING_THRESHOLD, max_ack_delay, reordering_threshold: 1 },
         }
     }
 }
@@ -62,6 +61,10 @@ pub struct Received {
     largest: Option<u64>,
     largest_at: Timestamp,
     largest_eliciting: Option<u64>,
+    /// Largest Acknowledged of the newest ACK frame.
+    reported: Option<u64>,
+    /// The newest packet had met congestion.
+    after_ce: bool,
     ecn: EcnCounts,
     policy: AckPolicy,
     /// Ack-eliciting packets since the last ACK frame.
@@ -86,6 +89,8 @@ impl Received {
             largest: None,
             largest_at: Timestamp::ZERO,
             largest_eliciting: None,
+            reported: None,
+            after_ce: false,
             ecn: EcnCounts::default(),
             policy: AckPolicy::new(space, max_ack_delay),
             pending: 0,
@@ -134,6 +139,7 @@ impl Received {
         if ack_eliciting {
             self.on_eliciting(pn, ecn, now);
         }
+        self.after_ce = ecn == Ecn::Ce;
         if self.largest.is_none_or(|largest| pn > largest) {
             self.largest = Some(pn);
             self.largest_at = now;
@@ -153,11 +159,32 @@ impl Received {
             None => true,
         };
         self.largest_eliciting = Some(self.largest_eliciting.map_or(pn, |largest| largest.max(pn)));
-        self.immediate |= ecn == Ecn::Ce || (self.policy.immediate_on_reordering && !in_order);
+        // RFC 9000 section 13.2.1; with few acknowledgements only the first of a row (draft section 6.3).
+        let marked = ecn == Ecn::Ce && (self.policy.eliciting_threshold <= ELICITING_THRESHOLD || !self.after_ce);
+        let reordered = match self.policy.reordering_threshold {
+            0 => false,
+            1 => !in_order,
+            threshold => self.is_beyond(pn, in_order, threshold),
+        };
+        self.immediate |= marked || reordered;
         self.pending = self.pending.saturating_add(1);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.policy.max_ack_delay);
         }
+    }
+
+    /// draft-ietf-quic-ack-frequency section 6.2: the peer can declare a loss that it has not heard of, or has
+    /// declared one that `pn` refutes.
+    fn is_beyond(&self, pn: u64, in_order: bool, threshold: u64) -> bool {
+        // Largest Reported Missing.
+        let missing = self.reported.and_then(|reported| reported.checked_sub(threshold));
+        if !in_order && missing.is_some_and(|missing| pn <= missing) {
+            return true;
+        }
+        let Some(largest) = self.largest_eliciting else { return false };
+        let from = missing.map_or(0, |m| m.saturating_add(1)).max(self.floor);
+        let first_missing = self.ranges.range_at(from).map_or(from, |r| r.end);
+        first_missing < largest && largest - first_missing >= threshold
     }
 
     /// The batch of received datagrams is over: decides whether an ACK is due now.
@@ -249,6 +276,7 @@ impl Received {
     //# Since packets containing only ACK frames are not congestion controlled, an endpoint MUST NOT send more than one
     //# such packet in response to receiving an ack-eliciting packet.
     pub fn on_ack_sent(&mut self, _carrier: u64) {
+        self.reported = self.largest;
         self.pending = 0;
         self.immediate = false;
         self.due = false;

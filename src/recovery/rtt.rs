@@ -77,6 +77,12 @@ impl Rtt {
         self.min
     }
 
+    /// At least one sample was taken.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.first_sample.is_some()
+    }
+
     /// When the first sample was taken.
     #[must_use]
     pub const fn first_sample(&self) -> Option<Timestamp> {

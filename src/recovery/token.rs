@@ -37,6 +37,10 @@ pub enum FrameToken {
         tag: u64,
     },
     MtuProbe,
+    /// An ACK_FREQUENCY frame.
+    AckFrequency {
+        sequence: u64,
+    },
     Other,
 }
 

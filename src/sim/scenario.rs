@@ -199,9 +199,13 @@ fn settings(r: &mut Pcg) -> ConnectionConfig {
     if r.below(4) == 0 {
         c.versions = vec![VERSION_2, VERSION_1];
     }
-    if r.below(3) == 0 {
-        c.congestion = Algorithm::NewReno;
-    }
+    c.congestion = match r.below(8) {
+        0 => Algorithm::NewReno,
+        1 => Algorithm::Bbr,
+        2 => Algorithm::Prague,
+        3 => Algorithm::Cubic,
+        _ => Algorithm::Adaptive,
+    };
     if r.below(3) == 0 {
         // Windows that bite.
         c.flow.stream_window = 1000 + r.below(20_000);
@@ -221,6 +225,7 @@ fn settings(r: &mut Pcg) -> ConnectionConfig {
     // With two, a change of network while the first RETIRE_CONNECTION_ID is lost leaves the server without an ID to answer
     // with (RFC 9000 section 9.5 forbids to use the old one), and so without a way to ask for more.
     c.active_cid_limit = 3 + r.below(5);
+    c.ack_frequency = c.active_cid_limit.is_multiple_of(2);
     c.key_events = true;
     c
 }

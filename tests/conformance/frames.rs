@@ -256,13 +256,35 @@ fn datagrams_rfc_9221_section_3() {
     peer.expect_open("RFC 9221 3");
 }
 
-/// draft-ietf-quic-ack-frequency: nobody announced it.
+/// draft-ietf-quic-ack-frequency sections 3 to 5: not announced, and out of bounds; the rest is obeyed.
 #[test]
-fn ack_frequency_was_not_negotiated() {
-    let ack_frequency =
-        Frame::AckFrequency { sequence: 0, threshold: 1, max_ack_delay_us: 25, reordering_threshold: 1 };
-    injected("ack-frequency 4", &frames(&[ack_frequency]), &[PROTOCOL_VIOLATION, FRAME_ENCODING_ERROR], 0xaf);
-    injected("ack-frequency 5", &frames(&[Frame::ImmediateAck]), &[PROTOCOL_VIOLATION, FRAME_ENCODING_ERROR], 0x1f);
+fn ack_frequency_draft_sections_3_to_5() {
+    let asks = |sequence, max_ack_delay_us| Frame::AckFrequency {
+        sequence,
+        threshold: 10,
+        max_ack_delay_us,
+        reordering_threshold: 3,
+    };
+    let attempt = |offered: bool, payload: &[Frame<'_>]| -> Peer {
+        let mut setup = Setup { http3: false, ..Default::default() };
+        setup.config.ack_frequency = offered;
+        let (mut world, mut peer) = super::world::connected_with(setup, V1);
+        world.frames(&mut peer, Level::OneRtt, &frames(payload));
+        peer
+    };
+    attempt(false, &[asks(0, 25_000)]).expect_close("4, not offered", &[PROTOCOL_VIOLATION], 0xaf);
+    let room = Frame::Ping;
+    attempt(false, &[Frame::ImmediateAck, room, room, room]).expect_close(
+        "5, not offered",
+        &[PROTOCOL_VIOLATION],
+        0x1f,
+    );
+    attempt(true, &[asks(0, 999)]).expect_close("4, below min_ack_delay", &[PROTOCOL_VIOLATION], 0xaf);
+    attempt(true, &[asks(0, (1 << 14) * 1000)]).expect_close("4, 2^14 ms", &[PROTOCOL_VIOLATION], 0xaf);
+    // Invalid is invalid in an obsolete frame too.
+    attempt(true, &[asks(7, 25_000), asks(6, 0)]).expect_close("4, obsolete", &[PROTOCOL_VIOLATION], 0xaf);
+    attempt(true, &[asks(0, 1000), asks(0, 1000), asks(9, (1 << 14) * 1000 - 1)]).expect_open("4");
+    attempt(true, &[Frame::ImmediateAck, room, room, Frame::ImmediateAck]).expect_open("5");
 }
 
 /// RFC 9000 section 10.2: CONNECTION_CLOSE ends it without an answer, with any code and reason.

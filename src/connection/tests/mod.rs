@@ -1,4 +1,5 @@
 //! Tests of two connections in virtual time, through nothing but their public verbs.
+mod ack_frequency;
 mod close;
 mod grease;
 mod handshake;

@@ -207,7 +207,7 @@ fn duplicates_are_never_accepted_and_loss_is_never_invented() {
 #[test]
 fn a_changed_policy_is_obeyed() {
     let mut r = data();
-    r.set_policy(AckPolicy { eliciting_threshold: 10, max_ack_delay: ms(100), immediate_on_reordering: false });
+    r.set_policy(AckPolicy { eliciting_threshold: 10, max_ack_delay: ms(100), reordering_threshold: 0 });
     take(&mut r, &[0, 1, 2, 3, 4, 5, 6, 7, 9], 0);
     assert!(!r.ack_due());
     assert_eq!(r.deadline(), Some(at(100)));
@@ -218,4 +218,67 @@ fn a_changed_policy_is_obeyed() {
     r.request_immediate();
     r.on_batch_end(at(2));
     assert!(r.ack_due());
+}
+
+/// What the peer asked for: few acknowledgements and this reordering threshold.
+fn reordering(threshold: u64) -> Received {
+    let mut r = data();
+    r.set_policy(AckPolicy { eliciting_threshold: 1000, max_ack_delay: ms(100), reordering_threshold: threshold });
+    r
+}
+
+#[test]
+fn reordering_is_reported_as_the_draft_s_tables_say() {
+    // draft-ietf-quic-ack-frequency section 6.2.1, tables 1 and 2.
+    let tables: [(u64, &[(u64, bool)]); 2] = [
+        (3, &[(0, false), (1, false), (3, false), (4, false), (5, true), (8, false), (9, true), (10, true)]),
+        (5, &[(0, false), (1, false), (3, false), (5, false), (6, false), (7, true), (8, false), (9, true)]),
+    ];
+    for (threshold, rows) in tables {
+        let mut r = reordering(threshold);
+        for (pn, due) in rows {
+            take(&mut r, &[*pn], 0);
+            assert_eq!(r.ack_due(), *due, "threshold {threshold}, packet {pn}");
+            if *due {
+                sent(&mut r);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packet_that_the_peer_has_given_up_is_reported_at_once() {
+    let mut r = reordering(3);
+    take(&mut r, &[0, 1, 3, 4, 5], 0);
+    sent(&mut r);
+    take(&mut r, &[6], 1);
+    assert!(!r.ack_due());
+    take(&mut r, &[2], 1);
+    assert!(r.ack_due(), "2 <= 5 - 3: declared lost there");
+    // With 0 nothing of that counts, with 1 everything.
+    let mut none = reordering(0);
+    take(&mut none, &[0, 9, 3], 0);
+    assert!(!none.ack_due());
+    let mut any = reordering(1);
+    take(&mut any, &[0, 2], 0);
+    assert!(any.ack_due());
+}
+
+#[test]
+fn of_a_row_of_marks_only_the_first_is_urgent_when_acknowledgements_are_few() {
+    let mut r = reordering(3);
+    let mut arrive = |pn, ecn| {
+        r.on_packet(pn, true, ecn, at(0));
+        r.on_batch_end(at(0));
+        let due = r.ack_due();
+        if due {
+            sent(&mut r);
+        }
+        due
+    };
+    assert!(!arrive(0, Ecn::Ect1));
+    assert!(arrive(1, Ecn::Ce), "section 6.3");
+    assert!(!arrive(2, Ecn::Ce));
+    assert!(!arrive(3, Ecn::Ect1));
+    assert!(arrive(4, Ecn::Ce));
 }
