@@ -426,6 +426,36 @@ fn resumption_with_early_data() {
     shut(&mut p);
 }
 
+/// RFC 9000 section 17.2.5.3: after a Retry, 0-RTT packets are sent again and taken.
+#[test]
+fn early_data_with_a_retry() {
+    let mut p = Setup { early_data: true, ..Default::default() }.build();
+    p.connect(Vec::new());
+    p.establish();
+    echo(&mut p, 1000);
+    p.run(SECOND, |p| p.client.events.iter().any(|(_, e)| matches!(e, Event::NewToken(_))));
+    shut(&mut p);
+    p.client.events.clear();
+    p.server.events.clear();
+    p.server.endpoint.set_retry(RetryPolicy::Always);
+    // With a token that means nothing to this server, or it would not ask.
+    p.connect(b"of another server".to_vec());
+    let data = pattern(5000);
+    let id = p.client.only().open(Dir::Bi).expect("a stream before the handshake");
+    let mut at = 0;
+    push(p.client.only(), id, &data, &mut at);
+    let start = p.now;
+    let mut got = Vec::new();
+    p.run(SECOND, |p| !p.server.connections.is_empty() && read_all(p.server.only(), id, &mut got));
+    assert!(got == data);
+    assert!(p.now.since(start) < Duration::from_millis(40), "one round trip later, not two");
+    p.establish();
+    let accepted = |e: &Event| matches!(e, Event::Connected { zero_rtt_accepted: Some(true), resumed: true });
+    assert!(p.client.events.iter().any(|(_, e)| accepted(e)), "{}", p.describe());
+    assert_eq!(p.server.endpoint.stats().retries_sent, 1);
+    shut(&mut p);
+}
+
 #[test]
 fn server_restart_ends_in_a_stateless_reset() {
     let mut p = Setup::default().build();

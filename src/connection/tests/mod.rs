@@ -3,6 +3,7 @@ mod ack_frequency;
 mod close;
 mod grease;
 mod handshake;
+mod hello_retry;
 mod keys;
 mod migration;
 mod pair;

@@ -321,6 +321,7 @@ pub struct ServerTlsBuilder {
     asks: Asks,
     key_log: Option<KeyLogLine>,
     ciphers: Vec<Cipher>,
+    groups: Vec<u16>,
     tickets: usize,
 }
 
@@ -339,6 +340,7 @@ impl ServerTlsBuilder {
             asks: Asks::default(),
             key_log: None,
             ciphers: default_ciphers(),
+            groups: Vec::new(),
             tickets: TICKETS,
         }
     }
@@ -423,6 +425,14 @@ impl ServerTlsBuilder {
         self
     }
 
+    /// Key exchange groups to accept, by their TLS numbers (RFC 8446 section 4.2.7), instead of all. A client that
+    /// begins with another one is asked to try again (HelloRetryRequest).
+    #[must_use]
+    pub fn groups(mut self, groups: Vec<u16>) -> Self {
+        self.groups = groups;
+        self
+    }
+
     /// Session tickets to send after each handshake; 0 switches resumption off.
     #[must_use]
     pub fn tickets(mut self, count: usize) -> Self {
@@ -434,7 +444,14 @@ impl ServerTlsBuilder {
     pub fn build(self) -> Result<Arc<ServerTls>, TlsSetupError> {
         check_alpn(&self.alpn)?;
         let external_key = self.identities.iter().flatten().any(|(_, key)| key.is_none());
-        let provider = provider(&check_ciphers(self.ciphers)?);
+        let mut provider = provider(&check_ciphers(self.ciphers)?);
+        if !self.groups.is_empty() {
+            let all = Arc::make_mut(&mut provider);
+            all.kx_groups.retain(|g| self.groups.contains(&u16::from(g.name())));
+            if all.kx_groups.is_empty() {
+                return Err(problem("none of the key exchange groups is known"));
+            }
+        }
         let provider = if external_key { taped(&provider) } else { provider };
         // Who is asked for each identity may have none at hand.
         if self.identities.iter().all(Option::is_none) && !self.asks.identity {
