@@ -316,6 +316,10 @@ struct sockaddr;
 // runtime.workers: threads; 0 = one per processor.
 #define WB_KEY_WORKERS 1
 
+// runtime.hardened: 1 makes reads of released buffers and event payloads fault where they happen, for this process from now
+// on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
+#define WB_KEY_HARDENED 2
+
 // endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
 // configuration that listens.
 #define WB_KEY_RETRY 20
@@ -821,6 +825,20 @@ typedef struct wb_batch {
     // The library's own.
     uint64_t token;
 } wb_batch;
+
+// Datagrams of one path, for `wb_core_recv` and `wb_core_transmit`.
+typedef struct wb_packet {
+    uint32_t struct_size;
+    // The two ECN bits of the IP header: 0 none, 1 ECT(1), 2 ECT(0), 3 CE.
+    uint32_t ecn;
+    struct wb_addr local;
+    struct wb_addr remote;
+    // Length of each datagram when there are several one after the other, else 0.
+    uint64_t segment;
+    // Written to by `wb_core_transmit` only.
+    const void *data;
+    size_t len;
+} wb_packet;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1531,6 +1549,54 @@ wb_status wb_queue_return(wb_queue queue, struct wb_batch *batch);
 //
 // Ownership: unchanged. Threads: any, also signal handlers. Blocks: never. Errors: handle errors. Since: 0.1.
 wb_status wb_queue_wake(wb_queue queue);
+
+// Makes a core: a runtime without threads, sockets, clock and randomness, which `wb_core_recv` and `wb_core_transmit`
+// drive. All other functions work on it and on what is made with it, with these differences: it is used from one thread
+// at a time; callbacks run inside the two calls; an endpoint that is bound names an address under which datagrams come and go,
+// no socket (port 0 gets a number); hosts are given as IP addresses (with a name for TLS: `wb_conn_start_address`);
+// migration goes to such an address too; `wb_runtime_wait` does not wait, and `wb_queue_take` should not. `seed` is 32 secret random bytes, or null for the
+// system's: connection IDs, tokens and every choice follow from it. (TLS draws its keys from the system all the same.)
+// `config` is of kind `WB_CONFIG_RUNTIME`, or 0.
+//
+// Ownership: `*out` is the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (seed length, time), `WB_E_OS`. Since: 0.1.
+wb_status wb_core_open(wb_config config,
+                       const void *seed,
+                       size_t seed_len,
+                       int64_t now_ns,
+                       wb_runtime *out);
+
+// Gives datagrams that have arrived to a core, or only the time (`packet` null: timers run). Of the packet `data`, `len`,
+// `segment`, `ecn`, `remote` and `local` are read. Afterwards send what `wb_core_transmit` has until it has no more: events
+// arise in both calls.
+//
+// Ownership: packet and bytes stay the caller's and are not changed. Threads: one at a time per core, not in its
+// callbacks. Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE`, `WB_E_STATE` (not a core, or ended),
+// `WB_E_UNREACHABLE` (no endpoint of the core has this local address), `WB_E_THREAD`. Since: 0.1.
+wb_status wb_core_recv(wb_runtime runtime,
+                       const struct wb_packet *packet,
+                       int64_t now_ns);
+
+// Takes the next datagrams to be sent. Set `data` and `len` to memory for them; on success `len` bytes of it are filled,
+// and the other fields tell where they go: several datagrams of `segment` bytes each (the last may be shorter) or one
+// (`segment` 0), at most `max_segments` (0 counts as 1). 65536 bytes are always enough; one datagram is never longer than the
+// path allows. Call it until it has no more.
+//
+// Ownership: the memory is the caller's. Threads: one at a time per core, not in its callbacks. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (too little memory; nothing was taken), `WB_E_WOULD_BLOCK` (nothing to
+// send now), `WB_E_STATE` (not a core), `WB_E_THREAD`. Since: 0.1.
+wb_status wb_core_transmit(wb_runtime runtime,
+                           struct wb_packet *packet,
+                           uint32_t max_segments,
+                           int64_t now_ns);
+
+// When a core wants to be called next, even if nothing arrives: `*ns` gets the time, in the past when there is something to
+// send, or INT64_MAX.
+//
+// Ownership: the caller's number is filled. Threads: one at a time per core. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (not a core), `WB_E_THREAD`. Since: 0.1.
+wb_status wb_core_deadline(wb_runtime runtime,
+                           int64_t *ns);
 
 #ifdef __cplusplus
 }  // extern "C"

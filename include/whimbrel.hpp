@@ -768,6 +768,18 @@ public:
     /* After success no callback runs and none will start. */
     result<void> mute(nanoseconds timeout = forever) const noexcept { return wb_runtime_mute(handle_, timeout.count()); }
 
+    /* Of a core: see make_core. Without a packet only time passes. */
+    result<void> core_recv(std::int64_t now, const wb_packet *packet = nullptr) const noexcept {
+        return wb_core_recv(handle_, packet, now);
+    }
+    result<void> core_transmit(std::int64_t now, wb_packet &packet, std::uint32_t max_segments = 1) const noexcept {
+        return wb_core_transmit(handle_, &packet, max_segments, now);
+    }
+    result<std::int64_t> core_deadline() const noexcept {
+        std::int64_t at = 0;
+        wb_status s = wb_core_deadline(handle_, &at);
+        return {s, at};
+    }
     result<queue> make_queue() const noexcept {
         wb_queue out = 0;
         wb_status s = wb_queue_open(handle_, &out);
@@ -798,6 +810,14 @@ using runtime = owner<runtime_ref>;
 inline result<runtime> make_runtime(const config_ref &settings = config_ref()) noexcept {
     wb_runtime out = 0;
     wb_status s = wb_runtime_open(settings.handle(), &out);
+    return detail::made<runtime>(s, out);
+}
+
+/* A runtime that the caller drives; the seed has 32 bytes, or none for the system's randomness. */
+inline result<runtime> make_core(std::int64_t now, view seed = view(),
+                                 const config_ref &settings = config_ref()) noexcept {
+    wb_runtime out = 0;
+    wb_status s = wb_core_open(settings.handle(), seed.data(), seed.size(), now, &out);
     return detail::made<runtime>(s, out);
 }
 

@@ -29,6 +29,16 @@ fn lent_memory_comes_back_once_and_revoked_memory_is_left_alone() {
 }
 
 #[test]
+fn a_late_read_of_hardened_memory_faults() {
+    run_source("hardened");
+}
+
+#[test]
+fn a_core_driven_by_its_caller_is_deterministic() {
+    run_source("core");
+}
+
+#[test]
 fn queue_wake_mute_fork_and_ends() {
     run_source("endings");
 }

@@ -24,6 +24,7 @@ const SOURCES: &[&str] = &[
     "h3_calls",
     "buf",
     "queue",
+    "core",
 ];
 
 fn root() -> PathBuf {

@@ -236,6 +236,9 @@ pub const WB_PATH_FAILED: u32 = 3;
 /// Numeric configuration keys; the text name of each stands in the comment. Times are in milliseconds, sizes in bytes.
 /// runtime.workers: threads; 0 = one per processor.
 pub const WB_KEY_WORKERS: u32 = 1;
+/// runtime.hardened: 1 makes reads of released buffers and event payloads fault where they happen, for this process from now
+/// on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
+pub const WB_KEY_HARDENED: u32 = 2;
 /// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
 /// configuration that listens.
 pub const WB_KEY_RETRY: u32 = 20;
@@ -408,6 +411,22 @@ pub struct wb_handle_desc {
     pub user: *mut c_void,
 }
 
+/// Datagrams of one path, for `wb_core_recv` and `wb_core_transmit`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_packet {
+    pub struct_size: u32,
+    /// The two ECN bits of the IP header: 0 none, 1 ECT(1), 2 ECT(0), 3 CE.
+    pub ecn: u32,
+    pub local: wb_addr,
+    pub remote: wb_addr,
+    /// Length of each datagram when there are several one after the other, else 0.
+    pub segment: u64,
+    /// Written to by `wb_core_transmit` only.
+    pub data: *const c_void,
+    pub len: usize,
+}
+
 /// What is to be decided.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -570,6 +589,8 @@ pub struct wb_text {
 unsafe impl Sized32 for wb_error_info {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_handle_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_packet {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_decision_desc {}
 // SAFETY: as above.

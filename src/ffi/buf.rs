@@ -7,6 +7,7 @@ use super::args;
 use super::error::{Fail, fence};
 use super::events::user_code;
 use super::handle::{self, Object};
+use super::hardened::{self, Guarded};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
 use crate::collections::Chunk;
@@ -65,15 +66,28 @@ unsafe impl Send for SendPointer {}
 // SAFETY: as above.
 unsafe impl Sync for SendPointer {}
 
-/// Library memory that the application fills.
-struct OwnMemory(Box<[UnsafeCell<u8>]>);
+/// Library memory that the application fills, or in hardened mode looks at.
+enum OwnMemory {
+    Heap(Box<[UnsafeCell<u8>]>),
+    Guarded(Guarded),
+}
 
 // SAFETY: the header's contract: the application writes only before it sends or slices, the library only reads after.
 unsafe impl Sync for OwnMemory {}
 
 impl OwnMemory {
     fn pointer(&self) -> *mut u8 {
-        self.0.as_ptr().cast::<u8>().cast_mut()
+        match self {
+            Self::Heap(bytes) => bytes.as_ptr().cast::<u8>().cast_mut(),
+            Self::Guarded(guarded) => guarded.pointer(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Guarded(guarded) => guarded.len(),
+        }
     }
 
     /// The memory as a chunk that keeps it alive.
@@ -81,7 +95,7 @@ impl OwnMemory {
         let keep = Arc::clone(self);
         // SAFETY: the memory lives until the closure that holds it is dropped, which is when the chunk's last reference
         // goes; by contract nobody writes any more.
-        unsafe { Chunk::from_foreign(self.pointer(), self.0.len(), Box::new(move || drop(keep))) }
+        unsafe { Chunk::from_foreign(self.pointer(), self.len(), Box::new(move || drop(keep))) }
     }
 }
 
@@ -102,6 +116,11 @@ impl BufObject {
 
     /// A buffer of library memory for the application.
     pub fn publish(chunk: Chunk) -> Result<u64, Fail> {
+        if hardened::is_on()
+            && let Some(guarded) = chunk.as_slice().and_then(Guarded::copy)
+        {
+            return publish(&Self::new(Memory::Own(Arc::new(OwnMemory::Guarded(guarded)))), false);
+        }
         publish(&Self::new(Memory::Chunk(chunk)), false)
     }
 
@@ -122,7 +141,7 @@ impl BufObject {
             }
             Memory::Lent(_, loan, _) if loan.revoked.load(Ordering::Acquire) => Err(revoked()),
             Memory::Lent(chunk, _, pointer) => Ok((pointer.0, chunk.len())),
-            Memory::Own(own) => Ok((own.pointer(), own.0.len())),
+            Memory::Own(own) => Ok((own.pointer(), own.len())),
         }
     }
 
@@ -161,10 +180,17 @@ pub unsafe extern "C" fn wb_buf_alloc(size: usize, data: *mut *mut c_void, out: 
         if size > isize::MAX as usize {
             return Err(Fail::new(WB_E_RANGE, "size is out of range"));
         }
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|_| Fail::new(WB_E_NO_MEMORY, "no memory for the buffer"))?;
-        bytes.resize_with(size, || UnsafeCell::new(0u8));
-        let own = Arc::new(OwnMemory(bytes.into_boxed_slice()));
+        let guarded = if hardened::is_on() { Guarded::zeroed(size) } else { None };
+        let own = match guarded {
+            Some(guarded) => OwnMemory::Guarded(guarded),
+            None => {
+                let mut bytes = Vec::new();
+                bytes.try_reserve_exact(size).map_err(|_| Fail::new(WB_E_NO_MEMORY, "no memory for the buffer"))?;
+                bytes.resize_with(size, || UnsafeCell::new(0u8));
+                OwnMemory::Heap(bytes.into_boxed_slice())
+            }
+        };
+        let own = Arc::new(own);
         let pointer = own.pointer();
         let handle = publish(&BufObject::new(Memory::Own(own)), false)?;
         // SAFETY: writable by contract; `out` was checked.

@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub runtime: RuntimeConfig,
     pub retry: bool,
     pub admit: bool,
+    pub hardened: bool,
     pub manual_credit: bool,
     pub drain: Duration,
     pub qlog_dir: Option<String>,
@@ -92,6 +93,7 @@ const DAY_MS: u64 = 86_400_000;
 
 const KEYS: &[Key] = &[
     key(WB_KEY_WORKERS, "runtime.workers", WB_CONFIG_RUNTIME, 0, MAX_WORKERS as u64),
+    key(WB_KEY_HARDENED, "runtime.hardened", WB_CONFIG_RUNTIME, 0, 1),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_ENDPOINT, 0, 1),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_ENDPOINT, 0, 1),
@@ -310,6 +312,7 @@ impl Values {
         let mut runtime = RuntimeConfig::default();
         let mut retry = false;
         let mut admit = false;
+        let mut hardened = false;
         let mut manual_credit = false;
         let mut drain = DRAIN;
         for &(number, value) in &self.numbers {
@@ -318,6 +321,7 @@ impl Values {
                 WB_KEY_WORKERS => runtime.workers = usize::try_from(value).unwrap_or(0),
                 WB_KEY_RETRY => retry = value != 0,
                 WB_KEY_ADMIT => admit = value != 0,
+                WB_KEY_HARDENED => hardened = value != 0,
                 WB_KEY_MANUAL_CREDIT => manual_credit = value != 0,
                 WB_KEY_DRAIN_MS => drain = millis,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
@@ -373,6 +377,7 @@ impl Values {
             runtime,
             retry,
             admit,
+            hardened,
             manual_credit,
             drain,
             qlog_dir: self.qlog_dir.clone(),

@@ -209,6 +209,9 @@ impl ConnObject {
         if let Ok(ip) = bare.parse::<IpAddr>() {
             return self.start_at(SocketAddr::new(ip, port), bare);
         }
+        if self.runtime().core().is_some() {
+            return Err(Fail::new(WB_E_UNSUPPORTED, "a core does not resolve names: give it an address"));
+        }
         self.take_idle(Phase::Resolving)?;
         let this = Arc::clone(self);
         let host = host.to_owned();

@@ -149,6 +149,9 @@ impl EndpointObject {
         if known != 0 || kind != libc::SOCK_DGRAM {
             return Err(Fail::invalid("the descriptor is no UDP socket"));
         }
+        if self.runtime.core().is_some() {
+            return Err(Fail::new(WB_E_STATE, "a core has no sockets"));
+        }
         let handle = self.ensure(true, None)?;
         // A duplicate, so that a failure takes nothing: the caller's is closed when all is done.
         // SAFETY: the descriptor is open (checked above) and duplicated, not taken.

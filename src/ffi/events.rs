@@ -4,6 +4,7 @@
 //! once, whether it was delivered, muted or dropped.
 use super::abi::{WB_GROUP_ALL, WB_GROUP_DECISION, wb_event, wb_event_fn};
 use super::conn::ConnObject;
+use super::hardened::Shown;
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
 use super::stream::StreamObject;
@@ -221,7 +222,7 @@ pub(crate) enum Merge {
 /// An event on its way, with what it keeps alive.
 pub(crate) struct Record {
     pub event: wb_event,
-    pub data: Option<Box<[u8]>>,
+    pub data: Option<Shown>,
     pub conn: Option<Arc<ConnObject>>,
     pub stream: Option<Arc<StreamObject>>,
     pub merge: Merge,
@@ -264,7 +265,7 @@ impl Record {
     }
 
     pub fn bytes(mut self, data: impl Into<Box<[u8]>>) -> Self {
-        self.data = Some(data.into());
+        self.data = Some(Shown::new(data.into()));
         self
     }
 

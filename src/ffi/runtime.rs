@@ -5,13 +5,15 @@
 use super::abi::{WB_EV_RUNTIME_CLOSED, WB_KIND_RUNTIME};
 use super::config::Settings;
 use super::conn::ConnObject;
+use super::core::CorePart;
 use super::endpoint::EndpointObject;
 use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::Object;
 use super::object::{Known, Meta};
 use super::status::{WB_E_STATE, WB_E_WOULD_DEADLOCK};
-use crate::runtime::{Runtime, RuntimeError};
+use crate::base::Timestamp;
+use crate::runtime::{Driver, Runtime, RuntimeError};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -28,12 +30,18 @@ const DRAIN_SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct RuntimeObject {
     meta: Meta,
     pub route: Arc<Route>,
+    /// Before `runtime`: a core must end before its runtime waits for that.
+    core: Option<CorePart>,
     pub runtime: Runtime,
     closing: AtomicBool,
     /// What is under way is not waited for.
     at_once: AtomicBool,
+    /// A core whose handle is gone.
+    orphaned: AtomicBool,
     /// Objects that must end before the runtime does.
     children: Mutex<Children>,
+    /// A closing core: when it stops waiting for what is under way.
+    ending: Mutex<Option<Timestamp>>,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
@@ -55,7 +63,13 @@ impl Object for RuntimeObject {
     const KIND: u32 = WB_KIND_RUNTIME;
 
     fn abandoned(self: &Arc<Self>) {
-        self.close(true);
+        let Some(core) = &self.core else { return self.close(true) };
+        // Nobody can drive it any more. In a callback of the core, the call that is under way sees to it.
+        self.orphaned.store(true, Ordering::Release);
+        self.close(false);
+        if let Ok(mut driver) = core.lock() {
+            self.go_on_ending(&mut driver, Timestamp::NEVER);
+        }
     }
 }
 
@@ -93,16 +107,90 @@ pub(crate) fn runtime_fail(error: &RuntimeError) -> Fail {
 impl RuntimeObject {
     pub fn open(settings: &Settings) -> Result<Arc<Self>, Fail> {
         let runtime = Runtime::open(settings.runtime.clone()).map_err(|e| runtime_fail(&e))?;
-        Ok(Arc::new(Self {
+        Ok(Self::with(settings, runtime, None))
+    }
+
+    fn with(settings: &Settings, runtime: Runtime, core: Option<CorePart>) -> Arc<Self> {
+        if settings.hardened {
+            super::hardened::switch_on();
+        }
+        Arc::new(Self {
             meta: Meta::default(),
             route: Route::root(&settings.callbacks),
+            core,
+            ending: Mutex::default(),
             runtime,
             closing: AtomicBool::new(false),
             at_once: AtomicBool::new(false),
+            orphaned: AtomicBool::new(false),
             children: Mutex::default(),
             progress: Mutex::default(),
             changed: Condvar::new(),
-        }))
+        })
+    }
+
+    /// A runtime that the application drives.
+    pub fn open_core(settings: &Settings, seed: &[u8; 32], now: Timestamp) -> Result<Arc<Self>, Fail> {
+        let (runtime, driver) = Runtime::driven(settings.runtime.clone(), seed, now).map_err(|e| runtime_fail(&e))?;
+        Ok(Self::with(settings, runtime, Some(CorePart::new(driver))))
+    }
+
+    pub fn core(&self) -> Option<&CorePart> {
+        self.core.as_ref()
+    }
+
+    /// A closed core has something to do for its end.
+    pub fn wants_to_end(&self) -> bool {
+        self.closing.load(Ordering::Acquire) && !self.runtime.is_closed() && self.ending.lock().is_none()
+    }
+
+    /// A core's way to its end, one step per call: what `run_down` does on a thread.
+    pub fn go_on_ending(self: &Arc<Self>, driver: &mut Driver, now: Timestamp) {
+        if !self.closing.load(Ordering::Acquire) || self.progress.lock().ended {
+            return;
+        }
+        let gracefully = !self.at_once.load(Ordering::Acquire);
+        let endpoints: Vec<Arc<EndpointObject>> = {
+            let children = self.children.lock();
+            children.endpoints.iter().filter_map(Weak::upgrade).collect()
+        };
+        let until = *self.ending.lock().get_or_insert_with(|| {
+            let longest = endpoints.iter().map(|e| e.drain()).max().unwrap_or_default();
+            now + longest + DRAIN_SLACK
+        });
+        if !self.runtime.is_closed() {
+            for endpoint in &endpoints {
+                if gracefully { endpoint.close_gracefully() } else { endpoint.close() }
+            }
+            if gracefully && now < until && !endpoints.iter().all(|e| e.is_finished()) {
+                return;
+            }
+            self.runtime.close();
+            if !self.orphaned.load(Ordering::Acquire) {
+                driver.advance(now);
+            }
+        }
+        if self.orphaned.load(Ordering::Acquire) {
+            driver.cut();
+        }
+        if !driver.is_finished() {
+            return;
+        }
+        let embryos: Vec<_> = self.children.lock().embryos.drain(..).collect();
+        for conn in embryos.iter().filter_map(Weak::upgrade) {
+            conn.finish(Fail::new(super::status::WB_E_CLOSED_LOCAL, "the runtime was closed"));
+        }
+        for endpoint in &endpoints {
+            endpoint.finish();
+        }
+        self.report_end();
+    }
+
+    fn report_end(self: &Arc<Self>) {
+        let mut record = Record::new(WB_EV_RUNTIME_CLOSED).ends(Arc::clone(self) as _);
+        record.event.source = self.meta.handle();
+        self.route.emit(record);
+        self.set_ended();
     }
 
     pub fn check_open(&self) -> Result<(), Fail> {
@@ -132,6 +220,10 @@ impl RuntimeObject {
             self.note_endpoint_end();
         }
         if self.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.core.is_some() {
+            // The next call on the core sees to it.
             return;
         }
         let this = Arc::clone(self);
@@ -192,10 +284,7 @@ impl RuntimeObject {
                 self.changed.wait(&mut progress);
             }
         }
-        let mut record = Record::new(WB_EV_RUNTIME_CLOSED).ends(Arc::clone(self) as _);
-        record.event.source = self.meta.handle();
-        self.route.emit(record);
-        self.set_ended();
+        self.report_end();
     }
 
     fn set_ended(&self) {
@@ -207,6 +296,9 @@ impl RuntimeObject {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool, Fail> {
         if super::events::in_user_code() || Runtime::on_worker_thread() {
             return Err(Fail::new(WB_E_WOULD_DEADLOCK, "a library thread cannot wait for the runtime's end"));
+        }
+        if self.core.is_some() && !self.progress.lock().ended {
+            return Err(Fail::new(WB_E_WOULD_DEADLOCK, "a core ends by calls on it, not by waiting"));
         }
         let mut progress = self.progress.lock();
         let until = timeout.map(|t| crate::runtime::clock::now() + t);
@@ -227,6 +319,10 @@ impl RuntimeObject {
 
     /// Runs something that may block, or that must not run on the caller's thread, on a thread of its own.
     pub fn helper(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail> {
+        if let Some(core) = &self.core {
+            core.defer(work);
+            return Ok(());
+        }
         self.progress.lock().helpers += 1;
         let this = Arc::clone(self);
         let result = spawn(name, move || {

@@ -13,15 +13,21 @@ const HEAD_START_NANOS: u64 = 1_000_000_000;
 
 static EPOCH: OnceLock<Instant> = OnceLock::new();
 
-/// The present moment.
+/// The present moment; inside of [`pinned`], the caller's.
 #[must_use]
 pub fn now() -> Timestamp {
+    let pinned = PINNED.get();
+    if pinned != 0 {
+        return Timestamp(pinned);
+    }
     let epoch = EPOCH.get_or_init(Instant::now);
     let elapsed = u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
     Timestamp(elapsed.saturating_add(HEAD_START_NANOS))
 }
 
 thread_local! {
+    /// Time of a driven runtime's call; zero outside of such calls.
+    static PINNED: Cell<u64> = const { Cell::new(0) };
     /// A worker's reading for the events it delivers, and how often it was used; zero outside of deliveries.
     static HELD: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }
@@ -56,6 +62,18 @@ pub(super) fn hold<R>(deliver: impl FnOnce() -> R) -> R {
     }
     let _restore = HELD.with(|held| Restore(held.replace((now().as_nanos(), 0))));
     deliver()
+}
+
+/// Runs `act` at the time `at` of somebody else's clock.
+pub fn pinned<R>(at: Timestamp, act: impl FnOnce() -> R) -> R {
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PINNED.set(self.0);
+        }
+    }
+    let _restore = Restore(PINNED.replace(at.as_nanos()));
+    act()
 }
 
 /// The instant `timeout` from now, for waits on condition variables; `None` when it is out of range.

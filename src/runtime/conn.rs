@@ -283,10 +283,15 @@ impl Conn {
         self.endpoint.parts.get(self.part)
     }
 
+    /// The present moment on the clock of the connection's worker.
+    fn now(&self) -> Timestamp {
+        self.part().and_then(|p| p.shard.driven_at()).unwrap_or_else(clock::recent)
+    }
+
     /// Lock, act, unlock, and let the worker see to the consequences. The closure must not wait and
     /// must not call verbs of this connection or its endpoint.
     pub fn with<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState, Timestamp) -> R) -> R {
-        let now = clock::recent();
+        let now = self.now();
         let result = act(&mut self.state.lock(), now);
         self.wake();
         result
@@ -300,7 +305,7 @@ impl Conn {
     /// Lock, act, unlock, wake the worker only if the closure's second value says that it has to
     /// (a read that freed no window, say, has no consequence).
     pub fn with_hint<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState, Timestamp) -> (R, bool)) -> R {
-        let now = clock::recent();
+        let now = self.now();
         let (result, wake) = act(&mut self.state.lock(), now);
         if wake {
             self.wake();

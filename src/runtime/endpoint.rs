@@ -19,7 +19,7 @@ use super::clock;
 use super::conn::{Conn, ConnState, Names, next_id};
 use super::error::RuntimeError;
 use super::events::{IncomingDecision, Sink, Ticket};
-use super::random::SystemRng;
+use super::random::{SeededRng, SystemRng};
 use super::shards::{Command, ShardShared};
 use super::udp::{SocketOptions, UdpSocket, bind_group, connect_raw};
 use crate::base::{FourTuple, Rng, Side, Timestamp};
@@ -27,6 +27,10 @@ use crate::connection::ConnectionConfig;
 use crate::crypto::{ClientTls, ServerTls};
 use crate::endpoint::{ConnectionKey, Endpoint, EndpointConfig, Incoming};
 use crate::http3::{Http3, Http3Config};
+
+/// Ports that a driven runtime gives to sockets that name none (RFC 6335 section 6: dynamic ports).
+const FIRST_FREE_PORT: u16 = 49152;
+const FREE_PORTS: u32 = 16384;
 
 /// How an endpoint is set up.
 #[derive(Clone, Default)]
@@ -134,6 +138,8 @@ pub(super) struct EndpointInner {
     pub open_parts: AtomicUsize,
     next_part: AtomicUsize,
     next_socket: Arc<AtomicU32>,
+    /// Randomness of a driven runtime, where sockets are numbers only.
+    seed: Option<SeededRng>,
 }
 
 /// An endpoint's owner: when the last clone goes, the endpoint closes.
@@ -167,19 +173,20 @@ pub(super) struct EndpointParts {
     pub sockets: SocketOptions,
     pub sink: Arc<dyn Sink>,
     pub shards: Vec<Arc<ShardShared>>,
+    pub seed: Option<SeededRng>,
     pub next_socket: Arc<AtomicU32>,
 }
 
 impl EndpointInner {
     pub(super) fn new(parts: EndpointParts) -> Option<Arc<Self>> {
-        let EndpointParts { mut options, mut sockets, sink, shards, next_socket } = parts;
-        complete(&mut options.endpoint);
+        let EndpointParts { mut options, mut sockets, sink, shards, seed, next_socket } = parts;
+        complete(&mut options.endpoint, seed.as_ref());
         sockets.steer = sockets.steer.map(|_| options.endpoint.shard_mask());
         let count = shards.len();
         let make = |(i, shard): (usize, Arc<ShardShared>)| Part {
             shard,
             core: Mutex::new(PartCore {
-                endpoint: new_endpoint(&options.endpoint, i, count),
+                endpoint: new_endpoint(&options.endpoint, i, count, seed.as_ref()),
                 conns: FxHashMap::default(),
                 undecided: VecDeque::new(),
                 sockets: Vec::new(),
@@ -200,6 +207,7 @@ impl EndpointInner {
             closed: AtomicBool::new(false),
             next_part: AtomicUsize::new(0),
             next_socket,
+            seed,
         });
         for (i, part) in inner.parts.iter().enumerate() {
             if !part.shard.send(Command::AddEndpoint { endpoint: Arc::clone(&inner), part: i }) {
@@ -229,6 +237,35 @@ impl EndpointInner {
         taken.then_some(entry)
     }
 
+    /// A socket of a driven runtime: an address under which datagrams come and go. Port 0 gets one that is free here.
+    fn imagine(&self, part: usize, addr: SocketAddr, owner: Option<(u64, SocketAddr)>) -> Option<SocketEntry> {
+        let number = self.fresh_number();
+        let mut bound = addr;
+        if addr.port() == 0 {
+            bound.set_port(FIRST_FREE_PORT + u16::try_from(number % FREE_PORTS).unwrap_or(0));
+        }
+        let entry = SocketEntry { number, fd: -1, bound, told: bound, owner };
+        self.parts.get(part)?.core.lock().sockets.push(entry);
+        Some(entry)
+    }
+
+    /// A shared socket on `local`, of whichever sort the runtime has.
+    fn open_shared(self: &Arc<Self>, part: usize, local: SocketAddr) -> Result<SocketEntry, RuntimeError> {
+        if self.seed.is_some() {
+            return self.imagine(part, local, None).ok_or(RuntimeError::Closed);
+        }
+        let socket = bind_group(local, 1, &self.sockets)
+            .map_err(|e| RuntimeError::bind(local, e))?
+            .pop()
+            .ok_or(RuntimeError::State("no socket"))?;
+        self.install(part, socket, None).ok_or(RuntimeError::Closed)
+    }
+
+    /// Fails for verbs that need real sockets.
+    fn needs_sockets(&self) -> Result<(), RuntimeError> {
+        if self.seed.is_some() { Err(RuntimeError::State("a core has no sockets")) } else { Ok(()) }
+    }
+
     /// A socket for one connection; not yet known to the connection.
     pub(super) fn open_private(
         self: &Arc<Self>,
@@ -244,6 +281,9 @@ impl EndpointInner {
             // An endpoint bound to one address moves to another port of it.
             None => self.home(part, path).map_or_else(|| wildcard(path.remote), any_port),
         };
+        if self.seed.is_some() {
+            return self.imagine(part, local, Some((conn, path.remote))).ok_or(RuntimeError::Closed);
+        }
         let socket = self.open_one(local, path.remote)?;
         self.install(part, socket, Some((conn, path.remote))).ok_or(RuntimeError::Closed)
     }
@@ -308,8 +348,8 @@ impl EndpointInner {
             return;
         }
         *self.listen.write() = None;
-        let until = clock::now() + limit;
         for part in &self.parts {
+            let until = part.shard.driven_at().unwrap_or_else(clock::now) + limit;
             part.shard.send(Command::DrainEndpoint { id: self.id, until });
         }
     }
@@ -342,6 +382,9 @@ impl EndpointHandle {
     pub fn bind(&self, addr: SocketAddr) -> Result<SocketAddr, RuntimeError> {
         self.open_check()?;
         let inner = self.inner();
+        if inner.seed.is_some() {
+            return inner.imagine(0, addr, None).map(|s| s.bound).ok_or(RuntimeError::Closed);
+        }
         let group = bind_group(addr, inner.parts.len(), &inner.sockets).map_err(|e| RuntimeError::bind(addr, e))?;
         let mut bound = addr;
         for (part, socket) in group.into_iter().enumerate() {
@@ -374,6 +417,7 @@ impl EndpointHandle {
     /// When it is not a bound IP socket.
     pub fn adopt(&self, socket: std::net::UdpSocket) -> Result<SocketAddr, RuntimeError> {
         self.open_check()?;
+        self.inner().needs_sockets()?;
         let socket = UdpSocket::adopt(socket, &self.inner().sockets)
             .map_err(|source| RuntimeError::Io { what: "cannot use the given socket", source })?;
         let bound = socket.local();
@@ -457,14 +501,7 @@ impl EndpointHandle {
         } else {
             match self.shared_socket(part, config.remote) {
                 Some(s) => s,
-                None => {
-                    let local = wildcard(config.remote);
-                    let socket = bind_group(local, 1, &inner.sockets)
-                        .map_err(|e| RuntimeError::bind(local, e))?
-                        .pop()
-                        .ok_or(RuntimeError::State("no socket"))?;
-                    inner.install(part, socket, None).ok_or(RuntimeError::Closed)?
-                }
+                None => inner.open_shared(part, wildcard(config.remote))?,
             }
         };
         let result = self.start(part, &socket, id, config);
@@ -491,7 +528,7 @@ impl EndpointHandle {
         // An endpoint that also listens learns local addresses from packets; an unknown one matches any.
         let local = if inner.tells_packet_addresses() { None } else { Some(socket.told) };
         let tuple = FourTuple { local, remote: config.remote, socket: socket.number };
-        let now = clock::now();
+        let now = p.shard.driven_at().unwrap_or_else(clock::now);
         let mut core = p.core.lock();
         if core.closing {
             return Err(RuntimeError::Closed);
@@ -518,6 +555,7 @@ impl EndpointHandle {
     /// When a socket cannot be had; what was replaced until then stays so.
     pub fn rebind(&self, local: Option<SocketAddr>) -> Result<Vec<SocketAddr>, RuntimeError> {
         self.open_check()?;
+        self.inner().needs_sockets()?;
         let inner = self.inner();
         if inner.listen.read().is_some() {
             return Err(RuntimeError::State("a listening endpoint cannot move: clients would not find it"));
@@ -563,6 +601,7 @@ impl EndpointHandle {
     /// When a socket cannot be had.
     pub fn rebind_silently(&self) -> Result<Vec<SocketAddr>, RuntimeError> {
         self.open_check()?;
+        self.inner().needs_sockets()?;
         let inner = self.inner();
         let mut moved = Vec::new();
         for (i, part) in inner.parts.iter().enumerate() {
@@ -603,6 +642,7 @@ impl EndpointHandle {
     /// # Errors
     /// When the system has no descriptor left; none is given then.
     pub fn export(&self) -> Result<Vec<OwnedFd>, RuntimeError> {
+        self.inner().needs_sockets()?;
         let mut out = Vec::new();
         for part in &self.inner().parts {
             let core = part.core.lock();
@@ -640,20 +680,27 @@ impl EndpointInner {
 }
 
 /// The protocol part of worker `part` out of `count`.
-fn new_endpoint(config: &EndpointConfig, part: usize, count: usize) -> Endpoint {
+fn new_endpoint(config: &EndpointConfig, part: usize, count: usize, seed: Option<&SeededRng>) -> Endpoint {
     let mut config = config.clone();
     // Both fit: there are at most MAX_WORKERS workers.
     config.shard = u8::try_from(part).unwrap_or(0);
     config.shards = u8::try_from(count).unwrap_or(u8::MAX);
-    Endpoint::new(config, Box::new(|| Box::new(SystemRng)))
+    match seed.cloned() {
+        Some(rng) => Endpoint::new(config, Box::new(move || Box::new(rng.clone()))),
+        None => Endpoint::new(config, Box::new(|| Box::new(SystemRng))),
+    }
 }
 
 /// Fills in what the application left open: a secret of this process, and the wall clock.
-fn complete(config: &mut EndpointConfig) {
+fn complete(config: &mut EndpointConfig, seed: Option<&SeededRng>) {
     if config.secret == [0; 32] {
-        SystemRng.fill(&mut config.secret);
+        match seed.cloned() {
+            Some(mut rng) => rng.fill(&mut config.secret),
+            None => SystemRng.fill(&mut config.secret),
+        }
     }
-    if config.unix_at_zero.is_zero() {
+    // Tokens of a driven endpoint live by its caller's clock alone.
+    if config.unix_at_zero.is_zero() && seed.is_none() {
         config.unix_at_zero = clock::unix_at_zero();
     }
 }

@@ -25,4 +25,5 @@ pub use endpoint::{ConnectConfig, EndpointHandle, EndpointOptions, ListenConfig}
 pub use error::RuntimeError;
 pub use events::{ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, Ticket, UNDECIDED_LIFETIME};
 pub use random::SystemRng;
+pub use shard::{Arrived, Driver, Outgoing, TooSmall};
 pub use shards::Runtime;

@@ -4,6 +4,7 @@
 //! in user code, and gives every connection a bounded number of batches per turn. Between two polls
 //! nothing blocks. Invariant: a connection that has work is on the ready list, waits at a blocked
 //! socket, or has a deadline in the wheel; no other thread takes events out of it.
+mod driven;
 mod log_files;
 mod receive;
 mod send;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
+use self::driven::Outbox;
+pub use self::driven::{Arrived, Driver, Outgoing, TooSmall};
 use self::log_files::LogFiles;
 pub(super) use self::log_files::LogName;
 use self::sockets::Sockets;
@@ -68,6 +71,8 @@ pub(super) struct Shard {
     send_arena: Box<[u8]>,
     /// One worker keeps them for all.
     _offload: Option<OffloadKeepers>,
+    /// A driven worker: what it would send.
+    outbox: Option<Outbox>,
     /// Answers of the protocol part that belong to no connection.
     reply: Vec<u8>,
     /// Spare vectors whose capacity is used again.
@@ -104,6 +109,7 @@ impl Shard {
             recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
             send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
             _offload: (index == 0).then(OffloadKeepers::open),
+            outbox: None,
             reply: Vec::new(),
             spare_ready: Vec::new(),
             spare_commands: Vec::new(),
@@ -340,7 +346,7 @@ impl Shard {
                 at
             }
         };
-        let quiet = self.ready.is_empty() && !self.sockets.any_blocked();
+        let quiet = self.ready.is_empty() && !self.sockets.any_blocked() && self.outbox_is_empty();
         quiet || self.now >= leave_at
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use super::conn::Conn;
 use super::endpoint::{EndpointHandle, EndpointInner, EndpointOptions, EndpointParts};
 use super::error::RuntimeError;
 use super::events::{IncomingDecision, Sink, Ticket};
-use super::shard::Shard;
+use super::random::SeededRng;
+use super::shard::{Driver, Shard};
 use super::udp::{SocketOptions, UdpSocket};
 use super::wake::Doorbell;
 use crate::base::{Ecn, Timestamp};
@@ -94,6 +95,8 @@ pub(super) struct ShardShared {
     commands: Mutex<Vec<Command>>,
     stop: AtomicBool,
     ended: AtomicBool,
+    /// Time of the last call that drove this worker; zero for one with a thread.
+    driven: AtomicU64,
 }
 
 impl ShardShared {
@@ -106,6 +109,7 @@ impl ShardShared {
             commands: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            driven: AtomicU64::new(0),
         }
     }
 
@@ -133,6 +137,24 @@ impl ShardShared {
             ready.push(conn);
         }
         self.bell.ring();
+    }
+
+    /// A driven worker's time moves on.
+    pub(super) fn drive(&self, now: Timestamp) {
+        self.driven.store(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// The time of a driven worker; `None` for one with a thread.
+    pub(super) fn driven_at(&self) -> Option<Timestamp> {
+        match self.driven.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(Timestamp(at)),
+        }
+    }
+
+    /// Something was left for the worker.
+    pub(super) fn has_commands(&self) -> bool {
+        !self.commands.lock().is_empty()
     }
 
     /// Worker: takes all commands, leaving `empty`'s capacity behind.
@@ -190,7 +212,7 @@ impl Finish {
         true
     }
 
-    fn one_less(&self) {
+    pub(super) fn one_less(&self) {
         let mut running = self.running.lock();
         *running = running.saturating_sub(1);
         self.changed.notify_all();
@@ -203,6 +225,8 @@ thread_local! {
 
 struct RuntimeInner {
     config: RuntimeConfig,
+    /// A driven runtime: no threads, no sockets, and its randomness.
+    seed: Option<SeededRng>,
     shards: Vec<Arc<ShardShared>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     finish: Arc<Finish>,
@@ -274,6 +298,7 @@ impl Runtime {
             closed: AtomicBool::new(false),
             next_socket: Arc::new(AtomicU32::new(0)),
             next_shard: AtomicUsize::new(0),
+            seed: None,
             config,
         };
         let _masked = SignalMask::block_all();
@@ -295,15 +320,40 @@ impl Runtime {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// A runtime without threads, sockets, clock and randomness of its own: the caller brings them with `Driver`.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    pub fn driven(config: RuntimeConfig, seed: &[u8; 32], now: Timestamp) -> Result<(Self, Driver), RuntimeError> {
+        let io_error = |source: io::Error| RuntimeError::Io { what: "cannot make a core", source };
+        let mut body = clock::pinned(now, || Shard::new(usize::MAX, &config)).map_err(io_error)?;
+        body.detach();
+        body.shared().drive(now);
+        let finish = Arc::new(Finish { running: Mutex::new(1), changed: Condvar::new() });
+        let inner = RuntimeInner {
+            shards: vec![Arc::clone(body.shared())],
+            threads: Mutex::new(Vec::new()),
+            finish: Arc::clone(&finish),
+            closed: AtomicBool::new(false),
+            next_socket: Arc::new(AtomicU32::new(0)),
+            next_shard: AtomicUsize::new(0),
+            seed: Some(SeededRng::new(seed)),
+            config,
+        };
+        Ok((Self { inner: Arc::new(inner) }, Driver::new(body, finish)))
+    }
+
     /// Makes an endpoint without sockets.
     ///
     /// # Errors
     /// When the runtime has been closed.
-    pub fn endpoint(&self, options: EndpointOptions, sink: Arc<dyn Sink>) -> Result<EndpointHandle, RuntimeError> {
+    pub fn endpoint(&self, mut options: EndpointOptions, sink: Arc<dyn Sink>) -> Result<EndpointHandle, RuntimeError> {
         if self.is_closed() {
             return Err(RuntimeError::Closed);
         }
         let inner = &self.inner;
+        // Without sockets nobody reports unreachable peers.
+        options.connected_sockets &= inner.seed.is_none();
         let shards = if options.spread {
             inner.shards.clone()
         } else {
@@ -322,6 +372,7 @@ impl Runtime {
             sockets,
             sink,
             shards,
+            seed: inner.seed.clone(),
             next_socket: Arc::clone(&inner.next_socket),
         });
         made.map(EndpointHandle::new).ok_or(RuntimeError::Closed)

@@ -19,6 +19,11 @@ pub fn folder() -> &'static Path {
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         std::fs::write(folder.join("cert.pem"), made.cert.pem()).expect("a temporary file");
         std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).expect("a temporary file");
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(folder.join("ed25519-cert.pem"), certificate.pem()).expect("a temporary file");
+        std::fs::write(folder.join("ed25519-key.pem"), key.serialize_pem()).expect("a temporary file");
         let name = format!("{}whimbrel{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         let program = std::env::current_exe().expect("this program has a path");
         let library = program.ancestors().take(4).map(|f| f.join(&name)).find(|p| p.exists());

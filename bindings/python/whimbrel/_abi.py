@@ -116,6 +116,7 @@ WB_PATH_VALIDATING = 1
 WB_PATH_VALID = 2
 WB_PATH_FAILED = 3
 WB_KEY_WORKERS = 1
+WB_KEY_HARDENED = 2
 WB_KEY_RETRY = 20
 WB_KEY_MAX_IDLE_MS = 40
 WB_KEY_HANDSHAKE_MS = 41
@@ -367,6 +368,18 @@ class wb_batch(Structure):
     ]
 
 
+class wb_packet(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("ecn", c_uint32),
+        ("local", wb_addr),
+        ("remote", wb_addr),
+        ("segment", c_uint64),
+        ("data", c_void_p),
+        ("len", c_size_t),
+    ]
+
+
 wb_destroy_fn = CFUNCTYPE(None, c_void_p)
 wb_event_fn = CFUNCTYPE(None, c_void_p, POINTER(wb_event))
 wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
@@ -468,4 +481,8 @@ FUNCTIONS = {
     "wb_queue_take": (c_int32, [c_uint64, POINTER(wb_batch), c_size_t, c_int64]),
     "wb_queue_return": (c_int32, [c_uint64, POINTER(wb_batch)]),
     "wb_queue_wake": (c_int32, [c_uint64]),
+    "wb_core_open": (c_int32, [c_uint64, c_void_p, c_size_t, c_int64, POINTER(c_uint64)]),
+    "wb_core_recv": (c_int32, [c_uint64, POINTER(wb_packet), c_int64]),
+    "wb_core_transmit": (c_int32, [c_uint64, POINTER(wb_packet), c_uint32, c_int64]),
+    "wb_core_deadline": (c_int32, [c_uint64, POINTER(c_int64)]),
 }

@@ -23,6 +23,9 @@ pub(super) enum Fate {
 impl Shard {
     /// Sends the first `transmit.len` bytes of the send arena.
     pub(super) fn send_batch(&mut self, transmit: &Transmit) -> Fate {
+        if let Some(fate) = self.post(transmit) {
+            return fate;
+        }
         let number = transmit.tuple.socket;
         if self.sockets.get(number).is_none() {
             // Opened by an application thread a moment ago: its hand-over is in the command list.
@@ -51,6 +54,9 @@ impl Shard {
 
     /// Sends one datagram that belongs to no connection; lost when the socket is full.
     pub(super) fn send_reply(&mut self, tuple: &FourTuple, bytes: &[u8]) {
+        if self.post_reply(tuple, bytes) {
+            return;
+        }
         if let Some(state) = self.sockets.get_mut(tuple.socket)
             && !state.is_blocked()
         {

@@ -88,6 +88,9 @@ impl Shard {
                 end.blocked_at = Some(number);
             }
         }
+        if let Some(outbox) = &self.outbox {
+            max_segments = outbox.max_segments;
+        }
         let mut left = if end.blocked_at.is_some() { 0 } else { self.batches_per_turn };
         while left > 0 {
             left -= 1;
