@@ -112,7 +112,7 @@ def test_decodes_without_complaint(tmp_path, case, alpn, version, wanted):
         # HEADERS and SETTINGS (RFC 9114 section 7.2); the control stream and both of QPACK. Field sections stay closed to
         # the tshark of Debian 12.
         assert {"1", "4"} <= of("http3.frame_type")
-        assert {"0x0000000000000000", "0x0000000000000002", "0x0000000000000003"} <= of("http3.stream_type")
+        assert {"0", "2", "3"} <= of("http3.stream_type")
         assert of("http3.settings.qpack.max_table_capacity")
     if "key phase" in wanted:
         for side in ("udp.dstport == 443", "udp.srcport == 443"):
