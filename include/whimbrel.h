@@ -373,7 +373,7 @@ struct sockaddr;
 
 // transport.ack_frequency: 1 lets the peer say how often to acknowledge, and says so to a peer that lets us
 // (draft-ietf-quic-ack-frequency); 0 (default) does neither.
-#define WB_KEY_ACK_FREQUENCY 53
+#define WB_KEY_ACK_FREQUENCY 55
 
 // transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
 // should move after the handshake (RFC 9000 section 9.6).

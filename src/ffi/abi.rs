@@ -276,7 +276,7 @@ pub const WB_KEY_SPIN_BIT: u32 = 54;
 pub const WB_KEY_GREASE: u32 = 52;
 /// transport.ack_frequency: 1 lets the peer say how often to acknowledge, and says so to a peer that lets us
 /// (draft-ietf-quic-ack-frequency); 0 (default) does neither.
-pub const WB_KEY_ACK_FREQUENCY: u32 = 53;
+pub const WB_KEY_ACK_FREQUENCY: u32 = 55;
 /// transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
 /// should move after the handshake (RFC 9000 section 9.6).
 pub const WB_KEY_PREFERRED_IPV4: u32 = 58;
