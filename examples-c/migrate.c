@@ -9,6 +9,7 @@
 #include "url.h"
 #include "whimbrel.h"
 #include <getopt.h>
+#include <time.h>
 
 static struct url url;
 static FILE *out;
@@ -27,6 +28,14 @@ static void maybe_move(wb_conn conn) {
         fprintf(stderr, "migrate: %s\n", wb_status_name(s)), refused++;
 }
 
+/* The body must not run ahead of the moves: on a fast network it would be over before the last of them. Whoever waits
+ * does not read, and flow control does the rest. Gives up after some seconds without a move. */
+static int lagging(void) {
+    static unsigned waits, at;
+    if (at != moved) at = moved, waits = 0;
+    return moved < wanted && expected != 0 && received >= expected / (wanted + 1) * (moved + 2) && ++waits < 5000;
+}
+
 /* 1 at the end of the body, 0 when more will come, -1 on failure. Reads a bounded amount and wakes its own queue to
  * go on, so that path events get their turn during a download that never runs dry. */
 static int body(wb_conn conn) {
@@ -34,6 +43,11 @@ static int body(wb_conn conn) {
     size_t count = 0;
     uint8_t fin = 0;
     wb_status s = WB_OK;
+    if (lagging()) {
+        maybe_move(conn);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+        return wb_queue_wake(queue) == WB_OK ? 0 : -1;
+    }
     for (int round = 0; (s = wb_stream_recv(request, buffers, 16, &count, &fin)) == WB_OK; round++) {
         for (size_t i = 0; i < count; i++) {
             const void *data;
