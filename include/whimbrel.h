@@ -1404,6 +1404,17 @@ wb_status wb_stream_consume(wb_stream stream, uint64_t bytes);
 // Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream). Since: 0.1.
 wb_status wb_stream_reset(wb_stream stream, uint64_t code);
 
+// Gives up sending, but what was sent up to `reliable_size` (a number of bytes) is delivered before the peer hears of the
+// reset. A later call may only lower the size. Needs a peer that knows reliable resets
+// (draft-ietf-quic-reliable-stream-reset); without, nothing is done. Raw QUIC streams only.
+//
+// Ownership: unchanged. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream, or an HTTP/3
+// stream), `WB_E_UNSUPPORTED` (by the peer), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_stream_reset_at(wb_stream stream,
+                             uint64_t code,
+                             uint64_t reliable_size);
+
 // Asks the peer to stop sending; received data are dropped.
 //
 // Ownership: unchanged. Threads: any. Blocks: never.

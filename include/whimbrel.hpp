@@ -383,6 +383,9 @@ public:
     result<void> reset(std::uint64_t code) const noexcept { return wb_stream_reset(handle_, code); }
     /* With WB_KEY_MANUAL_CREDIT: the peer may send as much again. */
     result<void> consume(std::uint64_t bytes) const noexcept { return wb_stream_consume(handle_, bytes); }
+    result<void> reset_at(std::uint64_t code, std::uint64_t reliable_size) const noexcept {
+        return wb_stream_reset_at(handle_, code, reliable_size);
+    }
     result<void> stop(std::uint64_t code) const noexcept { return wb_stream_stop(handle_, code); }
     result<void> priority(std::uint32_t urgency, bool incremental) const noexcept {
         return wb_stream_priority(handle_, urgency, incremental ? 1 : 0);

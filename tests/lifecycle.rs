@@ -105,6 +105,44 @@ fn the_peer_gets_credit_for_what_is_consumed_only() {
     world.end();
 }
 
+/// draft-ietf-quic-reliable-stream-reset through the C ABI: what was promised arrives, then the code.
+#[test]
+fn a_reliable_reset_delivers_what_it_promised() {
+    let pair = Pair::new();
+    let mut world = World::new(server_tls(&pair), &SMALL_WINDOWS);
+    let conn = world.connect(client_tls(&pair), &[]);
+    world.connected(conn);
+    let stream = open_stream(conn);
+    let all = vec![9u8; 6 * WINDOW];
+    assert_eq!(send(stream, &all, 0), (WB_OK, all.len()));
+    // Far more than the peer allows now, and less than was written.
+    ok(stream_calls::wb_stream_reset_at(stream, 77, 3 * WINDOW as u64));
+    assert_eq!(send(stream, b"more", 0).0, WB_E_FINISHED);
+    let theirs = incoming(&mut world);
+    let (mut total, mut told, mut room) = (0, false, vec![0u8; 1 << 14]);
+    let end = loop {
+        let (mut got, mut fin) = (0usize, 0u8);
+        let (room, len) = (room.as_mut_ptr().cast(), room.len());
+        match unsafe { stream_calls::wb_stream_recv_copy(theirs, room, len, &raw mut got, &raw mut fin) } {
+            WB_OK => total += got,
+            WB_E_WOULD_BLOCK => {
+                let seen = world.wait("more", |e| e.stream == theirs && e.kind != WB_EV_STREAM_WRITABLE);
+                told |= seen.kind == WB_EV_STREAM_RESET && seen.a == 77;
+            }
+            end => break end,
+        }
+        assert_eq!(fin, 0, "a reset has no clean end");
+    };
+    // The reset is told once: by the event, or by the call that comes before it.
+    assert!(end == WB_E_RESET || (told && end == WB_E_FINISHED), "{end}");
+    assert!(total >= 3 * WINDOW && total < all.len(), "{total}");
+    assert_eq!(stream_calls::wb_stream_reset_at(theirs, 1 << 62, 0), WB_E_RANGE);
+    for handle in [stream, theirs] {
+        ok(handle_calls::wb_handle_release(handle));
+    }
+    world.end();
+}
+
 #[test]
 fn would_block_is_followed_by_one_writable() {
     let pair = Pair::new();

@@ -97,6 +97,9 @@ impl Connection {
             Frame::MaxStreamData { id, max } => self.streams.on_max_stream_data(id, max)?,
             Frame::MaxStreams { dir, max } => self.streams.on_max_streams(dir, max)?,
             Frame::ResetStream { id, code, final_size } => self.streams.on_reset_stream(id, code, final_size)?,
+            Frame::ResetStreamAt { id, code, final_size, reliable_size } => {
+                self.streams.on_reset_stream_at(id, code, final_size, reliable_size)?;
+            }
             Frame::StopSending { id, code } => self.streams.on_stop_sending(id, code)?,
             Frame::DataBlocked(limit) => self.streams.on_data_blocked(limit),
             Frame::StreamDataBlocked { id, limit } => self.streams.on_stream_data_blocked(id, limit)?,

@@ -78,6 +78,7 @@ pub(super) fn own(cfg: &ConnectionConfig, side: Side, version: u32, ids: &OwnIds
         ack_delay_exponent: cfg.ack_delay_exponent.min(20),
         max_ack_delay_ms: millis(cfg.max_ack_delay).min(MAX_ACK_DELAY_MS),
         min_ack_delay_us: cfg.ack_frequency.then(|| u64::try_from(cfg.min_ack_delay().as_micros()).unwrap_or(0)),
+        reset_stream_at: true,
         disable_active_migration: cfg.disable_migration,
         //= https://www.rfc-editor.org/rfc/rfc9000#section-18.2
         //# The value of the active_connection_id_limit parameter MUST be at least 2.

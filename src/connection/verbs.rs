@@ -73,6 +73,17 @@ impl Connection {
         self.streams.reset(id, code)
     }
 
+    /// Gives up sending, but the first `reliable_size` bytes written are delivered before the peer hears of it
+    /// (draft-ietf-quic-reliable-stream-reset). A later call may only lower the size. `false`: the peer does not know
+    /// the extension, and nothing was done.
+    ///
+    /// # Errors
+    /// The connection is closed, no such stream, or it only receives.
+    pub fn reset_at(&mut self, id: StreamId, code: u64, reliable_size: u64) -> Result<bool, WriteError> {
+        self.open_for_writing()?;
+        self.streams.reset_at(id, code, reliable_size)
+    }
+
     /// Gives up reading (RFC 9000 section 19.5).
     pub fn stop(&mut self, id: StreamId, code: u64) -> Result<(), ReadError> {
         if !self.life.is_open() {

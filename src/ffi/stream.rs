@@ -526,6 +526,28 @@ impl StreamObject {
         Ok(())
     }
 
+    /// Gives up sending, but delivers the first `reliable` bytes.
+    pub fn reset_at(&self, code: u64, reliable: u64) -> Result<(), Fail> {
+        if self.http3 {
+            return Err(Fail::new(WB_E_STATE, "reliable resets are for raw QUIC streams"));
+        }
+        let nothing = || Fail::new(WB_E_STATE, "nothing to send on this stream");
+        if self.is_receive_only() {
+            return Err(nothing());
+        }
+        let scope = ReleaseScope::new();
+        let result = self.wire.with(|state, _| {
+            self.conn.check_state(state)?;
+            state.connection.reset_at(self.id, code, reliable).map_err(|_| nothing())
+        });
+        drop(scope);
+        if !result? {
+            return Err(Fail::new(WB_E_UNSUPPORTED, "the peer does not know reliable resets"));
+        }
+        self.send_ended.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Asks the peer to stop.
     pub fn stop(&self, code: u64) -> Result<(), Fail> {
         let nothing = || Fail::new(WB_E_STATE, "nothing to receive on this stream");

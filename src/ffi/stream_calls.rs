@@ -222,6 +222,23 @@ pub extern "C" fn wb_stream_reset(stream: wb_stream, code: u64) -> wb_status {
     })
 }
 
+/// Gives up sending, but what was sent up to `reliable_size` (a number of bytes) is delivered before the peer hears of the
+/// reset. A later call may only lower the size. Needs a peer that knows reliable resets
+/// (draft-ietf-quic-reliable-stream-reset); without, nothing is done. Raw QUIC streams only.
+///
+/// Ownership: unchanged. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream, or an HTTP/3
+/// stream), `WB_E_UNSUPPORTED` (by the peer), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn wb_stream_reset_at(stream: wb_stream, code: u64, reliable_size: u64) -> wb_status {
+    fence(|| {
+        let stream = handle::get::<StreamObject>(stream)?;
+        check_code(code)?;
+        stream.reset_at(code, reliable_size)?;
+        Ok(WB_OK)
+    })
+}
+
 /// Asks the peer to stop sending; received data are dropped.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.

@@ -51,6 +51,13 @@ fn write(o: &mut Object<'_>, frame: &Frame<'_>) {
             o.number("error_code", *code);
             o.number("final_size", *final_size);
         }
+        Frame::ResetStreamAt { id, code, final_size, reliable_size } => {
+            o.number("stream_id", id.0);
+            o.text("error", "unknown");
+            o.number("error_code", *code);
+            o.number("final_size", *final_size);
+            o.number("reliable_size", *reliable_size);
+        }
         Frame::StopSending { id, code } => {
             o.number("stream_id", id.0);
             o.text("error", "unknown");
@@ -120,6 +127,7 @@ fn name(frame: &Frame<'_>) -> &'static str {
         Frame::Ping => "ping",
         Frame::Ack(_) => "ack",
         Frame::ResetStream { .. } => "reset_stream",
+        Frame::ResetStreamAt { .. } => "reset_stream_at",
         Frame::StopSending { .. } => "stop_sending",
         Frame::Crypto { .. } => "crypto",
         Frame::NewToken(_) => "new_token",

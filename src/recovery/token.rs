@@ -18,6 +18,11 @@ pub enum FrameToken {
         fin: bool,
     },
     ResetStream(StreamId),
+    /// RESET_STREAM_AT with its Reliable Size.
+    ResetStreamAt {
+        id: StreamId,
+        reliable: u64,
+    },
     StopSending(StreamId),
     MaxData,
     MaxStreamData(StreamId),

@@ -3,6 +3,7 @@
 //! Calls never wait: a write that finds no room and a read that finds no data say `Blocked`, and one event follows.
 //! Invariant: `held` is the sum of what all send buffers hold; whoever was refused room is in `starved`.
 use super::event::{OpenError, ReadError, ReadOk, WriteError};
+use super::recv::AfterRead;
 use super::scheduler::Priority;
 use super::table::{Slot, Stream, control, pending};
 use super::{Streams, due};
@@ -139,6 +140,35 @@ impl Streams {
         Ok(())
     }
 
+    /// Gives up sending, but what was written up to `reliable` (an offset) is delivered before the peer's application
+    /// hears of the reset (draft-ietf-quic-reliable-stream-reset section 5). A later call may only lower it; no effect
+    /// when the stream is over or was reset before. `false`: the peer does not know the extension; nothing was done.
+    ///
+    /// # Errors
+    /// No such stream, or it only receives.
+    pub fn reset_at(&mut self, id: StreamId, code: u64, reliable: u64) -> Result<bool, WriteError> {
+        let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
+        let known = self.peer.reset_at;
+        let Self { table, pool, .. } = self;
+        let send = table.get_mut(slot).and_then(|s| s.send.as_mut()).ok_or(WriteError::Closed)?;
+        if !known {
+            return Ok(false);
+        }
+        if reliable.min(send.buffer.end()) == 0 {
+            return self.reset(id, code).map(|()| true);
+        }
+        let Some(freed) = send.reset_at(code, reliable, pool) else { return Ok(true) };
+        self.starved.remove(slot);
+        if let Some(stream) = self.table.get_mut(slot) {
+            stream.control &= !control::STREAM_DATA_BLOCKED;
+        }
+        self.announce_reset(slot);
+        self.activate(slot);
+        self.settle(slot);
+        self.release_held(freed);
+        Ok(true)
+    }
+
     /// Asks the peer to stop sending and drops what has arrived (RFC 9000 section 3.5).
     ///
     /// # Errors
@@ -173,12 +203,15 @@ impl Streams {
 
     /// Accounts for `n` bytes taken; true at the end of the stream.
     fn after_read(&mut self, slot: Slot, n: usize) -> bool {
-        let Self { table, window, .. } = self;
+        let Self { table, window, pool, .. } = self;
         let Some(stream) = table.get_mut(slot) else { return false };
         let Some(recv) = stream.recv.as_mut() else { return false };
-        let (fin, renew_stream, renew_connection) = recv.on_read(n as u64, window);
+        let AfterRead { fin, reset, renew_stream, renew_connection } = recv.on_read(n as u64, window, pool);
         if recv.data.available() == 0 {
             stream.events &= !pending::READABLE;
+        }
+        if reset {
+            self.raise(slot, pending::RESET);
         }
         if renew_connection {
             self.due |= due::MAX_DATA;

@@ -4,7 +4,7 @@
 //! that cannot be meant hold for all of them. Frames for closed streams are ignored.
 use super::table::{Slot, control, pending};
 use super::{Streams, due};
-use crate::base::codes::transport::STREAM_STATE_ERROR;
+use crate::base::codes::transport::{FRAME_ENCODING_ERROR, STREAM_STATE_ERROR};
 use crate::base::{Dir, StreamId, Timestamp, TransportError};
 use crate::streams::ids::RemoteState;
 use crate::streams::recv::Received;
@@ -128,6 +128,28 @@ impl Streams {
         let Self { table, window, pool, now, .. } = self;
         let Some(recv) = table.get_mut(slot).and_then(|s| s.recv.as_mut()) else { return Ok(()) };
         let received = recv.on_reset(code, final_size, window, pool, *now)?;
+        self.note(slot, received);
+        Ok(())
+    }
+
+    /// RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset section 4).
+    ///
+    /// # Errors
+    /// As `on_stream`; `FRAME_ENCODING_ERROR` for a Reliable Size beyond the Final Size.
+    pub fn on_reset_stream_at(
+        &mut self,
+        id: StreamId,
+        code: u64,
+        final_size: u64,
+        reliable: u64,
+    ) -> Result<(), TransportError> {
+        if reliable > final_size {
+            return Err(TransportError::new(FRAME_ENCODING_ERROR, "reliable size beyond the final size"));
+        }
+        let Some(slot) = self.locate(id, Half::Recv)? else { return Ok(()) };
+        let Self { table, window, pool, now, .. } = self;
+        let Some(recv) = table.get_mut(slot).and_then(|s| s.recv.as_mut()) else { return Ok(()) };
+        let received = recv.on_reset_at(code, final_size, reliable, window, pool, *now)?;
         self.note(slot, received);
         Ok(())
     }

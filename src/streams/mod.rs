@@ -72,6 +72,8 @@ struct PeerLimits {
     uni: u64,
     streams_bidi: u64,
     streams_uni: u64,
+    /// It understands RESET_STREAM_AT.
+    reset_at: bool,
 }
 
 impl PeerLimits {
@@ -83,6 +85,7 @@ impl PeerLimits {
             uni: p.initial_max_stream_data_uni,
             streams_bidi: p.initial_max_streams_bidi,
             streams_uni: p.initial_max_streams_uni,
+            reset_at: p.reset_stream_at,
         }
     }
 
@@ -102,6 +105,8 @@ impl PeerLimits {
             || self.uni < other.uni
             || self.streams_bidi < other.streams_bidi
             || self.streams_uni < other.streams_uni
+            // draft-ietf-quic-reliable-stream-reset section 3: nor is the extension taken back.
+            || (other.reset_at && !self.reset_at)
     }
 }
 

@@ -6,7 +6,9 @@ use super::event::ReadError;
 use super::flow::{Exceeded, ReceiveWindow};
 use super::pool::SlabPool;
 use super::reassembly::Reassembly;
-use crate::base::codes::transport::{FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, INTERNAL_ERROR};
+use crate::base::codes::transport::{
+    FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, INTERNAL_ERROR, STREAM_STATE_ERROR,
+};
 use crate::base::{Timestamp, TransportError};
 use crate::wire::varint;
 
@@ -30,8 +32,10 @@ pub struct RecvHalf {
     final_size: Option<u64>,
     /// Code of our STOP_SENDING.
     stopped: Option<u64>,
-    /// Code of the peer's RESET_STREAM.
+    /// Code of the peer's RESET_STREAM or RESET_STREAM_AT.
     reset_code: u64,
+    /// Smallest Reliable Size of the peer's RESET_STREAM_AT: the reset is told once so much was read.
+    reset_at: Option<u64>,
     /// Bytes that were read and whose credit the application holds back.
     withheld: u64,
 }
@@ -45,6 +49,17 @@ pub struct Received {
     pub renew_connection: bool,
     /// The stream was reset just now and the application does not know yet.
     pub reset: bool,
+}
+
+/// What reading changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AfterRead {
+    /// The end of the stream is reached.
+    pub fin: bool,
+    /// All that the peer promised was read: its reset is to be told.
+    pub reset: bool,
+    pub renew_stream: bool,
+    pub renew_connection: bool,
 }
 
 const OVER_STREAM: TransportError = TransportError::new(FLOW_CONTROL_ERROR, "stream data beyond the stream's limit");
@@ -61,6 +76,7 @@ impl RecvHalf {
             final_size: None,
             stopped: None,
             reset_code: 0,
+            reset_at: None,
             withheld: 0,
         }
     }
@@ -149,7 +165,9 @@ impl RecvHalf {
             .data
             .insert(offset, data, pool)
             .map_err(|_| TransportError::new(INTERNAL_ERROR, "stream data in too many fragments"))?;
-        if self.state == RecvState::SizeKnown && self.final_size == Some(self.data.ready()) {
+        // A stream that was reset has no clean end, also when all of it arrived.
+        let whole = self.reset_at.is_none() && self.final_size == Some(self.data.ready());
+        if self.state == RecvState::SizeKnown && whole {
             self.state = RecvState::DataRecvd;
             readable = true;
         }
@@ -178,6 +196,7 @@ impl RecvHalf {
         now: Timestamp,
     ) -> Result<Received, TransportError> {
         self.check_final_size(final_size, true)?;
+        self.check_code(code)?;
         //= https://www.rfc-editor.org/rfc/rfc9000#section-4.5
         //# The receiver MUST use the final size of the stream to account for all bytes sent on the stream in its
         //# connection-level flow controller.
@@ -192,6 +211,58 @@ impl RecvHalf {
         let silent = self.stopped.is_some();
         self.state = if silent { RecvState::ResetRead } else { RecvState::ResetRecvd };
         Ok(Received { readable: false, renew_connection, reset: !silent })
+    }
+
+    /// draft-ietf-quic-reliable-stream-reset section 5.2: frames that reset a stream again keep its code.
+    fn check_code(&self, code: u64) -> Result<(), TransportError> {
+        if self.reset_at.is_some() && code != self.reset_code {
+            return Err(TransportError::new(STREAM_STATE_ERROR, "error code of a reset changed"));
+        }
+        Ok(())
+    }
+
+    /// A RESET_STREAM_AT frame (draft-ietf-quic-reliable-stream-reset section 5): the stream's first `reliable` bytes
+    /// are still delivered, then the application hears of the reset.
+    ///
+    /// # Errors
+    /// `FLOW_CONTROL_ERROR`, `FINAL_SIZE_ERROR`, or `STREAM_STATE_ERROR` for another code than before.
+    pub fn on_reset_at(
+        &mut self,
+        code: u64,
+        final_size: u64,
+        reliable: u64,
+        connection: &mut ReceiveWindow,
+        pool: &mut SlabPool,
+        now: Timestamp,
+    ) -> Result<Received, TransportError> {
+        if self.stopped.is_some() {
+            return self.on_reset(code, final_size, connection, pool, now);
+        }
+        self.check_final_size(final_size, true)?;
+        self.check_code(code)?;
+        self.charge(final_size, connection, now)?;
+        self.final_size = Some(final_size);
+        let news = self.reset_at.is_none_or(|before| reliable < before);
+        if !matches!(self.state, RecvState::Recv | RecvState::SizeKnown) || !news {
+            // All data has arrived, it was reset, or reordering brought an older, larger size.
+            return Ok(Received::default());
+        }
+        self.state = RecvState::SizeKnown;
+        self.reset_at = Some(reliable);
+        self.reset_code = code;
+        let (reset, renew_connection) = self.reach_reset(connection, pool);
+        Ok(Received { readable: false, renew_connection, reset })
+    }
+
+    /// After reading or a smaller Reliable Size: whether the reset is to be told now, and whether to renew the
+    /// connection's credit. What lies beyond the Reliable Size is dropped.
+    fn reach_reset(&mut self, connection: &mut ReceiveWindow, pool: &mut SlabPool) -> (bool, bool) {
+        let reached = self.reset_at.is_some_and(|size| self.data.position() >= size);
+        if !reached || !matches!(self.state, RecvState::Recv | RecvState::SizeKnown) {
+            return (false, false);
+        }
+        self.state = RecvState::ResetRecvd;
+        (true, self.drop_unread(connection, pool))
     }
 
     /// The application does not want any more; true if STOP_SENDING must go out (RFC 9000 section 3.5), second
@@ -232,8 +303,10 @@ impl RecvHalf {
     /// Why not. A reset is reported once and ends the stream.
     pub fn check_readable(&mut self) -> Result<(), ReadError> {
         match self.state {
-            RecvState::DataRead | RecvState::ResetRead => Err(ReadError::Finished),
+            RecvState::DataRead => Err(ReadError::Finished),
             _ if self.stopped.is_some() => Err(ReadError::Finished),
+            // Whoever asks after the event was taken must not believe in a clean end.
+            RecvState::ResetRead => Err(ReadError::Reset(self.reset_code)),
             RecvState::ResetRecvd => {
                 self.state = RecvState::ResetRead;
                 Err(ReadError::Reset(self.reset_code))
@@ -244,15 +317,17 @@ impl RecvHalf {
         }
     }
 
-    /// `n` bytes were taken out of `data`: returns (end of stream reached, renew stream credit, renew the connection's).
-    pub fn on_read(&mut self, n: u64, connection: &mut ReceiveWindow) -> (bool, bool, bool) {
+    /// `n` bytes were taken out of `data`.
+    pub fn on_read(&mut self, n: u64, connection: &mut ReceiveWindow, pool: &mut SlabPool) -> AfterRead {
         let renew_stream = self.window.on_consumed(n) && self.wants_credit();
-        let renew_connection = n > 0 && connection.on_consumed(n);
+        let mut renew_connection = n > 0 && connection.on_consumed(n);
+        let (reset, renew) = self.reach_reset(connection, pool);
+        renew_connection |= renew;
         let fin = self.state == RecvState::DataRecvd && self.final_size == Some(self.data.position());
         if fin {
             self.state = RecvState::DataRead;
         }
-        (fin, renew_stream, renew_connection)
+        AfterRead { fin, reset, renew_stream, renew_connection }
     }
 
     /// Takes back the credit of `n` bytes that were just read.

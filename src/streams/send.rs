@@ -31,8 +31,12 @@ pub struct SendHalf {
     /// A FIN must be sent (again).
     pub fin_queued: bool,
     fin_acked: bool,
-    /// Code of our RESET_STREAM.
+    /// Code of our RESET_STREAM or RESET_STREAM_AT.
     reset_code: u64,
+    /// Reliable Size of our RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset): up to here bytes are repeated.
+    reset_at: Option<u64>,
+    /// The peer has the RESET_STREAM_AT with this size.
+    reset_at_acked: bool,
     /// Code of the peer's STOP_SENDING.
     stopped: Option<u64>,
     /// A write was refused or cut short: one `Writable` is owed.
@@ -46,6 +50,8 @@ pub struct Acked {
     pub freed: u64,
     /// Everything, FIN included, has arrived.
     pub complete: bool,
+    /// Everything that our RESET_STREAM_AT promised has arrived, and it too.
+    pub reset: bool,
 }
 
 impl SendHalf {
@@ -62,6 +68,8 @@ impl SendHalf {
             fin_queued: false,
             fin_acked: false,
             reset_code: 0,
+            reset_at: None,
+            reset_at_acked: false,
             stopped: None,
             starved: false,
         }
@@ -150,7 +158,7 @@ impl SendHalf {
         let end = self.buffer.end();
         match self.buffer.next_range(room, limit) {
             Some(range) => {
-                let fin = self.finished && range.end == end;
+                let fin = self.finished && self.reset_at.is_none() && range.end == end;
                 Some((range, fin))
             }
             None => (self.fin_queued && self.buffer.unsent() == 0).then_some((end..end, true)),
@@ -180,7 +188,12 @@ impl SendHalf {
         if !self.is_sending() {
             return Acked::default();
         }
-        let freed = self.buffer.on_acked(range, pool);
+        let mut freed = self.buffer.on_acked(range, pool);
+        if self.reset_at.is_some() {
+            let (reset, dropped) = self.settle_reset_at(pool);
+            freed += dropped;
+            return Acked { freed, complete: false, reset };
+        }
         if fin {
             self.fin_acked = true;
             self.fin_queued = false;
@@ -189,7 +202,7 @@ impl SendHalf {
         if complete {
             self.state = SendState::DataRecvd;
         }
-        Acked { freed, complete }
+        Acked { freed, complete, reset: false }
     }
 
     /// A STREAM frame was lost; true if there is something to send again.
@@ -197,8 +210,9 @@ impl SendHalf {
         if !self.is_sending() {
             return false;
         }
-        self.buffer.on_lost(range);
-        if fin && !self.fin_acked {
+        // draft-ietf-quic-reliable-stream-reset section 5: what lies beyond the Reliable Size is not sent again.
+        self.buffer.on_lost(range.start..range.end.min(self.reset_at.unwrap_or(u64::MAX)));
+        if fin && !self.fin_acked && self.reset_at.is_none() {
             self.fin_queued = true;
         }
         self.has_free_data()
@@ -212,10 +226,61 @@ impl SendHalf {
         }
         let freed = self.buffer.discard(pool);
         self.state = SendState::ResetSent;
-        self.reset_code = code;
+        // RESET_STREAM_AT may have told the peer another code, which then holds.
+        if self.reset_at.take().is_none() {
+            self.reset_code = code;
+        }
         self.fin_queued = false;
         self.starved = false;
         Some(freed)
+    }
+
+    /// Ends the stream abruptly, but delivers its first `reliable` bytes (more than 0, and cut to what was written); a later
+    /// call may only lower it. Returns the bytes that left the buffer, or `None` when nothing changed.
+    pub fn reset_at(&mut self, code: u64, reliable: u64, pool: &mut SlabPool) -> Option<u64> {
+        let reliable = reliable.min(self.buffer.end());
+        if !self.is_sending() || self.reset_at.is_some_and(|before| before <= reliable) {
+            return None;
+        }
+        if self.reset_at.is_none() {
+            self.reset_code = code;
+        }
+        self.reset_at = Some(reliable);
+        self.reset_at_acked = false;
+        self.finished = true;
+        self.fin_queued = false;
+        self.starved = false;
+        let freed = self.buffer.give_up_from(reliable, pool);
+        let (_, dropped) = self.settle_reset_at(pool);
+        Some(freed.saturating_add(dropped))
+    }
+
+    /// Code, Final Size and Reliable Size for RESET_STREAM_AT while it has to be sent; not before every byte below the
+    /// Final Size was sent.
+    #[must_use]
+    pub fn reset_at_frame(&self) -> Option<(u64, u64, u64)> {
+        let reliable = self.reset_at.filter(|_| self.is_sending() && !self.reset_at_acked)?;
+        (self.buffer.unsent() == 0).then_some((self.reset_code, self.buffer.sent(), reliable))
+    }
+
+    /// The peer has a RESET_STREAM_AT; returns the bytes that left the buffer.
+    pub fn on_reset_at_acked(&mut self, reliable: u64, pool: &mut SlabPool) -> u64 {
+        if self.reset_at == Some(reliable) {
+            self.reset_at_acked = true;
+        }
+        self.settle_reset_at(pool).1
+    }
+
+    /// Data Recvd once the smallest RESET_STREAM_AT and all bytes below it are acknowledged (section 5.3 of the draft).
+    fn settle_reset_at(&mut self, pool: &mut SlabPool) -> (bool, u64) {
+        let over = self.is_sending()
+            && self.reset_at_acked
+            && self.reset_at.is_some_and(|reliable| self.buffer.acked_to() >= reliable);
+        if !over {
+            return (false, 0);
+        }
+        self.state = SendState::DataRecvd;
+        (true, self.buffer.discard(pool))
     }
 
     /// STOP_SENDING arrived (RFC 9000 section 3.5); as `reset`, and remembers who wanted it.
@@ -259,7 +324,8 @@ impl SendHalf {
         self.fin_acked = false;
         if self.is_sending() {
             self.state = SendState::Ready;
-            self.fin_queued = self.finished;
+            self.fin_queued = self.finished && self.reset_at.is_none();
+            self.reset_at_acked = false;
         }
     }
 }

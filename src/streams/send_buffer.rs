@@ -288,6 +288,33 @@ impl SendBuffer {
         });
     }
 
+    /// Everything below was acknowledged.
+    #[must_use]
+    pub const fn acked_to(&self) -> u64 {
+        self.acked_to
+    }
+
+    /// Bytes from `offset` on need not arrive any more: those never sent are forgotten, those lost are not repeated.
+    /// Nothing may be written afterwards. Returns how many bytes left `held`.
+    pub fn give_up_from(&mut self, offset: u64, pool: &mut SlabPool) -> u64 {
+        let end = offset.max(self.next);
+        let freed = self.end.saturating_sub(end);
+        while self.pieces.back().is_some_and(|p| p.start >= end) {
+            if let Some(chunk) = self.pieces.pop_back().and_then(|p| p.chunk) {
+                pool.give_chunk(chunk);
+            }
+        }
+        if let Some(last) = self.pieces.back_mut() {
+            last.len = last.len.min(usize::try_from(end.saturating_sub(last.start)).unwrap_or(usize::MAX));
+        }
+        self.end = self.end.min(end);
+        self.lost.remove(offset..u64::MAX);
+        if self.pieces.is_empty() {
+            self.retire_tail(pool);
+        }
+        freed
+    }
+
     /// 0-RTT was rejected (RFC 9001 section 4.6.2): nothing was ever sent (and so nothing acknowledged).
     pub fn rewind(&mut self) {
         self.next = self.acked_to;

@@ -1,4 +1,5 @@
 //! Two tables of streams joined by a lossy exchange of frames, and the rules about frames that a peer must not send.
+mod reliable_resets;
 mod resets;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ fn parameters(c: &StreamsConfig) -> TransportParameters {
         initial_max_stream_data_uni: c.stream_window_uni,
         initial_max_streams_bidi: c.max_streams_bidi,
         initial_max_streams_uni: c.max_streams_uni,
+        reset_stream_at: true,
         ..TransportParameters::default()
     }
 }
@@ -70,6 +72,9 @@ fn receive(to: &mut Streams, payload: &[u8], now: Timestamp) -> Result<(), Trans
         match frame.expect("we write valid frames").1 {
             Frame::Stream { id, offset, fin, data } => to.on_stream(id, offset, data, fin, now)?,
             Frame::ResetStream { id, code, final_size } => to.on_reset_stream(id, code, final_size)?,
+            Frame::ResetStreamAt { id, code, final_size, reliable_size } => {
+                to.on_reset_stream_at(id, code, final_size, reliable_size)?;
+            }
             Frame::StopSending { id, code } => to.on_stop_sending(id, code)?,
             Frame::MaxData(max) => to.on_max_data(max),
             Frame::MaxStreamData { id, max } => to.on_max_stream_data(id, max)?,

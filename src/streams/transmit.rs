@@ -5,6 +5,7 @@
 //! ready lists has something that credit allows, or is taken out of them by the next call.
 use core::ops::Range;
 
+use super::send::SendHalf;
 use super::table::{Slot, control, pending};
 use super::{Streams, due};
 use crate::base::{Dir, StreamId};
@@ -102,11 +103,7 @@ impl Streams {
             //# any terminal state -- that is, after sending a RESET_STREAM frame.
             let bit = stream.control & stream.control.wrapping_neg();
             let frame = match bit {
-                control::RESET_STREAM => stream
-                    .send
-                    .as_ref()
-                    .and_then(|s| s.reset_frame())
-                    .map(|(code, final_size)| Frame::ResetStream { id, code, final_size }),
+                control::RESET_STREAM => stream.send.as_ref().and_then(|s| reset_of(id, s)),
                 control::STOP_SENDING => {
                     stream.recv.as_ref().and_then(|r| r.stop_frame()).map(|code| Frame::StopSending { id, code })
                 }
@@ -123,7 +120,12 @@ impl Streams {
                     .map(|s| Frame::StreamDataBlocked { id, limit: s.credit.limit() }),
             };
             let token = match bit {
-                control::RESET_STREAM => FrameToken::ResetStream(id),
+                control::RESET_STREAM => match frame {
+                    Some(Frame::ResetStreamAt { reliable_size: reliable, .. }) => {
+                        FrameToken::ResetStreamAt { id, reliable }
+                    }
+                    _ => FrameToken::ResetStream(id),
+                },
                 control::STOP_SENDING => FrameToken::StopSending(id),
                 control::MAX_STREAM_DATA => FrameToken::MaxStreamData(id),
                 _ => FrameToken::StreamDataBlocked(id),
@@ -194,12 +196,23 @@ impl Streams {
         tokens.push(FrameToken::Stream { id, offset: range.start, len: u32::try_from(len).unwrap_or(u32::MAX), fin });
         let new = send.on_sent(range, fin);
         let more = send.has_free_data() || send.has_new_data();
+        let announce = new > 0 && send.reset_at_frame().is_some();
         self.credit.spend(new);
         self.scheduler.on_sent(slot, len);
         if !more || self.credit.available() == 0 {
             self.activate(slot);
         }
+        if announce {
+            self.announce_reset(slot);
+        }
         Turn::Wrote
+    }
+
+    /// RESET_STREAM_AT goes out once everything below its Final Size was sent: then the size is within all limits.
+    pub(super) fn announce_reset(&mut self, slot: Slot) {
+        if self.table.get(slot).and_then(|s| s.send.as_ref()).is_some_and(|s| s.reset_at_frame().is_some()) {
+            self.want(slot, control::RESET_STREAM);
+        }
     }
 
     /// A lender took bytes back that were still to be sent: the stream cannot be completed.
@@ -226,12 +239,22 @@ impl Streams {
                 let acked = send.on_acked(offset..offset.saturating_add(u64::from(len)), fin, pool);
                 if acked.complete {
                     self.raise(slot, pending::FINISHED);
+                }
+                if acked.complete || acked.reset {
                     self.settle(slot);
                 }
                 if acked.freed > 0 {
                     self.feed(slot);
                     self.release_held(acked.freed);
                 }
+            }
+            FrameToken::ResetStreamAt { id, reliable } => {
+                let Some(slot) = self.table.find(id) else { return };
+                let Self { table, pool, .. } = self;
+                let Some(send) = table.get_mut(slot).and_then(|s| s.send.as_mut()) else { return };
+                let freed = send.on_reset_at_acked(reliable, pool);
+                self.settle(slot);
+                self.release_held(freed);
             }
             FrameToken::ResetStream(id) => {
                 let Some(slot) = self.table.find(id) else { return };
@@ -254,7 +277,9 @@ impl Streams {
                     self.activate(slot);
                 }
             }
-            FrameToken::ResetStream(id) => self.want_again(id, control::RESET_STREAM),
+            FrameToken::ResetStream(id) | FrameToken::ResetStreamAt { id, .. } => {
+                self.want_again(id, control::RESET_STREAM);
+            }
             FrameToken::StopSending(id) => self.want_again(id, control::STOP_SENDING),
             FrameToken::MaxStreamData(id) => self.want_again(id, control::MAX_STREAM_DATA),
             FrameToken::StreamDataBlocked(id) => self.want_again(id, control::STREAM_DATA_BLOCKED),
@@ -316,6 +341,15 @@ impl Streams {
         self.raise(slot, pending::WRITABLE);
         true
     }
+}
+
+/// RESET_STREAM or RESET_STREAM_AT, while one of them is to be sent.
+fn reset_of(id: StreamId, send: &SendHalf) -> Option<Frame<'static>> {
+    if let Some((code, final_size)) = send.reset_frame() {
+        return Some(Frame::ResetStream { id, code, final_size });
+    }
+    let (code, final_size, reliable_size) = send.reset_at_frame()?;
+    Some(Frame::ResetStreamAt { id, code, final_size, reliable_size })
 }
 
 /// Appends a frame and its token; false if it does not fit.

@@ -342,6 +342,7 @@ fn any_parameters() -> impl Strategy<Value = TransportParameters> {
             retry_source_connection_id: rscid,
             max_datagram_frame_size: n[7],
             grease_quic_bit: flag,
+            reset_stream_at: flag,
             version_information: versions.map(|mut available| VersionInformation {
                 chosen: {
                     available.push(7);

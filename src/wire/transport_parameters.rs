@@ -31,6 +31,8 @@ pub mod id {
     pub const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
     /// RFC 9368 section 3.
     pub const VERSION_INFORMATION: u64 = 0x11;
+    /// draft-ietf-quic-reliable-stream-reset section 3.
+    pub const RESET_STREAM_AT: u64 = 0x1d;
     /// RFC 9221 section 3.
     pub const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
     /// RFC 9287 section 3.
@@ -96,6 +98,8 @@ pub struct TransportParameters {
     /// 0: DATAGRAM frames are not accepted.
     pub max_datagram_frame_size: u64,
     pub grease_quic_bit: bool,
+    /// RESET_STREAM_AT frames are understood.
+    pub reset_stream_at: bool,
     pub version_information: Option<VersionInformation>,
     pub min_ack_delay_us: Option<u64>,
     /// Parameters without a field of their own. Written as they are (greasing), kept in part when read.
@@ -124,6 +128,7 @@ impl Default for TransportParameters {
             retry_source_connection_id: None,
             max_datagram_frame_size: 0,
             grease_quic_bit: false,
+            reset_stream_at: false,
             version_information: None,
             min_ack_delay_us: None,
             unknown: Vec::new(),
@@ -169,6 +174,9 @@ impl TransportParameters {
         }
         if self.grease_quic_bit {
             put(&mut out, id::GREASE_QUIC_BIT, &[]);
+        }
+        if self.reset_stream_at {
+            put(&mut out, id::RESET_STREAM_AT, &[]);
         }
         if let Some(us) = self.min_ack_delay_us {
             put_number(&mut out, id::MIN_ACK_DELAY, us);
@@ -305,6 +313,7 @@ impl TransportParameters {
             id::VERSION_INFORMATION => self.version_information = Some(version_information(value, from)?),
             id::MAX_DATAGRAM_FRAME_SIZE => self.max_datagram_frame_size = number(value)?,
             id::GREASE_QUIC_BIT => self.grease_quic_bit = flag(value)?,
+            id::RESET_STREAM_AT => self.reset_stream_at = flag(value)?,
             id::MIN_ACK_DELAY => self.min_ack_delay_us = Some(number(value)?),
             _ => {
                 // RFC 9000 section 7.4.2: unknown parameters are ignored.

@@ -99,6 +99,7 @@ fn not_before_1_rtt() -> Vec<Vec<u8>> {
         Frame::MaxStreamData { id, max: 1 },
         Frame::MaxStreams { dir: Dir::Bi, max: 1 },
         Frame::MaxStreams { dir: Dir::Uni, max: 1 },
+        Frame::ResetStreamAt { id, code: 1, final_size: 1, reliable_size: 1 },
         Frame::DataBlocked(1),
         Frame::StreamDataBlocked { id, limit: 1 },
         Frame::StreamsBlocked { dir: Dir::Bi, limit: 1 },

@@ -462,6 +462,7 @@ FUNCTIONS = {
     "wb_stream_recv_copy": (c_int32, [c_uint64, c_void_p, c_size_t, POINTER(c_size_t), POINTER(c_uint8)]),
     "wb_stream_consume": (c_int32, [c_uint64, c_uint64]),
     "wb_stream_reset": (c_int32, [c_uint64, c_uint64]),
+    "wb_stream_reset_at": (c_int32, [c_uint64, c_uint64, c_uint64]),
     "wb_stream_stop": (c_int32, [c_uint64, c_uint64]),
     "wb_stream_priority": (c_int32, [c_uint64, c_uint32, c_uint8]),
     "wb_stream_info": (c_int32, [c_uint64, POINTER(wb_stream_desc)]),

@@ -31,7 +31,7 @@ impl Half {
     fn read(&mut self, n: usize) -> Result<(usize, bool), ReadError> {
         self.recv.check_readable()?;
         let n = self.recv.data.read(&mut vec![0; n], &mut self.pool);
-        Ok((n, self.recv.on_read(n as u64, &mut self.connection).0))
+        Ok((n, self.recv.on_read(n as u64, &mut self.connection, &mut self.pool).fin))
     }
 }
 
@@ -132,7 +132,7 @@ fn reset_returns_the_credit_of_unread_data_once() {
     assert_eq!((h.connection.received(), h.connection.consumed()), (60, 60));
     assert_eq!(h.read(1), Err(ReadError::Reset(5)));
     assert!(h.recv.is_over());
-    assert_eq!(h.read(1), Err(ReadError::Finished));
+    assert_eq!(h.read(1), Err(ReadError::Reset(5)));
 }
 
 #[test]

@@ -24,8 +24,8 @@ fn from_ready_to_data_recvd() {
     assert_eq!(s.state(), DataSent);
     assert_eq!(s.next_frame(99, 100), None);
     assert_eq!(s.check_writable(), Err(WriteError::Closed), "nothing comes behind the final size");
-    assert_eq!(s.on_acked(3..5, true, &mut pool), Acked { freed: 0, complete: false });
-    assert_eq!(s.on_acked(0..3, false, &mut pool), Acked { freed: 5, complete: true });
+    assert_eq!(s.on_acked(3..5, true, &mut pool), Acked { freed: 0, ..Acked::default() });
+    assert_eq!(s.on_acked(0..3, false, &mut pool), Acked { freed: 5, complete: true, reset: false });
     assert!(s.is_over());
     assert_eq!(s.reset(1, &mut pool), None, "nothing left to abandon");
 }

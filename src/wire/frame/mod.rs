@@ -33,6 +33,13 @@ pub enum Frame<'a> {
         code: u64,
         final_size: u64,
     },
+    /// As `ResetStream`, but the first `reliable_size` bytes are delivered (draft-ietf-quic-reliable-stream-reset).
+    ResetStreamAt {
+        id: StreamId,
+        code: u64,
+        final_size: u64,
+        reliable_size: u64,
+    },
     StopSending {
         id: StreamId,
         code: u64,

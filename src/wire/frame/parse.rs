@@ -109,6 +109,12 @@ fn body<'a>(r: &mut Reader<'a>, ty: u64) -> Result<Frame<'a>, Refused> {
         ACK => Frame::Ack(Ack::parse(r, false)?),
         ACK_ECN => Frame::Ack(Ack::parse(r, true)?),
         RESET_STREAM => Frame::ResetStream { id: StreamId(r.varint()?), code: r.varint()?, final_size: r.varint()? },
+        RESET_STREAM_AT => Frame::ResetStreamAt {
+            id: StreamId(r.varint()?),
+            code: r.varint()?,
+            final_size: r.varint()?,
+            reliable_size: r.varint()?,
+        },
         STOP_SENDING => Frame::StopSending { id: StreamId(r.varint()?), code: r.varint()? },
         CRYPTO => {
             let offset = r.varint()?;

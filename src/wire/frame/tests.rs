@@ -64,6 +64,9 @@ fn any_frame() -> impl Strategy<Value = Frame<'static>> {
     ];
     let c = prop_oneof![
         Just(Frame::HandshakeDone),
+        (number(), number(), number(), number()).prop_map(|(id, code, final_size, reliable_size)| {
+            Frame::ResetStreamAt { id: StreamId(id), code, final_size, reliable_size }
+        }),
         data(0).prop_map(Frame::Datagram),
         Just(Frame::ImmediateAck),
         (number(), number(), number(), number()).prop_map(|(sequence, threshold, max_ack_delay_us, r)| {
@@ -173,7 +176,7 @@ fn table_of_rfc9000_section_12_4() {
             [true, false, true, true]
         } else if one_rtt.contains(&ty) {
             [false, false, false, true]
-        } else if ty < 0x1f || ty == DATAGRAM || ty == DATAGRAM_LEN {
+        } else if ty < 0x1f || ty == DATAGRAM || ty == DATAGRAM_LEN || ty == RESET_STREAM_AT {
             [false, true, false, true]
         } else {
             [false; 4]

@@ -39,6 +39,8 @@ pub const IMMEDIATE_ACK: u64 = 0x1f;
 /// DATAGRAM without a length (RFC 9221 section 4).
 pub const DATAGRAM: u64 = 0x30;
 pub const DATAGRAM_LEN: u64 = 0x31;
+/// draft-ietf-quic-reliable-stream-reset section 4.
+pub const RESET_STREAM_AT: u64 = 0x24;
 /// draft-ietf-quic-ack-frequency section 4.
 pub const ACK_FREQUENCY: u64 = 0xaf;
 
@@ -56,6 +58,7 @@ pub const fn permitted(frame_type: u64, level: Level) -> bool {
             matches!(level, Level::OneRtt)
         }
         RESET_STREAM
+        | RESET_STREAM_AT
         | STOP_SENDING
         | STREAM..=STREAM_LAST
         | MAX_DATA..=NEW_CONNECTION_ID

@@ -67,6 +67,7 @@ impl Frame<'_> {
             Self::Ping => PING,
             Self::Ack(ack) => ack.type_id(),
             Self::ResetStream { .. } => RESET_STREAM,
+            Self::ResetStreamAt { .. } => RESET_STREAM_AT,
             Self::StopSending { .. } => STOP_SENDING,
             Self::Crypto { .. } => CRYPTO,
             Self::NewToken(_) => NEW_TOKEN,
@@ -105,6 +106,9 @@ impl Frame<'_> {
             }
             Self::Ping | Self::HandshakeDone | Self::ImmediateAck => 0,
             Self::ResetStream { id, code, final_size } => sum(&[id.0, code, final_size]),
+            Self::ResetStreamAt { id, code, final_size, reliable_size } => {
+                sum(&[id.0, code, final_size, reliable_size])
+            }
             Self::StopSending { id, code } => sum(&[id.0, code]),
             Self::Crypto { offset, data } => varint::len(offset).saturating_add(prefixed(data)),
             Self::NewToken(bytes) | Self::Datagram(bytes) => prefixed(bytes),
@@ -154,6 +158,9 @@ impl Frame<'_> {
             Self::Padding(_) | Self::Ack(_) | Self::Stream { .. } => Ok(()),
             Self::Ping | Self::HandshakeDone | Self::ImmediateAck => Ok(()),
             Self::ResetStream { id, code, final_size } => all(w, &[id.0, code, final_size]),
+            Self::ResetStreamAt { id, code, final_size, reliable_size } => {
+                all(w, &[id.0, code, final_size, reliable_size])
+            }
             Self::StopSending { id, code } => all(w, &[id.0, code]),
             Self::Crypto { offset, data } => {
                 w.varint(offset)?;
