@@ -253,13 +253,7 @@ impl Shard {
     fn drain_endpoint(&mut self, id: u64, until: Timestamp) {
         let Some(home) = self.homes.iter().find(|h| h.endpoint.id == id) else { return };
         let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
-        let Some(p) = endpoint.parts.get(part) else { return };
-        let conns: Vec<Arc<Conn>> = {
-            let mut core = p.core.lock();
-            core.closing = true;
-            core.conns.values().cloned().collect()
-        };
-        for conn in conns {
+        for conn in end_of_part(&endpoint, part) {
             conn.state.lock().retire(self.now);
             self.touch(&conn);
         }
@@ -293,13 +287,7 @@ impl Shard {
         code: impl Fn(&ConnState) -> u64,
         reason: &[u8],
     ) {
-        let Some(p) = endpoint.parts.get(part) else { return };
-        let conns: Vec<Arc<Conn>> = {
-            let mut core = p.core.lock();
-            core.closing = true;
-            core.conns.values().cloned().collect()
-        };
-        for conn in conns {
+        for conn in end_of_part(endpoint, part) {
             {
                 let mut state = conn.state.lock();
                 if !state.poisoned && !state.connection.is_closed() {
@@ -411,6 +399,14 @@ impl Shard {
         harvest.clear();
         self.harvest = harvest;
     }
+}
+
+/// A part takes no new connections from now on; those that it has.
+fn end_of_part(endpoint: &EndpointInner, part: usize) -> Vec<Arc<Conn>> {
+    let Some(p) = endpoint.parts.get(part) else { return Vec::new() };
+    let mut core = p.core.lock();
+    core.closing = true;
+    core.conns.values().cloned().collect()
 }
 
 /// What a connection's protocol says when nothing went wrong.

@@ -11,13 +11,15 @@ from __future__ import annotations
 import ctypes
 import sys
 import weakref
-from typing import Optional
+from typing import List, Optional
 
 from . import _abi
 from ._library import check, lib, new_handle
 
 #: Below this a copy is cheaper than a loan.
 WORTH_LENDING = 32 * 1024
+#: Received pieces taken with one call.
+BATCH = 16
 
 
 class _Export(ctypes.Structure):
@@ -89,14 +91,14 @@ def received(handle: int) -> memoryview:
     return memoryview(memory).toreadonly().cast("B")
 
 
-def next_received(stream: int, fin: "ctypes.c_uint8") -> Optional[memoryview]:
-    """The next received bytes of a stream without a copy; None when there are none now. ``fin`` is set at the end."""
-    handle, count = ctypes.c_uint64(), ctypes.c_size_t()
-    status = lib.wb_stream_recv(stream, ctypes.byref(handle), 1, ctypes.byref(count), ctypes.byref(fin))
+def next_received(stream: int, fin: "ctypes.c_uint8") -> Optional[List[memoryview]]:
+    """The next received pieces of a stream without a copy; None when there are none now. ``fin`` is set at the end."""
+    handles, count = (ctypes.c_uint64 * BATCH)(), ctypes.c_size_t()
+    status = lib.wb_stream_recv(stream, handles, BATCH, ctypes.byref(count), ctypes.byref(fin))
     if status == _abi.WB_E_WOULD_BLOCK:
         return None
     if status == _abi.WB_E_FINISHED:
         fin.value = 1
         return None
     check(status)
-    return received(handle.value) if count.value else memoryview(b"")
+    return [received(handle) for handle in handles[: count.value]]

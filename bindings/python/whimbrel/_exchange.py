@@ -92,13 +92,14 @@ class Receiver:
         got, fin = ctypes.c_size_t(), ctypes.c_uint8()
         if self.views is not None:
             while not self.fin:
-                piece = next_received(stream, fin)
+                pieces = next_received(stream, fin)
                 self.fin = bool(fin.value)
-                if piece is None:
+                if pieces is None:
                     return
-                self.at += len(piece)
-                if len(piece):
-                    self.views.append(piece)
+                for piece in pieces:
+                    self.at += len(piece)
+                    if len(piece):
+                        self.views.append(piece)
             return
         spare = None
         while not self.fin:

@@ -8,12 +8,13 @@ use super::client_sessions::ClientSessions;
 use super::identities::{Identities, add_roots, add_system_roots, external, identity};
 use super::provider::{default_ciphers, provider};
 use super::secrets::Sink;
+use super::signatures::{Signatures, signatures_by};
 use super::tape::taped;
 use super::tickets::{FleetTickets, SessionStore};
 use crate::crypto::Cipher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
@@ -267,7 +268,7 @@ impl ClientTlsBuilder {
                 .build()
                 .map_err(|e| TlsSetupError(format!("the root certificates cannot be used: {e}")))?
         } else {
-            Arc::new(NoVerifier(Arc::clone(&provider)))
+            Arc::new(NoVerifier(Signatures(Arc::clone(&provider))))
         };
         let verifier = if self.asks.verify { Arc::new(AskingServerVerifier(verifier)) } else { verifier };
         //= https://www.rfc-editor.org/rfc/rfc9001#section-4.2
@@ -477,7 +478,8 @@ impl ServerTlsBuilder {
             if !self.asks.verify {
                 return Err(problem("client certificates need trusted roots, or an application that judges them"));
             }
-            let nobody = NoClientRoots { provider: Arc::clone(&provider), mandatory: self.client_required };
+            let signatures = Signatures(Arc::clone(&provider));
+            let nobody = NoClientRoots { signatures, mandatory: self.client_required };
             builder.with_client_cert_verifier(Arc::new(AskingClientVerifier(Arc::new(nobody))))
         } else {
             let mut roots = RootCertStore::empty();
@@ -526,7 +528,7 @@ impl Default for ServerTlsBuilder {
 
 /// Accepts every chain, but checks that the server owns the key.
 #[derive(Debug)]
-struct NoVerifier(Arc<CryptoProvider>);
+struct NoVerifier(Signatures);
 
 impl ServerCertVerifier for NoVerifier {
     fn verify_server_cert(
@@ -540,25 +542,5 @@ impl ServerCertVerifier for NoVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_by!(0);
 }

@@ -12,6 +12,7 @@ mod identities;
 mod provider;
 mod secrets;
 mod session;
+mod signatures;
 mod summary;
 mod tape;
 mod tickets;

@@ -78,9 +78,8 @@ fn a_server_without_alpn_is_refused() {
     let (mut c, mut s) = ends(&client_builder(&pki).build().unwrap(), &server_builder(&pki).build().unwrap(), 1);
     s.hear(&mut c, usize::MAX).unwrap();
     let flight = s.seen.out.iter_mut().find(|(level, _)| *level == Level::Handshake).unwrap();
-    let alpn = [0, 16, 0, 5, 0, 3, 2, b'h', b'3'];
-    let at = flight.1.windows(alpn.len()).position(|w| w == alpn).unwrap();
-    flight.1.drain(at..at + alpn.len());
+    let alpn = alpn_within(&flight.1);
+    flight.1.drain(alpn.clone());
     flight.1[3] -= alpn.len() as u8;
     let extensions = u16::from_be_bytes([flight.1[4], flight.1[5]]) - alpn.len() as u16;
     flight.1[4..6].copy_from_slice(&extensions.to_be_bytes());

@@ -263,3 +263,10 @@ fn the_client_hello_is_readable() {
     }
     assert!(peek_client_hello(b"\x02\0\0\0").is_err());
 }
+
+/// Where the ALPN extension for "h3" stands in a server's flight.
+fn alpn_within(flight: &[u8]) -> core::ops::Range<usize> {
+    let alpn = [0, 16, 0, 5, 0, 3, 2, b'h', b'3'];
+    let at = flight.windows(alpn.len()).position(|w| w == alpn).expect("the server chose h3");
+    at..at + alpn.len()
+}

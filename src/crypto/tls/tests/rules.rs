@@ -185,9 +185,8 @@ fn a_foreign_protocol_is_refused() {
     let (mut c, mut s) = ends(&client_builder(&pki).build().unwrap(), &server_builder(&pki).build().unwrap(), 1);
     s.hear(&mut c, usize::MAX).unwrap();
     let flight = s.seen.out.iter_mut().find(|(level, _)| *level == Level::Handshake).unwrap();
-    let alpn = [0, 16, 0, 5, 0, 3, 2, b'h', b'3'];
-    let at = flight.1.windows(alpn.len()).position(|w| w == alpn).unwrap();
-    flight.1[at + alpn.len() - 1] = b'4';
+    let alpn = alpn_within(&flight.1);
+    flight.1[alpn.end - 1] = b'4';
     assert_eq!(c.hear(&mut s, usize::MAX).unwrap_err().code, 0x0178);
 }
 
