@@ -95,6 +95,7 @@ class Connection:
         self.keys = {}  # (from client, kind) -> list of contexts, one for each key phase
         self.largest = {}
         self.initial_dcid = odcid
+        self.retries = set()  # connection IDs that Retry packets offered
         self.packets = []
 
     def crypto(self, from_client, kind, offset, data):
@@ -267,6 +268,12 @@ def initial_context(cid, version, from_client):
     return context(INITIAL_CIPHER_SUITE, hkdf_expand_label(algorithm, secret, label, b"", 32), version)
 
 
+def answers_retry(conn, d, kind, dcid):
+    """RFC 9000 section 17.2.5.2: of several Retry packets (one for each Initial of a large ClientHello) the client takes
+    one; its next Initial shows which, and the keys come from that one (RFC 9001 section 5.2)."""
+    return d.from_client and kind == "initial" and dcid in conn.retries and dcid != conn.initial_dcid
+
+
 class Reader:
     """Goes through a capture. `deep`: opens 1-RTT packets too, else handshakes only."""
 
@@ -306,8 +313,7 @@ class Reader:
                 token = d.data[at + b.tell() : -16]
                 conn = self.connection(d, version, dcid, scid, kind)
                 if conn is not None:
-                    conn.initial_dcid = scid
-                    conn.initial.clear()
+                    conn.retries.add(scid)
                     conn.server_cids.add(scid)
                     self.by_server_cid[scid] = conn
                 self.add(Packet(d, kind, version, dcid, scid, token, opened=True, conn=conn))
@@ -317,6 +323,9 @@ class Reader:
             pn_at = b.tell()
             raw = d.data[at : at + pn_at + length]
             conn = self.connection(d, version, dcid, scid, kind)
+            if conn is not None and answers_retry(conn, d, kind, dcid):
+                conn.initial_dcid = dcid
+                conn.initial.clear()
             packet = Packet(d, kind, version, dcid, scid, token, len(raw), conn=conn)
             if conn is not None:
                 self.open(packet, raw, pn_at)
