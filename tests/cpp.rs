@@ -17,6 +17,7 @@ fn compilers() -> impl Iterator<Item = &'static str> {
     // g++ is required; clang++ joins where it is installed (`make setup` installs it).
     let have = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
     assert!(have("g++"), "g++ is needed");
+    assert!(have("clang++") || std::env::var_os("CI").is_none(), "clang++ is missing: `make setup` installs it");
     ["g++", "clang++"].into_iter().filter(move |name| have(name))
 }
 

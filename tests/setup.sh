@@ -8,7 +8,7 @@ venv=$1
 need=
 for pair in gcc:gcc g++:g++ clang:clang make:make valgrind:valgrind gtlsclient:ngtcp2-client gtlsserver:ngtcp2-server \
     chromium:chromium certutil:libnss3-tools \
-    ip:iproute2 tshark:tshark tcpdump:tcpdump cmake:cmake; do
+    pkg-config:pkg-config ip:iproute2 tshark:tshark tcpdump:tcpdump cmake:cmake; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || need="$need ${pair##*:}"
 done
 python3 -c 'import venv, ensurepip' 2>/dev/null || need="$need python3-venv"
