@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize check grid matrix lint bench setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize check grid matrix lint bench instructions setup install uninstall clean peers certs
 
 all: lib examples
 
@@ -40,6 +40,9 @@ $(OUT)/%: examples-c/%.c include/whimbrel.h $(wildcard examples-c/*.h) | lib
 	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
 
 $(OUT)/wb_bench: benches/wb_bench.c include/whimbrel.h | lib
+	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
+
+$(OUT)/cases: benches/instructions/cases.c include/whimbrel.h | lib
 	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
 
 # A throw-away certificate authority and a certificate for localhost. Not a release build: examples are built with what
@@ -71,8 +74,12 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
+# Instructions per packet, request and handshake in virtual time, against benches/instructions/baseline.txt; needs valgrind.
+instructions: lib certs $(OUT)/cases
+	$(PYTHON) benches/instructions/run.py $(OUT)
+
 # Everything: the quick tier, lints, C and Python programs, foreign peers in both roles, a browser.
-check: setup lint all certs peers test matrix
+check: setup lint all certs instructions peers test matrix
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
 	$(VENV)/bin/python tests/interop/grid/run.py
