@@ -89,9 +89,10 @@ check: setup lint all certs instructions peers test matrix
 grid: setup lib certs peers
 	$(VENV)/bin/python tests/interop/grid/run.py --write docs/interop.md
 
-# The reaper race under AddressSanitizer: what the library still reads when memory is taken away.
+# The reaper race under AddressSanitizer and ThreadSanitizer: what the library still reads when memory is taken away, and
+# what its threads do to each other. Needs the compiler's component rust-src (`make setup`).
 sanitize:
-	tests/sanitize.sh address 10000
+	tests/sanitize.sh
 
 bench: all certs $(OUT)/wb_bench
 	cd benches/peers && $(CARGO) build --release --locked

@@ -1,9 +1,13 @@
 #!/bin/sh
-# Installs what `make check` needs on Debian: C compilers, ngtcp2's programs, Chromium, tshark and tcpdump, iproute2,
-# what BoringSSL (for quiche) is built with, and a Python environment with aioquic and pytest. Does nothing for what is
-# there already; fails loudly otherwise.
+# Installs what `make check` needs on Debian: the standard library's source (for ThreadSanitizer), C compilers, ngtcp2's
+# programs, Chromium, tshark and tcpdump, iproute2, what BoringSSL (for quiche) is built with, and a Python environment with
+# aioquic and pytest. Does nothing for what is there already; fails loudly otherwise.
 set -eu
 venv=$1
+
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+  rustup component add rust-src
+fi
 
 need=
 for pair in gcc:gcc g++:g++ clang:clang make:make valgrind:valgrind gtlsclient:ngtcp2-client gtlsserver:ngtcp2-server \

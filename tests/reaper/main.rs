@@ -3,7 +3,7 @@
 //! would end the process; bytes that changed on their way are found by their pattern.
 //!
 //! `WB_REAPER=n` sets the number of loans (quick tier: a few hundred), `WB_SEED=n` the seed of every choice. `make
-//! sanitize` runs 10,000 under AddressSanitizer and 1,000 under ThreadSanitizer.
+//! sanitize` runs 10,000 under AddressSanitizer and 5,000 under ThreadSanitizer.
 mod loan;
 mod party;
 mod rng;
