@@ -39,6 +39,16 @@ fn a_core_driven_by_its_caller_is_deterministic() {
 }
 
 #[test]
+fn numbers_that_mean_nothing_are_statuses() {
+    run_source("numbers");
+}
+
+#[test]
+fn nobody_waits_for_an_application_that_stopped_in_a_callback() {
+    run_source("stalled");
+}
+
+#[test]
 fn queue_wake_mute_fork_and_ends() {
     run_source("endings");
 }

@@ -3,8 +3,9 @@ use super::error::Fail;
 use super::status::{WB_E_RANGE, WB_E_UTF8};
 use core::ffi::{CStr, c_char, c_void};
 
-/// Longest text or array argument: beyond this a length is a mistake (a negative number cast to size_t).
-const MAX_ARGUMENT: usize = isize::MAX as usize;
+/// Most bytes of a text, an array or a buffer. More is a mistake (a negative number cast to `size_t`, a length that was never
+/// set): no process has so much memory, 64-bit systems give a process 2^47 addresses.
+pub(crate) const MAX_ARGUMENT: usize = isize::MAX as usize >> if usize::BITS == 64 { 17 } else { 0 };
 
 /// A structure that starts with `struct_size` and whose every byte is initialised (explicit padding).
 ///

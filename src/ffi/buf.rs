@@ -177,7 +177,7 @@ fn revoked() -> Fail {
 pub unsafe extern "C" fn wb_buf_alloc(size: usize, data: *mut *mut c_void, out: *mut wb_buf) -> wb_status {
     fence(|| {
         args::non_null(out, "buffer")?;
-        if size > isize::MAX as usize {
+        if size > args::MAX_ARGUMENT {
             return Err(Fail::new(WB_E_RANGE, "size is out of range"));
         }
         let guarded = if hardened::is_on() { Guarded::zeroed(size) } else { None };
@@ -220,7 +220,7 @@ pub unsafe extern "C" fn wb_buf_wrap(
 ) -> wb_status {
     fence(|| {
         args::non_null(out, "buffer")?;
-        if len > isize::MAX as usize {
+        if len > args::MAX_ARGUMENT {
             return Err(Fail::new(WB_E_RANGE, "length is out of range"));
         }
         if data.is_null() && len > 0 {

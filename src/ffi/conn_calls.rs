@@ -247,6 +247,10 @@ pub unsafe extern "C" fn wb_conn_datagram_send(conn: wb_conn, data: *const c_voi
         let conn = handle::get::<ConnObject>(conn)?;
         // SAFETY: readable by contract.
         let bytes = unsafe { args::bytes(data, len, "datagram")? };
+        // Refused before it is copied: no UDP payload holds it.
+        if len > usize::from(u16::MAX) {
+            return Err(Fail::new(WB_E_RANGE, format!("a datagram of {len} bytes fits in no packet")));
+        }
         conn.wire()?.with(|s, _| {
             conn.check_state(s)?;
             s.connection.datagram_send(Chunk::copy_from(bytes), tag).map_err(|e| match e {
