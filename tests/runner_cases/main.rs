@@ -306,6 +306,27 @@ fn version_2_from_the_start() {
     assert_eq!(case.handshakes(), 1);
 }
 
+/// The runner's case: the client begins with v1 and the server takes it to v2 within the handshake (RFC 9368 section 2.3).
+#[test]
+fn v2() {
+    let mut setup = Setup::default();
+    let both = vec![VERSION_2, VERSION_1];
+    (setup.client.versions, setup.client.initial_version) = (both.clone(), Some(VERSION_1));
+    setup.server.versions = both;
+    setup.server.choose_version = true;
+    let mut case = Case::new(setup);
+    case.fetch(files(&[KB]), MINUTE);
+    let first = case.long(true, PacketType::Initial).first().map(|p| p.version);
+    assert_eq!(first, Some(VERSION_1));
+    assert!(case.long(false, PacketType::Initial).iter().any(|p| p.version == VERSION_2));
+    for by_client in [true, false] {
+        let handshake = case.long(by_client, PacketType::Handshake);
+        assert!(!handshake.is_empty() && handshake.iter().all(|p| p.version == VERSION_2));
+    }
+    assert!(case.long(false, PacketType::VersionNegotiation).is_empty());
+    assert_eq!(case.handshakes(), 1);
+}
+
 #[test]
 fn versionnegotiation() {
     let mut setup = Setup::default();
