@@ -235,7 +235,7 @@ struct sockaddr;
 #define WB_EV_DECIDE_ADMIT 2305
 
 // Server: a client hello came; who are we? a = decision. Answered by `wb_decision_identity` or `wb_decision_accept`.
-// This decision and the following: without an answer the handshake ends by its timeout.
+// This decision and the next two: without an answer the handshake ends by its timeout.
 #define WB_EV_DECIDE_IDENTITY 2306
 
 // The peer showed its certificates; are they good? a = decision, b = alert with which the configured check would
@@ -246,6 +246,12 @@ struct sockaddr;
 // Answered by `wb_decision_sign`.
 #define WB_EV_DECIDE_SIGN 2308
 
+// Server: early data are offered with a good ticket; is the offer new, to all servers that share the ticket keys?
+// a = decision, b = milliseconds for which to remember it, data = its key of 32 bytes, which tells nothing about the client.
+// Answered by `wb_decision_accept` (it is new) or `wb_decision_refuse` with 0 (it was seen before, or the store does not
+// answer): early data are refused, the handshake goes on. The same without an answer after transport.early_decision_ms.
+#define WB_EV_DECIDE_EARLY 2309
+
 // Kind of a decision.
 #define WB_DECIDE_ADMIT 1
 
@@ -255,8 +261,10 @@ struct sockaddr;
 
 #define WB_DECIDE_SIGN 8
 
+#define WB_DECIDE_EARLY 16
+
 // What `wb_decision_data` gives: a certificate in DER (of the peer; when signing, our own), the stapled OCSP response,
-// the bytes to sign or the client hello, an application protocol that the client offers.
+// the bytes to sign or the client hello, an application protocol that the client offers, the key of an offer of early data.
 #define WB_DATA_CERTIFICATE 1
 
 #define WB_DATA_OCSP 2
@@ -264,6 +272,8 @@ struct sockaddr;
 #define WB_DATA_MESSAGE 3
 
 #define WB_DATA_PROTOCOL 4
+
+#define WB_DATA_EARLY_KEY 5
 
 // How `wb_decision_refuse` turns an admission down: tell the client, ask it to prove its address first (it is asked
 // about again when it has), or do not answer.
@@ -374,6 +384,10 @@ struct sockaddr;
 // transport.ack_frequency: 1 lets the peer say how often to acknowledge, and says so to a peer that lets us
 // (draft-ietf-quic-ack-frequency); 0 (default) does neither.
 #define WB_KEY_ACK_FREQUENCY 55
+
+// transport.early_decision_ms: server: early data are refused when `WB_EV_DECIDE_EARLY` is not answered within this time
+// (default 200). The handshake waits for the answer, so keep it below what early data save.
+#define WB_KEY_EARLY_DECISION_MS 56
 
 // transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
 // should move after the handshake (RFC 9000 section 9.6).
@@ -1005,7 +1019,8 @@ wb_status wb_tls_alpn(wb_tls tls, const struct wb_text *names, size_t count);
 wb_status wb_tls_ciphers(wb_tls tls, const uint16_t *suites, size_t count);
 
 // Allows (1) or forbids (0, default) early data. Early data can be replayed by an attacker: only for requests
-// that may happen twice.
+// that may happen twice. A server takes them once per ticket; one that shares ticket keys with others takes them only
+// when the application says that no server has seen the offer before (`WB_DECIDE_EARLY`).
 //
 // Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_FROZEN`. Since: 0.1.
 wb_status wb_tls_early_data(wb_tls tls, uint8_t allow);
@@ -1052,24 +1067,25 @@ wb_status wb_tls_identity_replace(wb_tls tls,
                                   const void *key,
                                   size_t key_len);
 
-// Chooses which decisions the application takes: a set of `WB_DECIDE_IDENTITY` (server) and `WB_DECIDE_VERIFY`. With
-// the latter, what the configured check says comes with the question, and the application has the last word. A resumed
-// session is not asked about again. (`WB_KEY_ADMIT` asks for admission, an identity without key for signatures.)
+// Chooses which decisions the application takes: a set of `WB_DECIDE_IDENTITY` (server), `WB_DECIDE_VERIFY` and
+// `WB_DECIDE_EARLY` (server). With verify, what the configured check says comes with the question, and the application
+// has the last word; a resumed session is not asked about again. With early, the application keeps the store that tells
+// replayed early data from new ones, for all servers that share ticket keys; each offer that could be taken is asked about
+// once. (`WB_KEY_ADMIT` asks for admission, an identity without key for signatures.)
 //
 // Ownership: unchanged. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_UNSUPPORTED`, `WB_E_FROZEN`. Since: 0.1.
-wb_status wb_tls_decisions(wb_tls tls, uint32_t mask);
+wb_status wb_tls_decisions(wb_tls tls,
+                           uint32_t mask);
 
 // Sets the keys that seal session tickets, `count` times 32 bytes one after the other, also while in use: the first
 // seals, all open. Servers that share them resume each other's sessions. To rotate, put a new key in front and drop the
-// last. With 0 keys (default) sessions are kept in this process. Early data need sessions that are kept here: with keys,
-// it is refused.
+// last. With 0 keys (default) sessions are kept in this process and each is good for early data once. With keys, early
+// data are taken only with `WB_DECIDE_EARLY`, because a ticket can be shown to every server that has the keys.
 //
 // Ownership: the bytes stay the caller's. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID` (role, or a key of zeros), `WB_E_RANGE` (over 16 keys). Since: 0.1.
-wb_status wb_tls_ticket_keys(wb_tls tls,
-                             const void *keys_data,
-                             size_t count);
+wb_status wb_tls_ticket_keys(wb_tls tls, const void *keys_data, size_t count);
 
 // Sets the secrets of address tokens and stateless resets, `count` (at least 1) times 32 bytes one after the other, also
 // while in use: the first makes, all are accepted. Servers behind one address share them; kept over a restart, clients
@@ -1321,7 +1337,8 @@ wb_status wb_decision_data(wb_decision decision,
                            size_t index,
                            wb_buf *out);
 
-// Says yes: the client may connect, the peer's certificates are good, or the listener's own identity it is.
+// Says yes: the client may connect, the peer's certificates are good, the listener's own identity it is, or the offer of
+// early data is new.
 //
 // Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID` (a signature is asked for), `WB_E_STATE` (answered by another thread),
@@ -1329,7 +1346,8 @@ wb_status wb_decision_data(wb_decision decision,
 wb_status wb_decision_accept(wb_decision decision);
 
 // Says no. For an admission `how` is `WB_REFUSE_*`; else it is the TLS alert to end the handshake with, 0 for the one that
-// fits. Releasing an unanswered decision refuses with 0.
+// fits; but for early data it is 0, and they are refused while the handshake goes on. Releasing an unanswered decision
+// refuses with 0.
 //
 // Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (an alert is one byte), `WB_E_STATE` (answered, or no further Retry is

@@ -467,7 +467,7 @@ public:
     result<void> identity_replace(std::uint32_t id, view chain = view(), view key = view()) const noexcept {
         return wb_tls_identity_replace(handle_, id, chain.data(), chain.size(), key.data(), key.size());
     }
-    /* A set of WB_DECIDE_IDENTITY and WB_DECIDE_VERIFY. */
+    /* A set of WB_DECIDE_IDENTITY, WB_DECIDE_VERIFY and WB_DECIDE_EARLY (answered by event::answer_early). */
     result<void> decisions(std::uint32_t mask) const noexcept { return wb_tls_decisions(handle_, mask); }
     /* Keys of 32 bytes one after the other: the first seals, all open. */
     result<void> ticket_keys(view keys) const noexcept {
@@ -634,6 +634,20 @@ public:
     /* Of events of the group WB_GROUP_DECISION. */
     decision_ref decision() const noexcept {
         return decision_ref(raw_->kind >> 8 == WB_GROUP_DECISION ? raw_->a : 0);
+    }
+    /* Answers WB_EV_DECIDE_EARLY at once from a store: `fresh(key, keep)` says whether no server of the fleet has seen these
+     * 32 bytes before, and remembers them for `keep` milliseconds. It throws: no early data. */
+    template <class Store> result<void> answer_early(Store &&fresh) const {
+        bool yes = false;
+#ifndef WHIMBREL_NO_EXCEPTIONS
+        try {
+            yes = fresh(data(), std::chrono::milliseconds(raw_->b));
+        } catch (...) {
+        }
+#else
+        yes = fresh(data(), std::chrono::milliseconds(raw_->b));
+#endif
+        return yes ? decision().accept() : decision().refuse();
     }
     std::uint64_t a() const noexcept { return raw_->a; }
     std::uint64_t b() const noexcept { return raw_->b; }

@@ -42,6 +42,14 @@ fn owners_callbacks_and_results_work() {
     }
 }
 
+#[test]
+fn early_data_are_judged_and_told() {
+    let source = root().join("tests/c/early.cpp");
+    for (i, flags) in [DIALECTS.first(), DIALECTS.last()].into_iter().flatten().enumerate() {
+        run(&compile_with("g++", flags, &source, &format!("early-{i}")));
+    }
+}
+
 /// The inline and static helpers of the C header need no wrapper.
 const UNWRAPPED: &[&str] = &["wb_abi_version", "wb_handle_release_many"];
 

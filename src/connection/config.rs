@@ -59,6 +59,8 @@ pub struct ConnectionConfig {
     pub keep_alive: Duration,
     /// A handshake that takes longer is given up; zero switches it off.
     pub handshake_timeout: Duration,
+    /// Server: early data are refused when the application has not said within this time whether they are new.
+    pub early_data_patience: Duration,
     pub flow: FlowConfig,
     /// Streams that the peer may have open at a time (RFC 9000 section 4.6).
     pub max_streams_bidi: u64,
@@ -119,6 +121,7 @@ impl Default for ConnectionConfig {
             idle_timeout: Duration::from_secs(30),
             keep_alive: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),
+            early_data_patience: Duration::from_millis(200),
             flow: FlowConfig::default(),
             max_streams_bidi: 100,
             max_streams_uni: 100,

@@ -241,8 +241,12 @@ impl Connection {
         if !self.life.is_open() || self.tls.is_none() {
             return false;
         }
+        let early_data = matches!(answer, Answer::EarlyData(_));
         match self.with_tls(now, |tls, out| tls.answer(answer, out)) {
             Ok(taken) => {
+                if early_data && taken {
+                    self.timers.set(Timer::EarlyData, None);
+                }
                 self.dirty |= taken;
                 self.replay_buffered(now);
                 self.shrink_after_handshake();
@@ -302,6 +306,9 @@ impl Connection {
             self.events.push_back(Event::HandshakeData);
         }
         if let Some(question) = out.question {
+            if matches!(question, Question::EarlyData { .. }) {
+                self.timers.set(Timer::EarlyData, Some(now + self.cfg.early_data_patience));
+            }
             self.events.push_back(Event::Decision(Box::new(question)));
         }
         if out.done {

@@ -3,6 +3,7 @@ use super::Connection;
 use super::events::CloseReason;
 use super::life::Phase;
 use crate::base::{SpaceId, Timestamp};
+use crate::crypto::Answer;
 use crate::recovery::{PtoContext, Received, TimeoutAction};
 
 /// What can fire.
@@ -26,9 +27,11 @@ pub(super) enum Timer {
     Keys,
     /// The pacer lets the next batch go.
     Pacing,
+    /// The application has not said whether early data are new.
+    EarlyData,
 }
 
-const COUNT: usize = 9;
+const COUNT: usize = 10;
 
 /// When each timer fires; `NEVER` when it is not set.
 #[derive(Debug)]
@@ -116,6 +119,9 @@ impl Connection {
         if self.timers.fired(Timer::Handshake, now) {
             self.end(CloseReason::HandshakeTimeout, Phase::Drained, now);
             return;
+        }
+        if self.timers.fired(Timer::EarlyData, now) {
+            self.decide(Answer::EarlyData(false), now);
         }
         if self.timers.fired(Timer::KeepAlive, now) {
             self.control.ping = true;

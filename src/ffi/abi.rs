@@ -178,7 +178,7 @@ pub const WB_EV_H3_GOAWAY: u16 = 0x0805;
 /// or `wb_decision_refuse`; without an answer the attempt is forgotten after 10 seconds.
 pub const WB_EV_DECIDE_ADMIT: u16 = 0x0901;
 /// Server: a client hello came; who are we? a = decision. Answered by `wb_decision_identity` or `wb_decision_accept`.
-/// This decision and the following: without an answer the handshake ends by its timeout.
+/// This decision and the next two: without an answer the handshake ends by its timeout.
 pub const WB_EV_DECIDE_IDENTITY: u16 = 0x0902;
 /// The peer showed its certificates; are they good? a = decision, b = alert with which the configured check would
 /// refuse, or 0. Answered by `wb_decision_accept` or `wb_decision_refuse`.
@@ -186,19 +186,26 @@ pub const WB_EV_DECIDE_VERIFY: u16 = 0x0903;
 /// The key of our certificate is elsewhere; sign this. a = decision, b = TLS signature scheme (RFC 8446 section 4.2.3).
 /// Answered by `wb_decision_sign`.
 pub const WB_EV_DECIDE_SIGN: u16 = 0x0904;
+/// Server: early data are offered with a good ticket; is the offer new, to all servers that share the ticket keys?
+/// a = decision, b = milliseconds for which to remember it, data = its key of 32 bytes, which tells nothing about the client.
+/// Answered by `wb_decision_accept` (it is new) or `wb_decision_refuse` with 0 (it was seen before, or the store does not
+/// answer): early data are refused, the handshake goes on. The same without an answer after transport.early_decision_ms.
+pub const WB_EV_DECIDE_EARLY: u16 = 0x0905;
 
 /// Kind of a decision.
 pub const WB_DECIDE_ADMIT: u32 = 1;
 pub const WB_DECIDE_IDENTITY: u32 = 2;
 pub const WB_DECIDE_VERIFY: u32 = 4;
 pub const WB_DECIDE_SIGN: u32 = 8;
+pub const WB_DECIDE_EARLY: u32 = 16;
 
 /// What `wb_decision_data` gives: a certificate in DER (of the peer; when signing, our own), the stapled OCSP response,
-/// the bytes to sign or the client hello, an application protocol that the client offers.
+/// the bytes to sign or the client hello, an application protocol that the client offers, the key of an offer of early data.
 pub const WB_DATA_CERTIFICATE: u32 = 1;
 pub const WB_DATA_OCSP: u32 = 2;
 pub const WB_DATA_MESSAGE: u32 = 3;
 pub const WB_DATA_PROTOCOL: u32 = 4;
+pub const WB_DATA_EARLY_KEY: u32 = 5;
 
 /// How `wb_decision_refuse` turns an admission down: tell the client, ask it to prove its address first (it is asked
 /// about again when it has), or do not answer.
@@ -277,6 +284,9 @@ pub const WB_KEY_GREASE: u32 = 52;
 /// transport.ack_frequency: 1 lets the peer say how often to acknowledge, and says so to a peer that lets us
 /// (draft-ietf-quic-ack-frequency); 0 (default) does neither.
 pub const WB_KEY_ACK_FREQUENCY: u32 = 55;
+/// transport.early_decision_ms: server: early data are refused when `WB_EV_DECIDE_EARLY` is not answered within this time
+/// (default 200). The handshake waits for the answer, so keep it below what early data save.
+pub const WB_KEY_EARLY_DECISION_MS: u32 = 56;
 /// transport.preferred_ipv4 (bytes): server: an own address and port, such as "192.0.2.1:443", to which IPv4 clients
 /// should move after the handshake (RFC 9000 section 9.6).
 pub const WB_KEY_PREFERRED_IPV4: u32 = 58;

@@ -103,6 +103,7 @@ const KEYS: &[Key] = &[
     key(WB_KEY_MANUAL_CREDIT, "transport.manual_credit", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_IDLE_MS, "transport.max_idle_ms", WB_CONFIG_CONN, 0, DAY_MS),
     key(WB_KEY_HANDSHAKE_MS, "transport.handshake_ms", WB_CONFIG_CONN, 1, DAY_MS),
+    key(WB_KEY_EARLY_DECISION_MS, "transport.early_decision_ms", WB_CONFIG_CONN, 1, DAY_MS),
     key(WB_KEY_KEEP_ALIVE_MS, "transport.keep_alive_ms", WB_CONFIG_CONN, 0, DAY_MS),
     key(WB_KEY_STREAM_WINDOW, "transport.stream_window", WB_CONFIG_CONN, 1, VARINT_MAX),
     key(WB_KEY_CONN_WINDOW, "transport.conn_window", WB_CONFIG_CONN, 1, VARINT_MAX),
@@ -326,6 +327,7 @@ impl Values {
                 WB_KEY_DRAIN_MS => drain = millis,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
                 WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
+                WB_KEY_EARLY_DECISION_MS => c.early_data_patience = millis,
                 WB_KEY_KEEP_ALIVE_MS => c.keep_alive = millis,
                 WB_KEY_STREAM_WINDOW => {
                     c.flow.stream_window = value;

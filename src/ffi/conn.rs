@@ -169,14 +169,22 @@ impl ConnObject {
 
     /// TLS has a question: it becomes a decision of the application.
     pub fn on_question(self: &Arc<Self>, wire: &Arc<Conn>, question: Box<Question>) {
+        let no = match *question {
+            Question::EarlyData { .. } => Answer::EarlyData(false),
+            _ => Answer::Refuse(NO_HANDLES_ALERT),
+        };
         let Ok(decision) = DecisionObject::tls(self, wire, question) else {
             // No handle to be had: nobody can answer.
-            let _ = wire.with(|state, now| state.connection.decide(Answer::Refuse(NO_HANDLES_ALERT), now));
+            let _ = wire.with(|state, now| state.connection.decide(no, now));
             return;
         };
         self.decisions.lock().push(Arc::clone(&decision));
         let (kind, b) = decision.event();
-        self.emit(self.record(kind).numbers(decision.meta().handle(), b));
+        let record = self.record(kind).numbers(decision.meta().handle(), b);
+        self.emit(match decision.early_key() {
+            Some(key) => record.bytes(*key),
+            None => record,
+        });
     }
 
     /// It is answered.

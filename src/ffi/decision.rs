@@ -111,9 +111,17 @@ impl DecisionObject {
     fn answer_tls(self: &Arc<Self>, conn: &Arc<ConnObject>, wire: &Arc<Conn>, answer: Answer) -> Result<(), Fail> {
         self.claim()?;
         conn.forget_decision(self);
-        let taken = wire.with(|state, now| !state.poisoned() && state.connection.decide(answer, now));
+        let early = matches!(answer, Answer::EarlyData(_));
+        let (taken, open) = wire.with(|state, now| {
+            let taken = !state.poisoned() && state.connection.decide(answer, now);
+            (taken, !state.poisoned() && !state.connection.is_closed())
+        });
         self.ended();
-        if taken { Ok(()) } else { Err(conn.gone()) }
+        match taken {
+            true => Ok(()),
+            false if early && open => Err(Fail::new(WB_E_TIMEOUT, "the early data were refused meanwhile")),
+            false => Err(conn.gone()),
+        }
     }
 
     fn wrong(&self) -> Fail {
@@ -126,6 +134,9 @@ impl DecisionObject {
                 self.answer_admission(endpoint, info, *since, IncomingDecision::Accept)
             }
             What::Tls { question, .. } if matches!(**question, Question::Sign { .. }) => Err(self.wrong()),
+            What::Tls { conn, wire, question } if matches!(**question, Question::EarlyData { .. }) => {
+                self.answer_tls(conn, wire, Answer::EarlyData(true))
+            }
             What::Tls { conn, wire, .. } => self.answer_tls(conn, wire, Answer::Proceed),
         }
     }
@@ -147,6 +158,12 @@ impl DecisionObject {
             What::Tls { conn, wire, question } => {
                 let given = u8::try_from(how).map_err(|_| Fail::new(WB_E_RANGE, "an alert is one byte"))?;
                 let alert = match (given, &**question) {
+                    (0, Question::EarlyData { .. }) => {
+                        return self.answer_tls(conn, wire, Answer::EarlyData(false));
+                    }
+                    (_, Question::EarlyData { .. }) => {
+                        return Err(Fail::new(WB_E_RANGE, "early data are refused without an alert"));
+                    }
                     (0, Question::Identity { .. }) => UNRECOGNIZED_NAME,
                     (0, Question::Verify { verdict, .. }) => verdict.unwrap_or(BAD_CERTIFICATE),
                     (0, Question::Sign { .. }) => INTERNAL_ERROR,
@@ -218,6 +235,7 @@ impl DecisionObject {
                         desc.scheme = u32::from(*scheme);
                         (None, 1)
                     }
+                    Question::EarlyData { .. } => (None, 0),
                 };
                 desc.count = u32::try_from(count).unwrap_or(u32::MAX);
                 if let Some(name) = name {
@@ -236,6 +254,7 @@ impl DecisionObject {
                 Question::Identity { .. } => WB_DECIDE_IDENTITY,
                 Question::Verify { .. } => WB_DECIDE_VERIFY,
                 Question::Sign { .. } => WB_DECIDE_SIGN,
+                Question::EarlyData { .. } => WB_DECIDE_EARLY,
             },
         }
     }
@@ -248,7 +267,21 @@ impl DecisionObject {
                 Question::Identity { .. } => (WB_EV_DECIDE_IDENTITY, 0),
                 Question::Verify { verdict, .. } => (WB_EV_DECIDE_VERIFY, u64::from(verdict.unwrap_or(0))),
                 Question::Sign { scheme, .. } => (WB_EV_DECIDE_SIGN, u64::from(*scheme)),
+                Question::EarlyData { window, .. } => {
+                    (WB_EV_DECIDE_EARLY, u64::try_from(window.as_millis()).unwrap_or(u64::MAX))
+                }
             },
+        }
+    }
+
+    /// What stands for an offer of early data.
+    pub fn early_key(&self) -> Option<&[u8; 32]> {
+        match &self.what {
+            What::Tls { question, .. } => match &**question {
+                Question::EarlyData { key, .. } => Some(key),
+                _ => None,
+            },
+            What::Admit { .. } => None,
         }
     }
 
@@ -261,7 +294,8 @@ impl DecisionObject {
             (WB_DATA_MESSAGE, Question::Sign { message, .. }) if index == 0 => Some(message.as_slice()),
             (WB_DATA_MESSAGE, Question::Identity { client_hello, .. }) if index == 0 => Some(client_hello.as_slice()),
             (WB_DATA_PROTOCOL, Question::Identity { alpn, .. }) => alpn.get(index).map(Vec::as_slice),
-            (WB_DATA_CERTIFICATE | WB_DATA_OCSP | WB_DATA_MESSAGE | WB_DATA_PROTOCOL, _) => None,
+            (WB_DATA_EARLY_KEY, Question::EarlyData { key, .. }) if index == 0 => Some(&key[..]),
+            (WB_DATA_CERTIFICATE | WB_DATA_OCSP | WB_DATA_MESSAGE | WB_DATA_PROTOCOL | WB_DATA_EARLY_KEY, _) => None,
             _ => return Err(Fail::invalid("unknown kind of data")),
         };
         found.ok_or_else(|| Fail::new(WB_E_RANGE, "the decision has no such data"))
@@ -303,7 +337,8 @@ pub unsafe extern "C" fn wb_decision_data(
     })
 }
 
-/// Says yes: the client may connect, the peer's certificates are good, or the listener's own identity it is.
+/// Says yes: the client may connect, the peer's certificates are good, the listener's own identity it is, or the offer of
+/// early data is new.
 ///
 /// Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID` (a signature is asked for), `WB_E_STATE` (answered by another thread),
@@ -317,7 +352,8 @@ pub extern "C" fn wb_decision_accept(decision: wb_decision) -> wb_status {
 }
 
 /// Says no. For an admission `how` is `WB_REFUSE_*`; else it is the TLS alert to end the handshake with, 0 for the one that
-/// fits. Releasing an unanswered decision refuses with 0.
+/// fits; but for early data it is 0, and they are refused while the handshake goes on. Releasing an unanswered decision
+/// refuses with 0.
 ///
 /// Ownership: the handle goes stale. Threads: any, at once or later. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (an alert is one byte), `WB_E_STATE` (answered, or no further Retry is

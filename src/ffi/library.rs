@@ -94,6 +94,7 @@ fn event_name(kind: u16) -> &'static CStr {
         WB_EV_DECIDE_IDENTITY => c"DECIDE_IDENTITY",
         WB_EV_DECIDE_VERIFY => c"DECIDE_VERIFY",
         WB_EV_DECIDE_SIGN => c"DECIDE_SIGN",
+        WB_EV_DECIDE_EARLY => c"DECIDE_EARLY",
         _ => c"?",
     }
 }

@@ -188,13 +188,17 @@ impl TlsObject {
 
     /// Chooses what the application decides.
     pub(super) fn ask(&self, mask: u32) -> Outcome {
-        if mask & !(WB_DECIDE_IDENTITY | WB_DECIDE_VERIFY) != 0 {
-            return Err(Fail::invalid("only identity and verify are chosen here"));
+        if mask & !(WB_DECIDE_IDENTITY | WB_DECIDE_VERIFY | WB_DECIDE_EARLY) != 0 {
+            return Err(Fail::invalid("only identity, verify and early data are chosen here"));
         }
-        if self.role == WB_ROLE_CLIENT && mask & WB_DECIDE_IDENTITY != 0 {
-            return Err(Fail::new(WB_E_UNSUPPORTED, "a client's identity is not chosen by decision"));
+        if self.role == WB_ROLE_CLIENT && mask & (WB_DECIDE_IDENTITY | WB_DECIDE_EARLY) != 0 {
+            return Err(Fail::new(WB_E_UNSUPPORTED, "a client's identity and early data are not chosen by decision"));
         }
-        let asks = Asks { identity: mask & WB_DECIDE_IDENTITY != 0, verify: mask & WB_DECIDE_VERIFY != 0 };
+        let asks = Asks {
+            identity: mask & WB_DECIDE_IDENTITY != 0,
+            verify: mask & WB_DECIDE_VERIFY != 0,
+            early_data: mask & WB_DECIDE_EARLY != 0,
+        };
         self.change(|d| d.asks = asks)
     }
 
@@ -479,7 +483,8 @@ pub unsafe extern "C" fn wb_tls_ciphers(tls: wb_tls, suites: *const u16, count: 
 }
 
 /// Allows (1) or forbids (0, default) early data. Early data can be replayed by an attacker: only for requests
-/// that may happen twice.
+/// that may happen twice. A server takes them once per ticket; one that shares ticket keys with others takes them only
+/// when the application says that no server has seen the offer before (`WB_DECIDE_EARLY`).
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_FROZEN`. Since: 0.1.
 #[unsafe(no_mangle)]

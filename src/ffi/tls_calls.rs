@@ -96,9 +96,11 @@ pub unsafe extern "C" fn wb_tls_identity_replace(
     })
 }
 
-/// Chooses which decisions the application takes: a set of `WB_DECIDE_IDENTITY` (server) and `WB_DECIDE_VERIFY`. With
-/// the latter, what the configured check says comes with the question, and the application has the last word. A resumed
-/// session is not asked about again. (`WB_KEY_ADMIT` asks for admission, an identity without key for signatures.)
+/// Chooses which decisions the application takes: a set of `WB_DECIDE_IDENTITY` (server), `WB_DECIDE_VERIFY` and
+/// `WB_DECIDE_EARLY` (server). With verify, what the configured check says comes with the question, and the application
+/// has the last word; a resumed session is not asked about again. With early, the application keeps the store that tells
+/// replayed early data from new ones, for all servers that share ticket keys; each offer that could be taken is asked about
+/// once. (`WB_KEY_ADMIT` asks for admission, an identity without key for signatures.)
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_UNSUPPORTED`, `WB_E_FROZEN`. Since: 0.1.
@@ -109,8 +111,8 @@ pub extern "C" fn wb_tls_decisions(tls: wb_tls, mask: u32) -> wb_status {
 
 /// Sets the keys that seal session tickets, `count` times 32 bytes one after the other, also while in use: the first
 /// seals, all open. Servers that share them resume each other's sessions. To rotate, put a new key in front and drop the
-/// last. With 0 keys (default) sessions are kept in this process. Early data need sessions that are kept here: with keys,
-/// it is refused.
+/// last. With 0 keys (default) sessions are kept in this process and each is good for early data once. With keys, early
+/// data are taken only with `WB_DECIDE_EARLY`, because a ticket can be shown to every server that has the keys.
 ///
 /// Ownership: the bytes stay the caller's. Threads: any. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID` (role, or a key of zeros), `WB_E_RANGE` (over 16 keys). Since: 0.1.

@@ -45,7 +45,7 @@ static const struct choice {
     {"wb_tls_new", new_tls, 2, WB_E_INVALID},
     {"wb_config_on", group, WB_GROUP_DECISION, WB_E_INVALID},
     {"wb_tls_verify_mode", verify, WB_VERIFY_REQUIRED, WB_E_INVALID},
-    {"wb_tls_decisions", decisions, 15, WB_E_INVALID},
+    {"wb_tls_decisions", decisions, 31, WB_E_INVALID},
     {"wb_runtime_close", close_runtime, WB_CLOSE_NOW, WB_E_INVALID},
     {"wb_endpoint_close", close_endpoint, WB_CLOSE_NOW, WB_E_INVALID},
     {"wb_stream_open", open_stream, WB_STREAM_UNI, WB_E_INVALID},

@@ -123,6 +123,39 @@ def test_resumption_and_early_data(server, ca):
             assert info.early_data_accepted == (True if n > 0 else None), n
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_fleet_takes_early_data_once(ca, threads):
+    calls, answers = [], []
+
+    def store(key, seconds):
+        calls.append((key, seconds))
+        if answers:
+            raise answers.pop()
+        return calls.count((key, seconds)) == 1
+
+    options = {"transport.early_decision_ms": 5000}  # this machine may be slow
+    common = dict(
+        cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"), early_data=True, ticket_keys=[bytes([7]) * 32],
+        early_store=store, threads=threads, options=options,
+    )
+    with whimbrel.Server(echo, **common) as one, whimbrel.Server(echo, **common) as two:
+        one.start()
+        two.start()
+        session = whimbrel.Session(ca=ca, early_data=True)
+        for n, (server, accepted) in enumerate([(one, None), (two, True), (one, True), (two, False)]):
+            if accepted is False:
+                answers.append(RuntimeError("the store is down"))
+            with whimbrel.Client("localhost", server.address[1], session=session) as client:
+                assert client.get("/bytes/10").body == bytes(10)
+                info = client.info()
+                assert info.resumed == (n > 0), n
+                assert info.early_data_accepted == accepted, n
+    assert len(calls) == len(set(calls)) == 3
+    assert all(len(key) == 32 and seconds >= 120 for key, seconds in calls)
+    with pytest.raises(ValueError):
+        whimbrel.Server(echo, cert=common["cert"], key=common["key"], ticket_keys=[b"short"])
+
+
 def test_key_log(server, ca, tmp_path):
     session = whimbrel.Session(ca=ca, key_log=str(tmp_path / "keys"))
     whimbrel.get(url(server, "/bytes/1"), session=session)

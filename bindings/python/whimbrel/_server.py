@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from typing import Callable, Dict, Optional, Tuple, Union
+from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 
 from . import _abi
 from ._client import address_text
@@ -20,6 +20,8 @@ from ._messages import Body, Headers, Request, Response, field_array, received_f
 
 log = logging.getLogger("whimbrel")
 Handler = Callable[[Request], Union[Response, Body]]
+#: Tells whether no server of a fleet has seen a key of 32 bytes before, and remembers it for so many seconds.
+EarlyStore = Callable[[bytes, float], bool]
 
 #: Fields that the transport itself takes care of (RFC 9114 section 4.2).
 FORBIDDEN = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
@@ -56,15 +58,22 @@ class Server:
 
     ``handler(request)`` returns a ``Response`` or just a body. With ``threads=0`` it runs on the thread that serves;
     with more, on a pool. ``max_body`` bounds what a client may upload. ``early_data`` lets replayable requests in.
+
+    Servers with the same ``ticket_keys`` (32 bytes each: the first seals, all open) resume each other's sessions. They take
+    early data only with an ``early_store``, which all of them share: ``early_store(key, seconds)`` is called once for each
+    offer, on the thread that serves or on the pool, and says whether the key is new. When it raises, says no, or takes
+    longer than the option ``transport.early_decision_ms``, early data are refused and the handshake goes on.
     """
 
     def __init__(
         self, handler: Handler, *, host: str = "127.0.0.1", port: int = 0, cert: str, key: str, retry: bool = False,
         early_data: bool = False, workers: int = 1, threads: int = 0, max_body: int = 256 << 20,
+        ticket_keys: Sequence[bytes] = (), early_store: Optional[EarlyStore] = None,
         options: Optional[Dict[str, object]] = None,
     ) -> None:
         self.handler = handler
         self.max_body = max_body
+        self.early_store = early_store
         self._exchanges: Dict[int, _Exchange] = {}
         self._answers: "queue.SimpleQueue[Tuple[int, Response]]" = queue.SimpleQueue()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads) if threads else None
@@ -78,6 +87,12 @@ class Server:
             handles.append(tls)
             check(lib.wb_tls_identity_files(tls, os.fsencode(cert), os.fsencode(key)))
             check(lib.wb_tls_early_data(tls, 1 if early_data else 0))
+            if any(len(key) != 32 for key in ticket_keys):
+                raise ValueError("a ticket key has 32 bytes")
+            keys = b"".join(ticket_keys)
+            check(lib.wb_tls_ticket_keys(tls, keys, len(ticket_keys)))
+            if early_store is not None:
+                check(lib.wb_tls_decisions(tls, _abi.WB_DECIDE_EARLY))
             config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_CONN)
             handles.append(config)
             check(lib.wb_config_set_u64(config, _abi.WB_KEY_RETRY, 1 if retry else 0))
@@ -97,7 +112,24 @@ class Server:
         #: Host as given and the port really bound.
         self.address: Tuple[str, int] = (host, bound.port)
 
+    def _judge_early(self, decision: int, key: bytes, seconds: float) -> None:
+        """Asks the store about an offer of early data; an answer that comes too late counts as no."""
+        try:
+            fresh = self.early_store is not None and self.early_store(key, seconds)
+        except Exception:
+            log.exception("the store of early data failed")
+            fresh = False
+        status = lib.wb_decision_accept(decision) if fresh else lib.wb_decision_refuse(decision, 0)
+        if status != _abi.WB_OK:
+            log.info("the answer about early data came too late: %d", status)
+
     def _on_event(self, ev: Event) -> None:
+        if ev.kind == _abi.WB_EV_DECIDE_EARLY:
+            if self._pool is None:
+                self._judge_early(ev.a, ev.data, ev.b / 1000)
+            else:
+                self._pool.submit(self._judge_early, ev.a, ev.data, ev.b / 1000)
+            return
         if ev.kind == _abi.WB_EV_H3_HEADERS:
             self._exchanges[ev.stream] = _Exchange(ev, self.max_body)
         exchange = self._exchanges.get(ev.stream) if ev.stream else None

@@ -1,4 +1,5 @@
-//! Questions of a handshake that the application answers: which identity, is this chain good, sign this.
+//! Questions of a handshake that the application answers: which identity, is this chain good, sign this, was this offer of
+//! early data seen before.
 //!
 //! rustls decides at once, so it is never let into a decision that is open: a ClientHello waits before TLS sees it; a
 //! certificate is let through provisionally and nothing that follows it is read until the answer; a signature stops the
@@ -13,6 +14,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureAlgorithm, SignatureScheme};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a handshake waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +40,13 @@ pub enum Question {
     },
     /// The key of our certificate is elsewhere: sign `message` with TLS signature scheme `scheme`.
     Sign { scheme: u16, message: Vec<u8>, certificate: Vec<u8> },
+    /// Server: early data are offered with a good ticket. Has any server of the fleet seen `key` before?
+    EarlyData {
+        /// Stands for this ClientHello.
+        key: [u8; 32],
+        /// To be remembered for so long.
+        window: Duration,
+    },
 }
 
 /// What the application says to a [`Question`].
@@ -50,6 +59,9 @@ pub enum Answer {
     /// Identity: this configuration instead.
     Identity(Arc<super::config::ServerTls>),
     Signature(Vec<u8>),
+    /// Early data: whether they are taken. No other question is answered by this, nor this one by `Proceed`, so that a late
+    /// answer cannot meet a later question.
+    EarlyData(bool),
 }
 
 /// Which questions a configuration asks.
@@ -57,6 +69,8 @@ pub enum Answer {
 pub struct Asks {
     pub identity: bool,
     pub verify: bool,
+    /// Server: about every offer of early data that could be taken.
+    pub early_data: bool,
 }
 
 /// What a session with questions carries into rustls and out of it.

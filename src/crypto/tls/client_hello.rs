@@ -8,7 +8,7 @@ use crate::wire::reader::{Reader, Truncated};
 const EXT_SERVER_NAME: u16 = 0;
 const EXT_ALPN: u16 = 16;
 const EXT_PRE_SHARED_KEY: u16 = 41;
-const EXT_EARLY_DATA: u16 = 42;
+pub(super) const EXT_EARLY_DATA: u16 = 42;
 /// RFC 9001 section 8.2; drafts used 0xffa5, which versions 1 and 2 must not accept.
 const EXT_TRANSPORT_PARAMETERS: u16 = 0x39;
 
@@ -23,6 +23,8 @@ pub struct ClientHello<'a> {
     pub transport_parameters: Option<&'a [u8]>,
     /// First identity of the pre_shared_key extension.
     pub ticket: Option<&'a [u8]>,
+    /// First binder of the same: the proof that the client knows the session, over this very message.
+    pub binder: Option<&'a [u8]>,
     /// The client offers to resume a session of older TLS versions, or pretends to.
     pub legacy_session_id: bool,
     /// The client sends 0-RTT data.
@@ -71,8 +73,10 @@ pub(super) fn parse(body: &[u8]) -> Result<ClientHello<'_>, Truncated> {
             EXT_TRANSPORT_PARAMETERS => hello.transport_parameters = Some(data),
             EXT_EARLY_DATA => hello.early_data = true,
             EXT_PRE_SHARED_KEY => {
-                let mut identities = Reader::new(opaque16(&mut Reader::new(data))?);
+                let mut offer = Reader::new(data);
+                let mut identities = Reader::new(opaque16(&mut offer)?);
                 hello.ticket = Some(opaque16(&mut identities)?);
+                hello.binder = Some(opaque8(&mut Reader::new(opaque16(&mut offer)?))?);
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use super::provider::{default_ciphers, provider};
 use super::secrets::Sink;
 use super::signatures::{Signatures, signatures_by};
 use super::tape::taped;
-use super::tickets::{FleetTickets, SessionStore};
+use super::tickets::SessionStore;
 use crate::crypto::Cipher;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -83,7 +83,6 @@ pub struct ServerTls {
     /// One of our keys is, or was, elsewhere.
     pub(super) external: bool,
     pub(super) identities: Arc<Identities>,
-    pub(super) tickets: Arc<FleetTickets>,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
@@ -103,7 +102,7 @@ impl ServerTls {
 
     /// Replaces the ticket keys: the first seals, all open. None: sessions are kept in this process.
     pub fn set_ticket_keys(&self, keys: &[[u8; 32]]) {
-        self.tickets.set(keys);
+        self.store.set_keys(keys);
     }
 
     /// The application protocols that are accepted, most wanted first.
@@ -389,7 +388,8 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// Accepts 0-RTT data, once per session. Such data can be replayed (RFC 9001 section 9.2).
+    /// Accepts 0-RTT data, once per session that is kept in this process; of sessions whose tickets are sealed with shared
+    /// keys only when the application says that the offer is new ([`Asks::early_data`]; RFC 9001 section 9.2).
     #[must_use]
     pub fn early_data(mut self, on: bool) -> Self {
         self.early_data = on;
@@ -497,8 +497,6 @@ impl ServerTlsBuilder {
             })
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&identities) as _);
-        let tickets = Arc::new(FleetTickets::default());
-        config.ticketer = Arc::clone(&tickets) as _;
         let store = Arc::new(SessionStore::default());
         //= https://www.rfc-editor.org/rfc/rfc9001#section-8.1
         //# Servers MUST select an application protocol compatible with the QUIC version that the client has selected.
@@ -514,7 +512,6 @@ impl ServerTlsBuilder {
             asks: self.asks,
             external: external_key,
             identities,
-            tickets,
             provider,
         }))
     }

@@ -10,6 +10,7 @@ const HEADER: usize = 4;
 
 /// The message types that the session looks at.
 pub(super) const CLIENT_HELLO: u8 = 1;
+pub(super) const NEW_SESSION_TICKET: u8 = 4;
 pub(super) const ENCRYPTED_EXTENSIONS: u8 = 8;
 pub(super) const CERTIFICATE_REQUEST: u8 = 13;
 pub(super) const KEY_UPDATE: u8 = 24;

@@ -30,6 +30,8 @@ pub(super) struct Captured {
     pub secrets: Vec<Logged>,
     /// Digest of what 0-RTT depends on, for sessions stored during this call (`tickets`).
     pub digest: [u8; 32],
+    /// Sessions sealed during this call: the number that rustls knows each by, and its ticket.
+    pub tickets: Vec<(Vec<u8>, Vec<u8>)>,
     /// Present when the configuration asks its application.
     pub asking: Option<Box<Asking>>,
     /// Version that tickets of this session are used with (RFC 9369 section 5): the original one while an old ticket
@@ -62,6 +64,12 @@ pub(super) fn with_tape<R>(act: impl FnOnce(&mut Tape) -> R) -> Option<R> {
 /// The digest and the version of the running session.
 pub(super) fn running() -> Option<([u8; 32], u32)> {
     RUNNING.with(|running| running.borrow().as_ref().map(|c| (c.digest, c.version)))
+}
+
+/// The running session shows `ticket` to its client instead of `number`; false: no session runs.
+pub(super) fn on_ticket(number: Vec<u8>, ticket: Vec<u8>) -> bool {
+    RUNNING
+        .with(|running| running.borrow_mut().as_mut().map(|captured| captured.tickets.push((number, ticket))).is_some())
 }
 
 /// The key log of every configuration.

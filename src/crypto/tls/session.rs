@@ -73,6 +73,7 @@ pub trait TlsEvents {
 /// An open question, with the message that TLS has not seen yet.
 enum Parked {
     Identity(Vec<u8>),
+    EarlyData(Vec<u8>),
     Verify,
     Sign { message: Vec<u8>, signed: Vec<u8> },
 }
@@ -120,6 +121,8 @@ pub struct Session {
     parked: Option<Box<Parked>>,
     /// The application has chosen the configuration.
     identity_settled: bool,
+    /// What the application has said about the client's early data.
+    early_data: Option<bool>,
     /// With an external key: the messages that TLS has read.
     history: Vec<Vec<u8>>,
     client: Option<Box<ClientStart>>,
@@ -194,6 +197,7 @@ impl Session {
             scratch: Vec::new(),
             parked: None,
             identity_settled: true,
+            early_data: None,
             history: Vec::new(),
             client: None,
         }
@@ -314,7 +318,11 @@ impl Session {
                 return self.ask_identity(message, ev);
             }
             self.choose_version(body, ev)?;
-            self.check_client_hello(body)?;
+            if let Some(question) = self.check_client_hello(body)? {
+                self.parked = Some(Box::new(Parked::EarlyData(message.to_vec())));
+                ev.ask(question);
+                return Ok(());
+            }
         }
         //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
         //# clients MUST treat receipt of such messages as a connection error of type PROTOCOL_VIOLATION
@@ -409,6 +417,14 @@ impl Session {
         let Some(parked) = self.parked.take() else { return Ok(false) };
         let level = self.read_level;
         match (*parked, answer) {
+            (Parked::EarlyData(message), Answer::EarlyData(fresh)) => {
+                self.early_data = Some(fresh);
+                self.feed(&message, ev)?;
+            }
+            (parked @ Parked::EarlyData(_), _) | (parked, Answer::EarlyData(_)) => {
+                self.parked = Some(Box::new(parked));
+                return Ok(false);
+            }
             (_, Answer::Refuse(code)) => {
                 return Err(alert(AlertDescription::from(code), "refused by the application"));
             }
@@ -490,8 +506,8 @@ impl Session {
         Ok(())
     }
 
-    /// What rustls does not check itself.
-    fn check_client_hello(&mut self, body: &[u8]) -> Result<(), TransportError> {
+    /// What rustls does not check itself. A question: TLS reads the message after its answer.
+    fn check_client_hello(&mut self, body: &[u8]) -> Result<Option<Question>, TransportError> {
         let hello =
             client_hello::parse(body).map_err(|_| alert(AlertDescription::DecodeError, "malformed ClientHello"))?;
         // RFC 9001 section 8.2: the extension of the RFC, not that of drafts.
@@ -507,11 +523,11 @@ impl Session {
             return Err(violation("legacy_session_id is not empty"));
         }
         if !hello.early_data {
-            return Ok(());
+            return Ok(None);
         }
         self.early_offered = true;
         // RFC 9000 section 7.4.1: 0-RTT data was sent under the settings that the ticket was issued with.
-        let (Some((tls, _)), Connection::Server(server)) = (&self.server, &mut self.tls) else { return Ok(()) };
+        let (Some((tls, _)), Connection::Server(server)) = (&self.server, &mut self.tls) else { return Ok(None) };
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
         //# If 0-RTT data is accepted by the server, the server MUST NOT reduce any limits or alter any values that
         //# might be violated by the client with its 0-RTT data.
@@ -520,11 +536,26 @@ impl Session {
         //# 18.2) that are smaller than the remembered values of the parameters.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
         //# A server MUST reject 0-RTT data if the restored values for transport parameters cannot be supported.
-        let issued = hello.ticket.and_then(|ticket| tls.store.digest_of(ticket));
-        if issued.is_some_and(|digest| digest != self.captured.digest) {
+        let known = hello.ticket.and_then(|ticket| tls.store.issued(ticket, self.captured.version));
+        // A ticket that nobody knows is for TLS to refuse.
+        let Some(issued) = known.filter(|_| tls.config.max_early_data_size > 0) else { return Ok(None) };
+        let refused = match self.early_data {
+            _ if issued.digest != self.captured.digest => true,
+            //= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+            //# Endpoints MUST implement and use the replay protections described in [TLS13], however it is recognized
+            //# that these protections are imperfect.
+            Some(fresh) => !fresh,
+            None if tls.asks.early_data => {
+                let key = tickets::offer_key(hello.ticket.unwrap_or(&[]), hello.binder.unwrap_or(&[]));
+                return Ok(Some(Question::EarlyData { key, window: tickets::EARLY_DATA_WINDOW }));
+            }
+            // RFC 8446 section 8: nobody remembers who has used it.
+            None => issued.sealed,
+        };
+        if refused {
             server.reject_early_data();
         }
-        Ok(())
+        Ok(None)
     }
 
     fn tell_parameters(&mut self, ev: &mut dyn TlsEvents) {
@@ -555,6 +586,11 @@ impl Session {
             let tls = &mut self.tls;
             let change = capture(&mut self.captured, || tls.write_hs(&mut bytes));
             self.take_secrets(ev);
+            if !self.captured.tickets.is_empty() && self.write_level == Level::OneRtt {
+                let made = core::mem::take(&mut self.captured.tickets);
+                let early = self.server.as_ref().is_some_and(|(tls, _)| tls.asks.early_data);
+                bytes = tickets::replace_tickets(&bytes, &made, early).ok_or_else(no_secret)?;
+            }
             let wrote = !bytes.is_empty();
             if wrote {
                 ev.send(self.write_level, &bytes);

@@ -2,8 +2,9 @@
 use super::*;
 use ring::signature::Ed25519KeyPair;
 
-const ASK_VERIFY: Asks = Asks { identity: false, verify: true };
-const ASK_IDENTITY: Asks = Asks { identity: true, verify: false };
+const ASK_VERIFY: Asks = Asks { identity: false, verify: true, early_data: false };
+const ASK_IDENTITY: Asks = Asks { identity: true, verify: false, early_data: false };
+const ASK_EARLY: Asks = Asks { identity: false, verify: false, early_data: true };
 
 fn sign(pki: &Pki, message: &[u8]) -> Vec<u8> {
     let der: Vec<u8> = KeyPair::from_pem(&pki.key).unwrap().serialize_der();
@@ -19,6 +20,11 @@ fn quiet(c: &End, s: &End) -> bool {
 }
 
 fn check_done(c: &mut End, s: &mut End) {
+    check_done_with(c, s, 4);
+}
+
+/// `secrets`: how many traffic secrets each end was told.
+fn check_done_with(c: &mut End, s: &mut End, secrets: usize) {
     assert!(c.session.is_done() && s.session.is_done());
     let (mut co, mut so) = (c.seen.one_rtt.take().unwrap(), s.seen.one_rtt.take().unwrap());
     carries_one_rtt(&mut co, &mut so);
@@ -30,7 +36,7 @@ fn check_done(c: &mut End, s: &mut End) {
     assert_eq!(x, y);
     // Each secret was told once, whatever ran twice.
     for end in [c, s] {
-        assert_eq!(end.seen.secrets.iter().filter(|l| l.contains("TRAFFIC")).count(), 4);
+        assert_eq!(end.seen.secrets.iter().filter(|l| l.contains("TRAFFIC")).count(), secrets);
     }
 }
 
@@ -100,7 +106,6 @@ fn a_signature_after_a_hello_retry_request() {
         asks: plain.asks,
         external: true,
         identities: Arc::clone(&plain.identities),
-        tickets: Arc::clone(&plain.tickets),
         provider: Arc::clone(&plain.provider),
     });
     let (mut c, mut s) = ends(&client_builder(&pki).build().unwrap(), &server, 1);
@@ -266,6 +271,179 @@ fn servers_with_the_same_ticket_keys_resume_each_others_sessions() {
     two.set_ticket_keys(&[[3; 32]]);
     while connect(&two) {}
     assert!(connect(&two));
+}
+
+/// Two servers that share ticket keys and ask about early data, and a client that has a ticket.
+fn fleet() -> (Arc<ClientTls>, [Arc<ServerTls>; 2]) {
+    let pki = pki("localhost");
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let servers = [(); 2].map(|()| server_builder(&pki).early_data(true).asks(ASK_EARLY).build().unwrap());
+    servers.iter().for_each(|s| s.set_ticket_keys(&[[1; 32]]));
+    let (mut c, mut s) = ends(&client, &servers[0], 1);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.seen.questions.is_empty(), "nothing early was offered");
+    (client, servers)
+}
+
+fn asked(s: &mut End) -> [u8; 32] {
+    let Question::EarlyData { key, window } = question(s) else { panic!("a question about early data") };
+    assert!(window.as_secs() >= 120, "TLS allows for a minute of error in the ticket's age, either way");
+    key
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
+//= type=test
+//# Endpoints MUST implement and use the replay protections described in [TLS13], however it is recognized that these
+//# protections are imperfect.
+#[test]
+fn a_fleet_is_asked_once_for_each_offer_of_early_data() {
+    for (fresh, in_pieces) in [(true, usize::MAX), (false, usize::MAX), (true, 50), (false, 50)] {
+        let (client, servers) = fleet();
+        // The other server than the one that gave the ticket.
+        let (mut c, mut s) = ends(&client, &servers[1], 1);
+        assert!(c.seen.zero_rtt.is_some());
+        let hello = c.seen.out[0].clone();
+        s.hear(&mut c, in_pieces).unwrap();
+        let key = asked(&mut s);
+        assert!(s.seen.log.is_empty() && s.seen.zero_rtt.is_none(), "nothing happens before the answer");
+        for other in [Answer::Proceed, Answer::Refuse(0), Answer::Signature(vec![1])] {
+            assert!(!s.session.answer(other, &mut s.seen).unwrap(), "no answer to this question");
+        }
+        assert!(s.session.answer(Answer::EarlyData(fresh), &mut s.seen).unwrap());
+        assert!(!s.session.answer(Answer::EarlyData(true), &mut s.seen).unwrap(), "answered already");
+        assert_eq!(s.seen.zero_rtt.is_some(), fresh);
+        shake(&mut c, &mut s, in_pieces).unwrap();
+        // rustls tells a server the early secret of every resumption, taken or not.
+        check_done_with(&mut c, &mut s, 5);
+        for end in [&c, &s] {
+            assert!(end.session.resumed());
+            assert_eq!(end.session.early_data_accepted(), Some(fresh));
+            assert!(end.seen.questions.is_empty());
+        }
+        // The same ClientHello to each server: the same key, so the store can tell.
+        for server in &servers {
+            let session = Session::server(server, 1, SERVER_PARAMETERS.to_vec()).unwrap();
+            let mut replay = End { session, seen: Seen::default() };
+            replay.session.receive(hello.0, &hello.1, &mut replay.seen).unwrap();
+            assert_eq!(asked(&mut replay), key);
+            assert!(replay.session.answer(Answer::EarlyData(false), &mut replay.seen).unwrap());
+            assert!(replay.seen.zero_rtt.is_none());
+            assert_eq!(replay.session.early_data_accepted(), Some(false));
+        }
+    }
+}
+
+#[test]
+fn every_client_hello_has_a_key_of_its_own() {
+    let (client, servers) = fleet();
+    let mut keys = Vec::new();
+    for _ in 0..4 {
+        let (mut c, mut s) = ends(&client, &servers[0], 1);
+        s.hear(&mut c, usize::MAX).unwrap();
+        keys.push(asked(&mut s));
+        assert!(s.session.answer(Answer::EarlyData(true), &mut s.seen).unwrap());
+        shake(&mut c, &mut s, usize::MAX).unwrap();
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 4);
+}
+
+#[test]
+fn nobody_is_asked_about_early_data_that_are_refused_anyway() {
+    let (client, servers) = fleet();
+    let (mut c, _) = ends(&client, &servers[0], 1);
+    // Limits have shrunk since the ticket was given.
+    let fewer = [0x04, 0x01, 0x30, 0x08, 0x01, 0x01];
+    let mut s = End { session: Session::server(&servers[1], 1, fewer.to_vec()).unwrap(), seen: Seen::default() };
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.seen.questions.is_empty() && s.session.resumed());
+    assert_eq!(c.session.early_data_accepted(), Some(false));
+    // A ticket of keys that are gone: no session at all.
+    servers[1].set_ticket_keys(&[[2; 32]]);
+    let (mut c, mut s) = ends(&client, &servers[1], 1);
+    assert!(c.seen.zero_rtt.is_some());
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.seen.questions.is_empty() && s.session.is_done() && !s.session.resumed());
+}
+
+#[test]
+fn shared_tickets_without_a_store_are_good_for_no_early_data() {
+    let pki = pki("localhost");
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let server = server_builder(&pki).early_data(true).build().unwrap();
+    server.set_ticket_keys(&[[1; 32]]);
+    let (mut c, mut s) = ends(&client, &server, 1);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    let (mut c, mut s) = ends(&client, &server, 1);
+    assert!(c.seen.zero_rtt.is_none(), "the ticket does not offer it");
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.session.resumed());
+    // A ticket from a time when somebody was asked.
+    let asking = server_builder(&pki).early_data(true).asks(ASK_EARLY).build().unwrap();
+    asking.set_ticket_keys(&[[1; 32]]);
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let (mut c, mut s) = ends(&client, &asking, 1);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    let (mut c, mut s) = ends(&client, &server, 1);
+    assert!(c.seen.zero_rtt.is_some());
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    assert!(s.session.resumed() && s.seen.zero_rtt.is_none());
+    assert_eq!(c.session.early_data_accepted(), Some(false));
+}
+
+#[test]
+fn sessions_kept_here_are_asked_about_too() {
+    let pki = pki("localhost");
+    let client = client_builder(&pki).early_data(true).build().unwrap();
+    let server = server_builder(&pki).early_data(true).asks(ASK_EARLY).build().unwrap();
+    let (mut c, mut s) = ends(&client, &server, 1);
+    shake(&mut c, &mut s, usize::MAX).unwrap();
+    let (mut c, mut s) = ends(&client, &server, 1);
+    let hello = c.seen.out[0].clone();
+    s.hear(&mut c, usize::MAX).unwrap();
+    asked(&mut s);
+    // Another server takes the ticket while the question is open: it is used once all the same.
+    let mut twin =
+        End { session: Session::server(&server, 1, SERVER_PARAMETERS.to_vec()).unwrap(), seen: Seen::default() };
+    twin.session.receive(hello.0, &hello.1, &mut twin.seen).unwrap();
+    asked(&mut twin);
+    assert!(twin.session.answer(Answer::EarlyData(true), &mut twin.seen).unwrap());
+    assert!(twin.seen.zero_rtt.is_some());
+    assert!(s.session.answer(Answer::EarlyData(true), &mut s.seen).unwrap());
+    assert!(s.seen.zero_rtt.is_none());
+}
+
+#[test]
+fn tickets_that_are_not_ours_pass_unchanged() {
+    use crate::crypto::tls::tickets::replace_tickets;
+    let ticket = |number: &[u8]| {
+        let mut body = [0, 1, 0x51, 0x80, 1, 2, 3, 4, 2, 8, 9].to_vec();
+        body.extend_from_slice(&[0, number.len() as u8]);
+        body.extend_from_slice(number);
+        // early_data with 2^32-1, then an extension that is not known.
+        body.extend_from_slice(&[0, 13, 0, 42, 0, 4, 255, 255, 255, 255, 0x7a, 0x7a, 0, 1, 5]);
+        [&[4, 0, 0, body.len() as u8][..], &body].concat()
+    };
+    let made = [(b"one".to_vec(), vec![7; 300])];
+    let flight = [ticket(b"two"), ticket(b"one")].concat();
+    let with = replace_tickets(&flight, &made, true).unwrap();
+    let without = replace_tickets(&flight, &made, false).unwrap();
+    let first = ticket(b"two").len();
+    for (new, extensions) in [(&with, 13), (&without, 5)] {
+        assert_eq!(new[..first], flight[..first]);
+        let body = &new[first + 4..];
+        assert_eq!(body[..4], (12u32 * 3600).to_be_bytes(), "the lifetime of sealed tickets");
+        assert_eq!(body[4..11], flight[first + 8..first + 15]);
+        assert_eq!((&body[11..13], &body[13..313]), (&[1, 44][..], &[7; 300][..]));
+        assert_eq!(body[313..315], [0, extensions]);
+        assert_eq!(body.len(), 315 + usize::from(extensions));
+        assert_eq!(new[first..first + 4], [4, 0, (body.len() >> 8) as u8, body.len() as u8]);
+    }
+    for cut in 1..flight.len() {
+        let whole = cut == first;
+        assert_eq!(replace_tickets(&flight[..cut], &made, true).is_some(), whole, "{cut}");
+    }
 }
 
 #[test]

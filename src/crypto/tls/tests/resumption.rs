@@ -243,7 +243,6 @@ fn with_other_group(pki: &Pki, store: &Arc<ServerTls>) -> Arc<ServerTls> {
         asks: Asks::default(),
         external: false,
         identities: ids,
-        tickets: Arc::default(),
         provider,
     })
 }
