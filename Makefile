@@ -39,8 +39,8 @@ examples: lib $(EXAMPLES)
 $(OUT)/%: examples-c/%.c include/whimbrel.h $(wildcard examples-c/*.h) | lib
 	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
 
-$(OUT)/wb_bench: benches/wb_bench.c include/whimbrel.h | lib
-	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
+$(OUT)/wb_bench: $(wildcard benches/whimbrel/*.[ch]) include/whimbrel.h | lib
+	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $(wildcard benches/whimbrel/*.c) -L$(OUT) -lwhimbrel $(RPATH)
 
 $(OUT)/cases: benches/instructions/cases.c include/whimbrel.h | lib
 	$(CC) $(CWARN) $(CFLAGS) -Iinclude -o $@ $< -L$(OUT) -lwhimbrel $(RPATH)
@@ -79,7 +79,7 @@ instructions: lib certs $(OUT)/cases
 	$(PYTHON) benches/instructions/run.py $(OUT)
 
 # Everything: the quick tier, lints, C and Python programs, foreign peers in both roles, a browser.
-check: setup lint all certs instructions peers test matrix
+check: setup lint all certs instructions peers $(OUT)/wb_bench test matrix
 	$(VENV)/bin/python -m pytest -q --color=no bindings/python/tests
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
 	$(VENV)/bin/python tests/interop/grid/run.py
@@ -94,9 +94,11 @@ grid: setup lib certs peers
 sanitize:
 	tests/sanitize.sh
 
-bench: all certs $(OUT)/wb_bench
-	cd benches/peers && $(CARGO) build --release --locked
-	$(PYTHON) benches/run.py $(OUT)
+# Whimbrel beside its peers (benches/run.py says how to shorten it). BENCH='--write docs/performance.md' writes the tables.
+BENCH ?=
+bench: setup all certs $(OUT)/wb_bench
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	$(VENV)/bin/python benches/run.py $(OUT) $(BENCH)
 
 install: lib
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include

@@ -1,0 +1,1 @@
+"""The measuring side of `make bench`: peers, processes, cases, judgement, report. `benches/run.py` is the entrance."""

@@ -1,0 +1,142 @@
+"""What is measured: each case makes one run of one peer into a few figures."""
+import dataclasses
+import os
+import time
+
+from . import processes
+from .peers import FULL, GROW, MANY, MOVE, REQUESTS, RESUMED, UPLOAD
+
+
+def number(name: str, default: int) -> int:
+    return int(os.environ.get(f"WB_BENCH_{name}", str(default)))
+
+
+BULK = number("BULK", 1 << 29)
+COUNT = number("REQUESTS", 100_000)
+HANDSHAKES = number("HANDSHAKES", 1000)
+CONNECTIONS = number("CONNECTIONS", 10_000)
+ACTIVE = number("ACTIVE", 1000)
+IDLE_SECONDS = number("IDLE_SECONDS", 5)
+LARGE = 8952
+#: Whimbrel's modes.
+OURS = ("whimbrel", "whimbrel, queue")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """`need` is what a peer must be able to do; `words` the client's work."""
+
+    name: str
+    need: str
+    words: tuple
+    figures: callable
+    http: bool = False
+    payload: int = 1472
+    #: Runs of own raw streams beside HTTP/3, to compare with.
+    own_raw: bool = False
+    rounds: int = 1000
+    ours_only: bool = False
+
+    def contenders(self, peers):
+        """Pairs of a column's name and the peer with its flags."""
+        found = []
+        for peer in peers:
+            if self.ours_only and peer.name not in OURS or peer.payload < self.payload:
+                continue
+            if peer.works(self.need, self.http):
+                found.append((peer.name, peer, self.http))
+            if self.own_raw and peer.name in OURS:
+                found.append((f"{peer.name}, raw", peer, False))
+        return found
+
+
+def commands(case, peer, build, http):
+    port = processes.free_port()
+    flags = ["--payload", case.payload, *(["--h3"] if http else [])]
+    return [peer.command(build, port, words, flags) for words in (["server"], case.words)]
+
+
+def once(case, peer, build, http, name) -> dict:
+    """One run of a case that has a single measured turn."""
+    server, client = commands(case, peer, build, http)
+    with processes.pair(server, client, name) as (s, c):
+        return case.figures(case, processes.measured(s, c))
+
+
+def bulk(case, m) -> dict:
+    gb = (case.words[1] + case.words[2]) / 1e9
+    server, client = m["server"] / gb, m["client"] / gb
+    return {"Gbit/s": gb * 8 / m["wall"], "server s/GB": server, "client s/GB": client, "both s/GB": server + client}
+
+
+def operations(case, m) -> dict:
+    count = case.words[1]
+    if case.need == RESUMED and m.get("resumed", count) < 0.9 * count:
+        raise processes.BenchError(f"only {m['resumed']} of {count} handshakes resumed a session")
+    return {
+        "per s": count / m["wall"],
+        "server us": m["server"] / count * 1e6,
+        "client us": m["client"] / count * 1e6,
+        "p50 us": m["p50"],
+        "p99 us": m["p99"],
+        "p99.9 us": m["p999"],
+    }
+
+
+def growth_steps():
+    """First connections, then a sample of 500 handshakes at a tenth and at the full number."""
+    few, sample = CONNECTIONS // 10, min(500, CONNECTIONS // 20)
+    return (1, few, few + sample, CONNECTIONS - sample, CONNECTIONS)
+
+
+def grow(case, peer, build, http, name) -> dict:
+    """Memory, idle CPU and the cost of one more handshake as connections grow."""
+    server, client = commands(case, peer, build, http)
+    _, few, few_more, _, full = steps = case.words[1:]
+    figures = {}
+    with processes.pair(server, client, name) as (s, c):
+        empty = processes.resident(s.pid)
+        have = 0
+        for step in steps:
+            m = processes.measured(s, c)
+            each = m["server"] / (step - have) * 1e6
+            have = step
+            if step == few_more:
+                figures[f"handshake us at {few}"] = each
+            if step not in (1, few, full):
+                continue
+            time.sleep(1)
+            held = processes.resident(s.pid) - empty
+            idle = processes.cpu_seconds(s.pid)
+            time.sleep(IDLE_SECONDS)
+            idle = processes.cpu_seconds(s.pid) - idle
+            if step == full:
+                figures[f"handshake us at {full}"] = each
+            if step > 1:
+                figures[f"kB each at {step}"] = held / step / 1000
+            figures[f"idle CPU % at {step}"] = idle / IDLE_SECONDS * 100
+    return figures
+
+
+def run(case, peer, build, http, name) -> dict:
+    return (grow if case.need == GROW else once)(case, peer, build, http, name)
+
+
+def all_cases() -> list:
+    down = lambda streams, conns=1: ("move", 0, BULK, streams, conns)  # noqa: E731
+    up = lambda streams: ("move", BULK, 8 * streams, streams, 1)  # noqa: E731
+    return [
+        Case("download, 1 stream", MOVE, down(1), bulk),
+        Case("download, 100 streams", UPLOAD, down(100), bulk),
+        Case("upload, 1 stream", UPLOAD, up(1), bulk),
+        Case("upload, 100 streams", UPLOAD, up(100), bulk),
+        Case("HTTP/3 download, 1 stream", MOVE, down(1), bulk, http=True, own_raw=True),
+        Case("8952-byte datagrams, 1 stream", MOVE, down(1), bulk, payload=LARGE),
+        Case("full handshakes, 20 at a time", FULL, ("handshakes", HANDSHAKES, "full", 20), operations),
+        Case("resumed handshakes with a request, 4 at a time", RESUMED, ("handshakes", HANDSHAKES, "resumed", 4), operations),
+        Case("raw requests, 100 in flight", REQUESTS, ("requests", COUNT, 1024, 100), operations),
+        Case("raw requests, 1 in flight", REQUESTS, ("requests", COUNT // 10, 1024, 1), operations),
+        Case("HTTP/3 requests, 100 in flight", REQUESTS, ("requests", COUNT, 1024, 100), operations, http=True),
+        Case(f"{ACTIVE} active connections", MANY, down(1, ACTIVE), bulk),
+        Case("idle connections", GROW, ("grow", *growth_steps()), None, rounds=3),
+    ]

@@ -1,0 +1,140 @@
+"""The issue's table: what must be shown, what is aimed at, and what was seen, through callbacks and through the queue."""
+import dataclasses
+
+OURS = ("whimbrel", "whimbrel, queue")
+NOT_PEERS = (*OURS, *(f"{us}, raw" for us in OURS), "pipe")
+
+DOWN, DOWN100 = "download, 1 stream", "download, 100 streams"
+UP, UP100 = "upload, 1 stream", "upload, 100 streams"
+HTTP, LARGE = "HTTP/3 download, 1 stream", "8952-byte datagrams, 1 stream"
+FULL, RAW100, RAW1 = "full handshakes, 20 at a time", "raw requests, 100 in flight", "raw requests, 1 in flight"
+HTTP100, IDLE = "HTTP/3 requests, 100 in flight", "idle connections"
+PACED, PYTHON_BULK, PYTHON_REQUESTS = "paced 200 Mbit/s, 20 ms", "Python bulk", "Python requests"
+BOTH = "both s/GB"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    figure: str
+    must: float
+    aim: float
+    #: The value, from the medians and the name of our column.
+    seen: callable
+    #: Whether more is better.
+    more: bool = False
+
+
+class Missing(Exception):
+    """A figure that the run did not bring."""
+
+
+def own(table, case, us, figure):
+    try:
+        return table[case][us][figure]
+    except KeyError:
+        raise Missing(f"{case}: no {figure} of {us}") from None
+
+
+def best(table, case, figure, more=False):
+    """The best peer's value."""
+    values = [m[figure] for name, m in table.get(case, {}).items() if name not in NOT_PEERS and figure in m]
+    if not values:
+        raise Missing(f"{case}: no peer")
+    return max(values) if more else min(values)
+
+
+def over_best(case, figure, more=False):
+    return lambda table, us: own(table, case, us, figure) / best(table, case, figure, more)
+
+
+def over_own(case, figure, base_case, base=None):
+    return lambda table, us: own(table, case, us, figure) / own(table, base_case, base or us, figure)
+
+
+def connections(table):
+    """The numbers of connections in the growth case: few and full."""
+    keys = [key for m in table.get(IDLE, {}).values() for key in m if key.startswith("kB each at ")]
+    numbers = sorted({int(key.rsplit(" ", 1)[1]) for key in keys})
+    if len(numbers) != 2:
+        raise Missing("no growth of connections")
+    return numbers
+
+
+def idle(word):
+    return lambda table, us: own(table, IDLE, us, f"{word} {connections(table)[1]}")
+
+
+def growth(word):
+    def value(table, us):
+        few, full = connections(table)
+        return own(table, IDLE, us, f"{word} {full}") / own(table, IDLE, us, f"{word} {few}")
+
+    return value
+
+
+def active(table, us):
+    case = next((name for name in table if name.endswith("active connections")), "active connections")
+    return own(table, case, us, "Gbit/s") / own(table, DOWN, us, "Gbit/s")
+
+
+ROWS = [
+    Row("bulk, 1 stream: CPU of both ends over the pipe's", 1.6, 1.3, over_own(DOWN, BOTH, DOWN, "pipe")),
+    Row("bulk, 1 stream: CPU over the best peer's", 0.63, 0.55, over_best(DOWN, BOTH)),
+    Row("bulk, 1 stream: throughput over the best peer's", 1.5, 1.8, over_best(DOWN, "Gbit/s", True), True),
+    Row("bulk over HTTP/3: CPU over own raw QUIC", 1.05, 1.02,
+        lambda t, us: own(t, HTTP, us, BOTH) / own(t, HTTP, f"{us}, raw", BOTH)),
+    Row("download, 100 streams: CPU over own 1 stream", 1.10, 1.03, over_own(DOWN100, BOTH, DOWN)),
+    Row("upload, 1 stream: CPU over own download", 1.10, 1.03, over_own(UP, BOTH, DOWN)),
+    Row("upload, 100 streams: CPU over own 1-stream download", 1.10, 1.03, over_own(UP100, BOTH, DOWN)),
+    Row("8952-byte datagrams: CPU over the best peer's", 0.82, 0.74, over_best(LARGE, BOTH)),
+    Row("full handshake: server CPU over the best peer's", 0.8, 0.7, over_best(FULL, "server us")),
+    Row("raw requests, 100 in flight: rate over the best peer's", 1.25, 1.6, over_best(RAW100, "per s", True), True),
+    Row("HTTP/3 requests: server CPU over the best peer's", 0.76, 0.55, over_best(HTTP100, "server us")),
+    Row("raw requests, 100 in flight: 99th percentile over the best", 0.8, 0.6, over_best(RAW100, "p99 us")),
+    Row("raw requests, 100 in flight: 99.9th percentile over the best", 0.8, 0.6, over_best(RAW100, "p99.9 us")),
+    Row("raw requests, 1 in flight: 99th percentile over the best", 0.8, 0.6, over_best(RAW1, "p99 us")),
+    Row("raw requests, 1 in flight: 99.9th percentile over the best", 0.8, 0.6, over_best(RAW1, "p99.9 us")),
+    Row("server memory per idle connection, kB", 8, 5, idle("kB each at")),
+    Row("memory per connection, full over a tenth", 1.0, 1.0, growth("kB each at")),
+    Row("handshake CPU, full over a tenth", 1.1, 1.1, growth("handshake us at")),
+    Row("idle CPU with all connections, %", 0.05, 0.05, idle("idle CPU % at")),
+    Row("active connections together: throughput over one's", 0.7, 0.85, active, True),
+    Row("paced: sender CPU over the best peer's", 0.9, 0.6, over_best(PACED, "server s/GB")),
+    Row("paced: client CPU over the best peer's", 0.75, 0.5, over_best(PACED, "client s/GB")),
+    Row("Python bulk: bytes over aioquic's", 20, 40, over_best(PYTHON_BULK, "Gbit/s", True), True),
+    Row("Python requests: rate over aioquic's", 13, 25, over_best(PYTHON_REQUESTS, "per s", True), True),
+]
+
+
+def met(row, value) -> str:
+    reaches = lambda goal: value >= goal if row.more else value <= goal  # noqa: E731
+    return "aim" if reaches(row.aim) else "yes" if reaches(row.must) else "no"
+
+
+def verdicts(table) -> list:
+    """For each row of the issue: (figure, must, aim, value and verdict through callbacks, the same through the queue)."""
+    lines = []
+    for row in ROWS:
+        cells = []
+        for us in OURS:
+            try:
+                value = row.seen(table, us)
+                cells.append((value, met(row, value)))
+            except Missing as e:
+                cells.append((None, str(e)))
+        word = "at least" if row.more else "at most"
+        lines.append((row.figure, f"{word} {row.must:g}", f"{row.aim:g}", *cells))
+    return lines
+
+
+def cell(value, verdict) -> str:
+    return "–" if value is None else f"{value:.3g} ({verdict})"
+
+
+def text(lines) -> str:
+    seen = [line for line in lines if line[3][0] is not None or line[4][0] is not None]
+    if not seen:
+        return ""
+    out = ["", f"{'what it must show':62} {'must':>14} {'aim':>6}  {'callbacks':>14} {'queue':>14}"]
+    out += [f"{figure:62} {must:>14} {aim:>6}  {cell(*a):>14} {cell(*b):>14}" for figure, must, aim, a, b in seen]
+    return "\n".join(out)

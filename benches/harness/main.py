@@ -1,0 +1,76 @@
+"""The run: rounds of all peers in turn for each case, then files and the verdict."""
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+
+from . import cases, judge, peers, processes, report
+
+ROUNDS = cases.number("ROUNDS", 5)
+
+
+def machine() -> dict:
+    cpu = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release()}
+
+
+def wanted(name: str) -> bool:
+    words = [word.strip() for word in os.environ.get("WB_BENCH_ONLY", "").split(",") if word.strip()]
+    return not words or any(word in name for word in words)
+
+
+def play(case, present, build, failures) -> dict:
+    """All rounds of a case, its contenders one after the other in each."""
+    rows = {}
+    for _ in range(min(ROUNDS, case.rounds)):
+        for name, peer, http in case.contenders(present):
+            try:
+                rows.setdefault(name, []).append(cases.run(case, peer, build, http, name))
+            except processes.BenchError as e:
+                failures.append(f"{case.name}: {e}")
+                print(f"FAILED {failures[-1]}", file=sys.stderr)
+    return {name: runs for name, runs in rows.items() if runs}
+
+
+def medians(runs: list) -> dict:
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def main(arguments) -> int:
+    if sys.platform != "linux":
+        print("make bench needs Linux: it pins processes and reads their CPU clocks", file=sys.stderr)
+        return 2
+    build = pathlib.Path(arguments[0]).resolve()
+    write = pathlib.Path(arguments[2]) if arguments[1:2] == ["--write"] else None
+    with_build = os.environ.get("WB_BENCH_BUILD", "1") != "0"
+    present, missing = peers.available(build, os.environ.get("WB_BENCH_PEERS", ""), with_build)
+    failures, results, loads = [], {}, []
+    for case in cases.all_cases():
+        if not wanted(case.name):
+            continue
+        loads.append(os.getloadavg()[0])
+        rows = play(case, present, build, failures)
+        if rows:
+            results[case.name] = rows
+            print(report.text(case.name, rows), flush=True)
+    document = {
+        "machine": machine(), "load": {"first": loads[0], "most": max(loads)} if loads else {},
+        "rounds": ROUNDS, "sizes": {"bulk": cases.BULK, "requests": cases.COUNT, "handshakes": cases.HANDSHAKES,
+                                    "connections": cases.CONNECTIONS, "active": cases.ACTIVE},
+        "versions": peers.versions(), "settings": {p.name: p.settings for p in present}, "crates": {p.name: p.crate for p in present},
+        "missing": missing, "failures": failures, "results": results,
+    }
+    (build / "bench.json").write_text(json.dumps(document, indent=1))
+    table = {case: {name: medians(runs) for name, runs in rows.items()} for case, rows in results.items()}
+    print(judge.text(judge.verdicts(table)))
+    for name, reason in missing.items():
+        print(f"missing: {name}: {reason}")
+    print(f"raw figures: {build / 'bench.json'}")
+    if write is not None:
+        report.write(document, table, write)
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,91 @@
+"""What people read: the text of a case, the tables of docs/performance.md, and the plots."""
+import pathlib
+import statistics
+
+from . import judge
+
+BEGIN, END = "<!-- bench: begin, written by make bench -->", "<!-- bench: end -->"
+
+
+def number(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def spread(values) -> str:
+    return f"{number(statistics.median(values))} ({number(min(values))}–{number(max(values))})"
+
+
+def text(case, rows) -> str:
+    """A case for the terminal: medians with spread, and our ratio to each peer."""
+    out = [f"\n{case}"]
+    ours = rows.get("whimbrel")
+    for name, runs in rows.items():
+        out.append(f"  {name:16} " + "  ".join(f"{key} {spread([r[key] for r in runs])}" for key in runs[0]))
+    for name, runs in rows.items():
+        if ours is None or runs is ours:
+            continue
+        ratios = []
+        for key in runs[0]:
+            theirs, mine = (statistics.median(r[key] for r in some) for some in (runs, ours)) if key in ours[0] else (0, 0)
+            if theirs:
+                ratios.append(f"{key} {mine / theirs:.2f}")
+        out.append(f"  whimbrel / {name}: " + "  ".join(ratios))
+    return "\n".join(out)
+
+
+def case_table(rows) -> list:
+    keys = list(next(iter(rows.values()))[0])
+    out = ["| | " + " | ".join(keys) + " |", "|-|" + "-:|" * len(keys)]
+    for name, runs in rows.items():
+        out.append(f"| {name} | " + " | ".join(spread([r[key] for r in runs]) if key in runs[0] else "–" for key in keys) + " |")
+    return out
+
+
+def verdict_table(table) -> list:
+    out = ["| figure | must | aim | callbacks | queue |", "|-|-:|-:|-:|-:|"]
+    reasons = []
+    for figure, must, aim, a, b in judge.verdicts(table):
+        out.append(f"| {figure} | {must} | {aim} | {judge.cell(*a)} | {judge.cell(*b)} |")
+        if a[0] is None:
+            reasons.append(f"{figure}: {a[1]}")
+    if reasons:
+        out += ["", "Not seen in this run: " + "; ".join(reasons) + "."]
+    return out
+
+
+def markdown(document, table, plots) -> str:
+    m, load, sizes = document["machine"], document["load"], document["sizes"]
+    out = [
+        BEGIN, "",
+        f"{m['cores']} cores of {m['cpu']}, Linux {m['kernel']}, loopback. Medians of {document['rounds']} interleaved rounds (least–most); "
+        f"load average {load['first']:.1f} at the start, at most {load['most']:.1f}. Bulk {sizes['bulk'] / 1e6:.0f} MB, "
+        f"{sizes['requests']:,} requests, {sizes['handshakes']:,} handshakes.", "",
+    ]
+    for name, settings in document["settings"].items():
+        version = document["versions"].get(document["crates"][name], "")
+        out.append(f"- **{name}**{' ' + version if version else ''}: {settings}.")
+    for name, reason in document["missing"].items():
+        out.append(f"- **{name}** was not measured: {reason}.")
+    for failure in document["failures"]:
+        out.append(f"- A run failed: {failure}.")
+    out += ["", "### What it must show", "", *verdict_table(table), ""]
+    for name, rows in document["results"].items():
+        out += [f"### {name}", "", *case_table(rows), ""]
+    out += [f"![{title}]({path})" for title, path in plots]
+    return "\n".join([*out, "", END])
+
+
+def write(document, table, path: pathlib.Path):
+    """Puts tables and plots between the markers of the document."""
+    old = path.read_text()
+    if BEGIN not in old or END not in old:
+        raise SystemExit(f"{path}: no place for the bench's tables ({BEGIN})")
+    head, rest = old.split(BEGIN, 1)
+    tail = rest.split(END, 1)[1]
+    from . import plots  # only here: drawing needs a package that measuring does not
+
+    path.write_text(head + markdown(document, table, plots.draw(table, path.parent / "performance")) + tail)

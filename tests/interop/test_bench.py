@@ -1,0 +1,52 @@
+"""The bench's harness works: Whimbrel and the pipe through a few cases of tiny sizes, judged on form and not on speed."""
+import json
+import subprocess
+import sys
+
+from conftest import BUILD, CERTS, ROOT, environment
+
+BENCHES = ROOT / "benches"
+TINY = {
+    "WB_BENCH_ROUNDS": "1",
+    "WB_BENCH_BULK": "4000000",
+    "WB_BENCH_REQUESTS": "1000",
+    "WB_BENCH_HANDSHAKES": "40",
+    "WB_BENCH_CONNECTIONS": "40",
+    "WB_BENCH_ACTIVE": "10",
+    "WB_BENCH_IDLE_SECONDS": "1",
+    "WB_BENCH_BUILD": "0",
+    "WB_BENCH_PEERS": "pipe,whimbrel",
+}
+
+
+def play(out, **more) -> subprocess.CompletedProcess:
+    argv = [sys.executable, str(BENCHES / "run.py"), str(out)]
+    return subprocess.run(argv, env={**environment(), **TINY, **more}, capture_output=True, text=True, timeout=300)
+
+
+def test_every_case_runs_and_is_judged(tmp_path):
+    subprocess.run(
+        ["cargo", "build", "--release", "--locked", "--quiet", "-p", "pipe-bench"], cwd=BENCHES / "peers", check=True, timeout=600
+    )
+    (tmp_path / "certs").symlink_to(CERTS)
+    (tmp_path / "wb_bench").symlink_to(BUILD / "wb_bench")
+    done = play(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = json.loads((tmp_path / "bench.json").read_text())
+    assert seen["failures"] == [] and seen["missing"] == {}
+    for case, rows in seen["results"].items():
+        assert {"whimbrel", "whimbrel, queue"} <= set(rows), case
+        for name, runs in rows.items():
+            assert len(runs) == 1, (case, name)
+            assert all(value >= 0 for value in runs[0].values()), (case, name, runs)
+    assert "pipe" in seen["results"]["download, 1 stream"]
+    assert "CPU of both ends over the pipe's" in done.stdout
+
+
+def test_a_run_that_fails_is_said_in_one_line(tmp_path):
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "wb_bench").symlink_to(BUILD / "wb_bench")
+    done = play(tmp_path, WB_BENCH_PEERS="whimbrel", WB_BENCH_ONLY="download, 1 stream")
+    assert done.returncode == 1
+    assert any(line.startswith("FAILED download, 1 stream: whimbrel server: ended with 1:") for line in done.stderr.splitlines())
+    assert json.loads((tmp_path / "bench.json").read_text())["failures"]
