@@ -495,6 +495,20 @@ fn a_revoked_buffer_resets_its_stream_and_nothing_else() {
 }
 
 #[test]
+fn a_buffer_revoked_before_its_first_packet_resets_its_stream_at_once() {
+    let (mut c, mut s) = pair(&StreamsConfig { revoked_code: 0x77, ..StreamsConfig::default() });
+    let id = c.open(Dir::Uni).unwrap();
+    let lender = Lender::new(&[5; 3000]);
+    let chunk = lender.lend();
+    assert_eq!(c.write_chunk(id, chunk.clone()), Ok(3000));
+    chunk.revoke();
+    // Nothing else is to be sent, so nothing else would take the reset along.
+    let p = packet(&mut c, 1200).unwrap();
+    receive(&mut s, &p.payload, Timestamp(1)).unwrap();
+    assert_eq!(s.read(id, &mut [0; 9]), Err(ReadError::Reset(0x77)));
+}
+
+#[test]
 fn lent_memory_returns_with_the_acknowledgement() {
     let (mut c, mut s) = pair(&StreamsConfig::default());
     let id = c.open(Dir::Uni).unwrap();

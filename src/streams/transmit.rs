@@ -23,6 +23,8 @@ enum Turn {
     Full,
     /// It had nothing to send and stands elsewhere now.
     Nothing,
+    /// Its data were taken back by their lender: it was reset.
+    Revoked,
 }
 
 impl Streams {
@@ -144,13 +146,18 @@ impl Streams {
     /// Fills the packet with STREAM frames; true if any was written. Call it last: a frame that ends exactly where the
     /// writer ends has no length field (leave the room for the AEAD tag outside).
     pub fn write_stream_frames(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> bool {
-        let mut wrote = false;
+        let (mut wrote, mut revoked) = (false, false);
         while let Some(slot) = self.scheduler.next() {
             match self.write_stream_frame(slot, w, tokens) {
                 Turn::Wrote => wrote = true,
                 Turn::Full => break,
                 Turn::Nothing => {}
+                Turn::Revoked => revoked = true,
             }
+        }
+        if revoked {
+            // Here, because control frames had their turn before, and a packet that stays empty would be the last for now.
+            self.write_control(w, tokens);
         }
         wrote
     }
@@ -191,7 +198,7 @@ impl Streams {
         if copied.is_err() {
             w.rewind(start);
             self.on_revoked(slot);
-            return Turn::Nothing;
+            return Turn::Revoked;
         }
         tokens.push(FrameToken::Stream { id, offset: range.start, len: u32::try_from(len).unwrap_or(u32::MAX), fin });
         let new = send.on_sent(range, fin);
