@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize check grid matrix lint bench instructions setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize models check grid matrix lint bench instructions setup install uninstall clean peers certs
 
 all: lib examples
 
@@ -84,6 +84,14 @@ check: setup lint all certs instructions peers $(OUT)/wb_bench test matrix
 	$(VENV)/bin/python -m pytest -q --color=no tests/interop
 	$(VENV)/bin/python tests/interop/grid/run.py
 	$(MAKE) sanitize
+	$(MAKE) models
+
+# The concurrency of the C boundary under model checkers (tests/models): loom for what stands on memory orderings, shuttle for
+# the whole library. A workspace of its own with a target folder beside the library's.
+MODELS := cd tests/models && $(CARGO) test --locked --target-dir ../../target/models
+models:
+	$(MODELS) -p whimbrel-loom -- --nocapture
+	$(MODELS) --test all -- --nocapture
 
 # The interop grid alone (needs root, for network namespaces); writes its table into docs/interop.md.
 grid: setup lib certs peers

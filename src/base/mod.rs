@@ -8,6 +8,7 @@ pub mod level;
 pub mod rng;
 pub mod side;
 pub mod stream_id;
+pub(crate) mod sync;
 pub mod time;
 
 pub use addr::FourTuple;

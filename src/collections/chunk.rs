@@ -7,28 +7,13 @@
 //!
 //! Invariants: (1) a slab never writes below its seal, and views end at or below it, so no byte is both
 //! written and shared; (2) `Loan::word` holds a revoked bit and a pin count, foreign bytes are read only
-//! between a successful pin and its release. The synchronisation types are imported in one place so that
-//! a model checker's types can stand in for them.
+//! between a successful pin and its release. `tests/models` tries out the schedules of all this.
 use core::fmt;
 use core::ptr::NonNull;
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use self::sync::{AtomicUsize, Ordering, wait_a_little};
-
-/// The primitives whose interleavings matter for revocation.
-mod sync {
-    pub(super) use core::sync::atomic::{AtomicUsize, Ordering};
-
-    /// Backs off in a wait that is normally shorter than one packet's copy.
-    pub(super) fn wait_a_little(round: u32) {
-        if round < 64 {
-            core::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
-        }
-    }
-}
+use crate::base::sync::{Arc, AtomicUsize, Ordering, thread_local, wait_a_little};
 
 /// The lender took its memory back: there is nothing to read any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,12 +10,11 @@ use super::handle::{self, Object};
 use super::hardened::{self, Guarded};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
+use crate::base::sync::{AtomicBool, Mutex, Ordering, full_fence};
 use crate::collections::Chunk;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A buffer.
 pub(crate) struct BufObject {
@@ -47,6 +46,20 @@ impl Loan {
         let context = self.context.lock().take();
         // Outside the lock: dropping it calls the application.
         user_code(|| drop(context));
+    }
+
+    /// Makes another reference to the lent memory. Either the loan is known to be revoked, or whoever revokes it sees the
+    /// reference and keeps a copy for it: the reference comes before the look here, the mark before the count there.
+    fn refer<T>(&self, make: impl FnOnce() -> T) -> Result<T, Fail> {
+        let made = make();
+        full_fence();
+        if self.revoked.load(Ordering::Acquire) { Err(revoked()) } else { Ok(made) }
+    }
+
+    /// No new reference can be made from here on, but for those that the caller of `refer` has not looked at yet.
+    fn mark_revoked(&self) {
+        self.revoked.store(true, Ordering::Release);
+        full_fence();
     }
 
     /// The call that lent it fails: nothing was taken.
@@ -127,8 +140,8 @@ impl BufObject {
     /// The bytes, to be sent.
     pub fn chunk(&self) -> Result<Chunk, Fail> {
         match &self.memory {
-            Memory::Lent(_, loan, _) if loan.revoked.load(Ordering::Acquire) => Err(revoked()),
-            Memory::Chunk(chunk) | Memory::Lent(chunk, ..) => Ok(chunk.clone()),
+            Memory::Chunk(chunk) => Ok(chunk.clone()),
+            Memory::Lent(chunk, loan, _) => loan.refer(|| chunk.clone()),
             Memory::Own(own) => Ok(own.chunk()),
         }
     }
@@ -153,7 +166,8 @@ impl BufObject {
         Ok(match &self.memory {
             Memory::Chunk(chunk) => Memory::Chunk(chunk.slice(offset, len)),
             Memory::Lent(chunk, loan, pointer) => {
-                Memory::Lent(chunk.slice(offset, len), Arc::clone(loan), SendPointer(pointer.0.wrapping_add(offset)))
+                let part = loan.refer(|| chunk.slice(offset, len))?;
+                Memory::Lent(part, Arc::clone(loan), SendPointer(pointer.0.wrapping_add(offset)))
             }
             Memory::Own(own) => Memory::Lent(
                 own.chunk().slice(offset, len),
@@ -289,11 +303,11 @@ pub extern "C" fn wb_buf_revoke(buf: wb_buf, mode: u32) -> wb_status {
         };
         match mode {
             WB_REVOKE_COPY => {
-                loan.revoked.store(true, Ordering::Release);
+                loan.mark_revoked();
                 chunk.revoke_keeping_copy();
             }
             WB_REVOKE_RESET => {
-                loan.revoked.store(true, Ordering::Release);
+                loan.mark_revoked();
                 chunk.revoke();
             }
             _ => return Err(Fail::invalid("unknown revoke mode")),

@@ -7,6 +7,7 @@ use super::handle::{self, Object};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
 use crate::base::codes;
+use crate::base::sync::Mutex;
 use crate::congestion::Algorithm;
 use crate::connection::ConnectionConfig;
 use crate::http3::Http3Config;
@@ -14,7 +15,6 @@ use crate::runtime::{MAX_WORKERS, RuntimeConfig};
 use core::ffi::{c_char, c_void};
 use core::net::{SocketAddrV4, SocketAddrV6};
 use core::time::Duration;
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Longest line of text and longest byte value.

@@ -17,15 +17,14 @@ use super::sink::{drop_tag, tag_of};
 use super::status::*;
 use super::stream::StreamObject;
 use super::tls::{KeyLog, TlsObject};
+use crate::base::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::base::{FourTuple, Side, StreamId, Timestamp, codes};
 use crate::connection::CloseReason;
 use crate::crypto::{Answer, Question};
 use crate::runtime::{Conn, ConnState, ConnectConfig, clock};
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Addresses of one host that are tried at most.

@@ -12,11 +12,10 @@ use super::handle;
 use super::object::publish;
 use super::runtime::RuntimeObject;
 use super::status::*;
+use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::{Ecn, Timestamp};
 use crate::runtime::{Arrived, Driver, TooSmall, clock};
 use core::ffi::c_void;
-use parking_lot::{Mutex, MutexGuard};
-
 /// Length of the seed.
 const SEED: usize = 32;
 

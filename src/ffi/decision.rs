@@ -15,12 +15,12 @@ use super::object::{Ends, Known, Meta, publish};
 use super::status::*;
 use super::tls::TlsObject;
 use crate::base::Timestamp;
+use crate::base::sync::{AtomicBool, Ordering};
 use crate::collections::Chunk;
 use crate::crypto::{Answer, Question};
 use crate::runtime::{Conn, IncomingDecision, IncomingInfo, UNDECIDED_LIFETIME, clock};
 use core::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Alerts (RFC 8446 section 6) for refusals that name none.
 const BAD_CERTIFICATE: u8 = 42;

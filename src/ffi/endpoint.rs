@@ -14,14 +14,13 @@ use super::sink::EndpointSink;
 use super::status::{WB_E_CLOSED_LOCAL, WB_E_STATE};
 use super::tls::TlsObject;
 use crate::base::codes;
+use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use crate::endpoint::RetryPolicy;
 use crate::runtime::{EndpointHandle, EndpointOptions, IncomingDecision, IncomingInfo, ListenConfig, Ticket, clock};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// An endpoint.

@@ -2,6 +2,7 @@
 //! keeps its detail for the thread. Also the fence that no panic crosses.
 use super::abi::{WB_ORIGIN_LOCAL, WB_ORIGIN_NONE, WB_ORIGIN_SYSTEM, wb_error_info};
 use super::status::{self, wb_status};
+use crate::base::sync::thread_local;
 use core::cell::RefCell;
 use core::ffi::c_char;
 use std::borrow::Cow;

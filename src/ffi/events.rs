@@ -8,10 +8,9 @@ use super::hardened::Shown;
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
 use super::stream::StreamObject;
+use crate::base::sync::{AtomicUsize, Condvar, Mutex, Ordering, RwLock, thread_local};
 use core::cell::Cell;
-use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Groups and ALL.
@@ -103,13 +102,17 @@ impl Gate {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut lock = self.lock.lock();
         let mut in_time = true;
-        while in_time && self.busy() {
+        // One look decides: a callback that is being turned away counts as running for a moment.
+        let quiet = loop {
+            let quiet = !self.busy();
+            if quiet || !in_time {
+                break quiet;
+            }
             match timeout {
                 None => self.quiet.wait(&mut lock),
                 Some(t) => in_time = !self.quiet.wait_for(&mut lock, t).timed_out(),
             }
-        }
-        let quiet = !self.busy();
+        };
         drop(lock);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         quiet

@@ -11,17 +11,15 @@ use super::abi::{
 };
 use super::error::Fail;
 use super::status::{WB_E_FORKED, WB_E_HANDLE, WB_E_KIND, WB_E_LIMIT, WB_E_STALE};
-use core::alloc::Layout;
+use crate::base::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, global};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Something that C can hold a handle of.
 pub(crate) trait Object: Send + Sync + Sized + 'static {
@@ -34,10 +32,10 @@ pub(crate) trait Object: Send + Sync + Sized + 'static {
 pub(crate) const KINDS: usize = 11;
 const _: () = assert!((WB_KIND_DECISION as usize) < KINDS && KINDS <= 16);
 
-const PAGE: usize = 1 << 12;
-const PAGES: usize = 1 << 12;
+const PAGE: usize = if cfg!(model) { 4 } else { 1 << 12 };
+const PAGES: usize = if cfg!(model) { 4 } else { 1 << 12 };
 /// Freed slots wait until so many others are free, so that stale handles stay in long-dead slots.
-const MIN_FREE: usize = 64;
+const MIN_FREE: usize = if cfg!(model) { 0 } else { 64 };
 
 // Word: generation 32 | references 14 | pins 18.
 const PIN: u64 = 1;
@@ -46,6 +44,7 @@ const REF: u64 = 1 << 18;
 const REF_MASK: u64 = ((1 << 14) - 1) << 18;
 const GENERATION_SHIFT: u32 = 32;
 
+#[cfg_attr(model, derive(Default))]
 struct Slot {
     word: AtomicU64,
     object: AtomicPtr<()>,
@@ -71,9 +70,13 @@ struct Tables {
     seed: RandomState,
 }
 
-static TABLES: AtomicPtr<Tables> = AtomicPtr::new(core::ptr::null_mut());
-/// How often this process is the child of a fork that the library saw.
-static EPOCH: AtomicU32 = AtomicU32::new(0);
+global! {
+    static TABLES: AtomicPtr<Tables> = AtomicPtr::new(core::ptr::null_mut());
+}
+global! {
+    /// How often this process is the child of a fork that the library saw.
+    static EPOCH: AtomicU32 = AtomicU32::new(0);
+}
 
 /// Runs in the child of a fork, where only one thread is left: what the parent had is abandoned, not freed, because
 /// its locks may be held by threads that do not exist here.
@@ -150,19 +153,42 @@ impl Table {
             let index = free.next;
             let page = self.pages.get(index as usize / PAGE)?;
             if page.load(Ordering::Acquire).is_null() {
-                let layout = Layout::array::<Slot>(PAGE).ok()?;
-                // SAFETY: the layout is not empty; all-zero slots are valid (atomics only).
-                let memory = unsafe { std::alloc::alloc_zeroed(layout) };
-                if memory.is_null() {
-                    return None;
-                }
-                page.store(memory.cast(), Ordering::Release);
+                page.store(new_page()?.as_ptr(), Ordering::Release);
             }
             free.next += 1;
             return Some(index);
         }
         free.list.pop_front()
     }
+}
+
+/// The end of one schedule: no thread is left, and the next one begins with nothing.
+#[cfg(model)]
+pub(crate) fn clear() {
+    let Some(tables) = NonNull::new(TABLES.swap(core::ptr::null_mut(), Ordering::AcqRel)) else { return };
+    // SAFETY: made by `make_tables`; by contract nobody uses handles any more.
+    let tables = unsafe { Box::from_raw(tables.as_ptr()) };
+    for page in tables.kinds.iter().flat_map(|table| table.pages.iter()) {
+        if let Some(slots) = NonNull::new(page.load(Ordering::Acquire)) {
+            // SAFETY: made by `new_page`; as above.
+            drop(unsafe { Box::from_raw(slots.as_ptr().cast::<[Slot; PAGE]>()) });
+        }
+    }
+}
+
+/// `PAGE` unused slots.
+#[cfg(not(model))]
+fn new_page() -> Option<NonNull<Slot>> {
+    let layout = core::alloc::Layout::array::<Slot>(PAGE).ok()?;
+    // SAFETY: the layout is not empty; all-zero slots are valid (atomics only).
+    NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }.cast())
+}
+
+/// A model checker's atomics are more than their bytes.
+#[cfg(model)]
+fn new_page() -> Option<NonNull<Slot>> {
+    let slots: Box<[Slot; PAGE]> = Box::new(core::array::from_fn(|_| Slot::default()));
+    NonNull::new(Box::into_raw(slots).cast())
 }
 
 /// Puts an object in the table of its kind with one reference.

@@ -36,5 +36,9 @@ pub mod tls_calls;
 mod translate;
 mod wake_fd;
 
+/// Models of what the C ABI does not show by itself.
+#[cfg(model)]
+#[path = "../../tests/models/src/inside.rs"]
+pub mod inside;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,9 @@
 use super::abi::wb_destroy_fn;
 use super::events::user_code;
 use super::handle::{self, Object};
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering};
 use core::ffi::c_void;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 /// Pointer of the application with the function that ends it.
 pub(crate) struct Context {

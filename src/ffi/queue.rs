@@ -15,11 +15,10 @@ use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
 use crate::base::codes;
+use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use crate::runtime::clock;
-use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Events of one batch at most.

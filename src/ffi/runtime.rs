@@ -13,9 +13,8 @@ use super::handle::Object;
 use super::object::{Known, Meta};
 use super::status::{WB_E_STATE, WB_E_WOULD_DEADLOCK};
 use crate::base::Timestamp;
+use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::runtime::{Driver, Runtime, RuntimeError};
-use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

@@ -10,13 +10,12 @@ use super::handle::Object;
 use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
 use super::status::*;
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::base::{Dir, Side, StreamId, codes};
 use crate::collections::{Chunk, ReleaseScope};
 use crate::http3::{Field, FieldList, H3Error, SectionKind};
 use crate::runtime::{Conn, ConnState};
 use crate::streams::{ReadError, WriteError};
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Interim responses whose fields are kept; HTTP/3 itself refuses more than it allows.

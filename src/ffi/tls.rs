@@ -10,13 +10,12 @@ use super::events::user_code;
 use super::handle::{self, Object};
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
+use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use crate::crypto::{Asks, Cipher, ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder, TlsSetupError};
 use core::ffi::{c_char, c_void};
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A TLS object.
 pub(crate) struct TlsObject {

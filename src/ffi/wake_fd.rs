@@ -1,4 +1,5 @@
 //! A descriptor that is readable while its flag is up: eventfd on Linux, a pipe elsewhere. Non-blocking, close-on-exec.
+use crate::base::sync::{step, wait_a_little};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -47,6 +48,7 @@ impl WakeFd {
 
     /// Makes it readable. Async-signal-safe. A full counter or pipe is readable already.
     pub fn raise(&self) {
+        step();
         #[cfg(target_os = "linux")]
         let (fd, bytes) = (self.read.as_raw_fd(), 1u64.to_ne_bytes());
         #[cfg(not(target_os = "linux"))]
@@ -57,6 +59,7 @@ impl WakeFd {
 
     /// Makes it unreadable.
     pub fn lower(&self) {
+        step();
         let mut sink = [0u8; 64];
         loop {
             // SAFETY: a valid descriptor and buffer.
@@ -73,7 +76,11 @@ impl WakeFd {
         let mut entry = libc::pollfd { fd: self.read.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // Round up, so that the last fraction of a millisecond is not a busy loop.
         let millis = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        // A checker's threads share one real thread, which must not sleep.
+        let millis = if cfg!(model) { 0 } else { millis };
         // SAFETY: one valid entry.
-        unsafe { libc::poll(&raw mut entry, 1, millis) };
+        while unsafe { libc::poll(&raw mut entry, 1, millis) } == 0 && cfg!(model) {
+            wait_a_little(u32::MAX);
+        }
     }
 }

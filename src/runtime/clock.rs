@@ -2,6 +2,7 @@
 //!
 //! Everything below the runtime takes a [`Timestamp`] as an argument. A worker reads the clock once
 //! per batch; application threads read it once per verb.
+use crate::base::sync::thread_local;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -16,7 +17,7 @@ static EPOCH: OnceLock<Instant> = OnceLock::new();
 /// The present moment; inside of [`pinned`], the caller's.
 #[must_use]
 pub fn now() -> Timestamp {
-    let pinned = PINNED.get();
+    let pinned = PINNED.with(Cell::get);
     if pinned != 0 {
         return Timestamp(pinned);
     }
@@ -69,10 +70,10 @@ pub fn pinned<R>(at: Timestamp, act: impl FnOnce() -> R) -> R {
     struct Restore(u64);
     impl Drop for Restore {
         fn drop(&mut self) {
-            PINNED.set(self.0);
+            PINNED.with(|pinned| pinned.set(self.0));
         }
     }
-    let _restore = Restore(PINNED.replace(at.as_nanos()));
+    let _restore = Restore(PINNED.with(|pinned| pinned.replace(at.as_nanos())));
     act()
 }
 

@@ -6,15 +6,13 @@
 //! system call nor while the application's code runs, except for the closure given to [`Conn::with`].
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::clock;
 use super::endpoint::{EndpointInner, Part, PrivateSocket};
 use super::error::RuntimeError;
 use super::events::ConnEvent;
 use super::shard::LogName;
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::base::{FourTuple, Side, Timestamp, codes};
 use crate::connection::{Connection, EarlyData, EndpointEvent, Event};
 use crate::endpoint::ConnectionKey;
@@ -24,7 +22,7 @@ use crate::streams::StreamEvent;
 /// No slot in the worker's timer table yet.
 pub(super) const NO_SLOT: u32 = u32::MAX;
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT_ID: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);
 
 /// A number for a connection or endpoint, unique in the process.
 pub(super) fn next_id() -> u64 {

@@ -9,10 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::clock;
@@ -22,6 +20,7 @@ use super::events::{IncomingDecision, Sink, Ticket};
 use super::random::{SeededRng, SystemRng};
 use super::shards::{Command, ShardShared};
 use super::udp::{SocketOptions, UdpSocket, bind_group, connect_raw};
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, RwLock};
 use crate::base::{FourTuple, Rng, Side, Timestamp};
 use crate::connection::ConnectionConfig;
 use crate::crypto::{ClientTls, ServerTls};

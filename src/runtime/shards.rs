@@ -7,11 +7,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::clock;
 use super::config::RuntimeConfig;
@@ -23,6 +20,7 @@ use super::random::SeededRng;
 use super::shard::{Driver, Shard};
 use super::udp::{SocketOptions, UdpSocket};
 use super::wake::Doorbell;
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::base::{Ecn, Timestamp};
 use crate::endpoint::cid_source::ShardMask;
 

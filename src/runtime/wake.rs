@@ -3,8 +3,8 @@
 //! A ring costs a system call only when the worker really sleeps: the worker announces its sleep,
 //! then looks once more for work; a caller leaves work, then looks whether the worker sleeps. Both
 //! orders are sequentially consistent, so one of the two sees the other.
+use crate::base::sync::{AtomicBool, Ordering};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the file comment.
 pub struct Doorbell {

@@ -1,13 +1,11 @@
 //! A connection's turn: deadline, events, batches out, and what follows from them for its worker.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
 
 use super::Shard;
 use super::send::Fate;
 use crate::base::codes::transport::NO_VIABLE_PATH;
+use crate::base::sync::{MutexGuard, Ordering};
 use crate::base::{Timestamp, TransportError};
 use crate::connection::EndpointEvent;
 use crate::endpoint::Answer;
