@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize models check grid matrix lint bench instructions setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize models check grid matrix lint bench instructions lookups setup install uninstall clean peers certs
 
 all: lib examples
 
@@ -107,6 +107,11 @@ BENCH ?=
 bench: setup all certs $(OUT)/wb_bench
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	$(VENV)/bin/python benches/run.py $(OUT) $(BENCH)
+
+# Share of handle look-ups in the CPU time, by perf and by callgrind (docs/performance.md).
+lookups: all certs
+	$(PYTHON) benches/lookups.py $(OUT)
+	$(PYTHON) benches/lookups.py $(OUT) callgrind
 
 install: lib
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
