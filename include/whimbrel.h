@@ -902,8 +902,9 @@ wb_status wb_handle_release(wb_handle handle);
 
 // Releases `count` handles of any kinds; zero handles are skipped. All are tried; the first failure is reported.
 //
-// Ownership: ends the caller's. Threads: any. Blocks: never. Errors: as `wb_handle_release`. Since: 0.1.
-wb_status wb_handle_release_many(const wb_handle *handles, size_t count);
+// Ownership: ends the caller's. Threads: any. Blocks: never. Errors: as `wb_handle_release`, `WB_E_INVALID`. Since: 0.1.
+wb_status wb_handle_release_many(const wb_handle *handles,
+                                 size_t count);
 
 // Takes one more reference, which needs one more release. Keeps the handle of an event's object usable after its
 // CLOSED event.
@@ -1184,7 +1185,8 @@ wb_status wb_endpoint_close(wb_endpoint endpoint, uint32_t mode);
 // before.
 //
 // Ownership: `*out` is the caller's, the text stays the caller's. Threads: any. Blocks: never; the name is resolved
-// on a library thread. Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_OS`, `WB_E_TLS`. What fails later
+// on a library thread. Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_OS`, `WB_E_TLS`, `WB_E_STATE` (the
+// runtime is closed). What fails later
 // comes with CONN_CLOSED. Since: 0.1.
 wb_status wb_client_connect(wb_runtime runtime,
                             wb_config config,
@@ -1198,7 +1200,8 @@ wb_status wb_client_connect(wb_runtime runtime,
 // `config` (kind `WB_CONFIG_CONN`) may be 0.
 //
 // Ownership: `*out` is the caller's, the text stays the caller's. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_INVALID` (not an address), `WB_E_UTF8`, `WB_E_BUSY`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
+// Errors: handle errors, `WB_E_INVALID` (not an address), `WB_E_UTF8`, `WB_E_BUSY`, `WB_E_OS`, `WB_E_TLS`,
+// `WB_E_STATE` (the runtime is closed). Since: 0.1.
 wb_status wb_server_listen(wb_runtime runtime,
                            wb_config config,
                            wb_tls tls,
@@ -1218,21 +1221,26 @@ wb_status wb_addr_text(const struct wb_addr *address, char *out, size_t capacity
 // `config` is of kind `WB_CONFIG_CONN`, or 0 for defaults.
 //
 // Ownership: `*out` is the caller's; configuration and TLS object are frozen and kept. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_STATE` (the endpoint is closed). Since: 0.1.
-wb_status wb_conn_open(wb_endpoint endpoint, wb_config config, wb_tls tls, wb_conn *out);
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_CLOSED_LOCAL` (the endpoint is closed), `WB_E_STATE` (the runtime
+// is). Since: 0.1.
+wb_status wb_conn_open(wb_endpoint endpoint,
+                       wb_config config,
+                       wb_tls tls,
+                       wb_conn *out);
 
 // Starts connecting to a host (name or IP address as text, also the name in the certificate) and port. Its addresses
 // are tried in turn. `host_len` may be `WB_TEXT_Z`.
 //
 // Ownership: the text stays the caller's. Threads: any. Blocks: never; the name is resolved on a library thread.
-// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started), `WB_E_OS`, `WB_E_TLS`. What fails
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started, or the endpoint is closed),
+// `WB_E_CLOSED_LOCAL`, `WB_E_OS`, `WB_E_TLS`. What fails
 // later comes with CONN_CLOSED. Since: 0.1.
 wb_status wb_conn_start(wb_conn conn, const char *host, size_t host_len, uint16_t port);
 
 // Starts connecting to one address, with the server name for TLS (SNI and certificate).
 //
 // Ownership: address and text stay the caller's. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE`, `WB_E_CLOSED_LOCAL`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
 wb_status wb_conn_start_address(wb_conn conn,
                                 const struct sockaddr *address,
                                 uint32_t address_len,
@@ -1419,7 +1427,8 @@ wb_status wb_stream_consume(wb_stream stream, uint64_t bytes);
 // in both directions; there 0 stands for H3_REQUEST_CANCELLED.
 //
 // Ownership: unchanged. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream). Since: 0.1.
+// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream),
+// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_reset(wb_stream stream, uint64_t code);
 
 // Gives up sending, but what was sent up to `reliable_size` (a number of bytes) is delivered before the peer hears of the
@@ -1436,13 +1445,15 @@ wb_status wb_stream_reset_at(wb_stream stream,
 // Asks the peer to stop sending; received data are dropped.
 //
 // Ownership: unchanged. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_RANGE`, `WB_E_STATE` (nothing to receive on this stream). Since: 0.1.
+// Errors: handle errors, `WB_E_RANGE`, `WB_E_STATE` (nothing to receive on this stream),
+// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_stop(wb_stream stream, uint64_t code);
 
 // Sets the order in which streams of the connection send (RFC 9218): urgency 0 (first) to 7, default 3; incremental
 // streams of one urgency share the connection, others go one after the other.
 //
-// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_RANGE`. Since: 0.1.
+// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_RANGE`, `WB_E_CLOSED_LOCAL`,
+// `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_priority(wb_stream stream, uint32_t urgency, uint8_t incremental);
 
 // Number, direction, states and byte counts.

@@ -49,7 +49,8 @@ unsafe fn put_handles(
 /// `config` is of kind `WB_CONFIG_CONN`, or 0 for defaults.
 ///
 /// Ownership: `*out` is the caller's; configuration and TLS object are frozen and kept. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_STATE` (the endpoint is closed). Since: 0.1.
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_TLS`, `WB_E_CLOSED_LOCAL` (the endpoint is closed), `WB_E_STATE` (the runtime
+/// is). Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_open(
     endpoint: wb_endpoint,
@@ -73,7 +74,8 @@ pub unsafe extern "C" fn wb_conn_open(
 /// are tried in turn. `host_len` may be `WB_TEXT_Z`.
 ///
 /// Ownership: the text stays the caller's. Threads: any. Blocks: never; the name is resolved on a library thread.
-/// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started), `WB_E_OS`, `WB_E_TLS`. What fails
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started, or the endpoint is closed),
+/// `WB_E_CLOSED_LOCAL`, `WB_E_OS`, `WB_E_TLS`. What fails
 /// later comes with CONN_CLOSED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_start(conn: wb_conn, host: *const c_char, host_len: usize, port: u16) -> wb_status {
@@ -88,7 +90,7 @@ pub unsafe extern "C" fn wb_conn_start(conn: wb_conn, host: *const c_char, host_
 /// Starts connecting to one address, with the server name for TLS (SNI and certificate).
 ///
 /// Ownership: address and text stay the caller's. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE`, `WB_E_CLOSED_LOCAL`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_conn_start_address(
     conn: wb_conn,

@@ -167,7 +167,8 @@ pub extern "C" fn wb_endpoint_close(endpoint: wb_endpoint, mode: u32) -> wb_stat
 /// before.
 ///
 /// Ownership: `*out` is the caller's, the text stays the caller's. Threads: any. Blocks: never; the name is resolved
-/// on a library thread. Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_OS`, `WB_E_TLS`. What fails later
+/// on a library thread. Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_OS`, `WB_E_TLS`, `WB_E_STATE` (the
+/// runtime is closed). What fails later
 /// comes with CONN_CLOSED. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_client_connect(
@@ -217,7 +218,8 @@ fn start_client(
 /// `config` (kind `WB_CONFIG_CONN`) may be 0.
 ///
 /// Ownership: `*out` is the caller's, the text stays the caller's. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_INVALID` (not an address), `WB_E_UTF8`, `WB_E_BUSY`, `WB_E_OS`, `WB_E_TLS`. Since: 0.1.
+/// Errors: handle errors, `WB_E_INVALID` (not an address), `WB_E_UTF8`, `WB_E_BUSY`, `WB_E_OS`, `WB_E_TLS`,
+/// `WB_E_STATE` (the runtime is closed). Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_server_listen(
     runtime: wb_runtime,

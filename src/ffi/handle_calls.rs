@@ -76,7 +76,7 @@ pub extern "C" fn wb_handle_release(handle: wb_handle) -> wb_status {
 
 /// Releases `count` handles of any kinds; zero handles are skipped. All are tried; the first failure is reported.
 ///
-/// Ownership: ends the caller's. Threads: any. Blocks: never. Errors: as `wb_handle_release`. Since: 0.1.
+/// Ownership: ends the caller's. Threads: any. Blocks: never. Errors: as `wb_handle_release`, `WB_E_INVALID`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_handle_release_many(handles: *const wb_handle, count: usize) -> wb_status {
     fence(|| {

@@ -211,7 +211,8 @@ pub extern "C" fn wb_stream_consume(stream: wb_stream, bytes: u64) -> wb_status 
 /// in both directions; there 0 stands for H3_REQUEST_CANCELLED.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream). Since: 0.1.
+/// Errors: handle errors, `WB_E_RANGE` (code over 2^62 - 1), `WB_E_STATE` (nothing to send on this stream),
+/// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_reset(stream: wb_stream, code: u64) -> wb_status {
     fence(|| {
@@ -242,7 +243,8 @@ pub extern "C" fn wb_stream_reset_at(stream: wb_stream, code: u64, reliable_size
 /// Asks the peer to stop sending; received data are dropped.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_RANGE`, `WB_E_STATE` (nothing to receive on this stream). Since: 0.1.
+/// Errors: handle errors, `WB_E_RANGE`, `WB_E_STATE` (nothing to receive on this stream),
+/// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_stop(stream: wb_stream, code: u64) -> wb_status {
     fence(|| {
@@ -256,7 +258,8 @@ pub extern "C" fn wb_stream_stop(stream: wb_stream, code: u64) -> wb_status {
 /// Sets the order in which streams of the connection send (RFC 9218): urgency 0 (first) to 7, default 3; incremental
 /// streams of one urgency share the connection, others go one after the other.
 ///
-/// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_RANGE`. Since: 0.1.
+/// Ownership: unchanged. Threads: any. Blocks: never. Errors: handle errors, `WB_E_RANGE`, `WB_E_CLOSED_LOCAL`,
+/// `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_stream_priority(stream: wb_stream, urgency: u32, incremental: u8) -> wb_status {
     fence(|| {
