@@ -286,6 +286,20 @@ struct sockaddr;
 // Flag of an event: the stream ends here.
 #define WB_EVF_FIN 1
 
+// Flag of STREAM_INCOMING, H3_HEADERS and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
+// completed its handshake yet, so it may be a replay. What must not happen twice waits for CONNECTED, or is answered with
+// 425 Too Early (RFC 8470 section 5.2). The flag belongs to the moment of the event: what began early and became an event
+// after the handshake has it not. `wb_stream_info` tells both at any time.
+#define WB_EVF_EARLY 2
+
+// What `wb_stream_info` says in `early`: nothing came as early data; some did, and the client has not completed its
+// handshake yet: it may be a replay; some did, and the client has completed the handshake since: it is none.
+#define WB_EARLY_NO 0
+
+#define WB_EARLY_UNPROVEN 1
+
+#define WB_EARLY_PROVEN 2
+
 // Encryption levels in the order in which keys appear.
 #define WB_LEVEL_INITIAL 0
 
@@ -812,6 +826,9 @@ typedef struct wb_stream_desc {
     // Bytes handed out by receive calls.
     uint64_t bytes_received;
     wb_conn conn;
+    // Server: `WB_EARLY_*`.
+    uint32_t early;
+    uint32_t reserved;
 } wb_stream_desc;
 
 // An HTTP field. Names are lower case; pseudo-fields begin with a colon.
@@ -1456,7 +1473,7 @@ wb_status wb_stream_stop(wb_stream stream, uint64_t code);
 // `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_priority(wb_stream stream, uint32_t urgency, uint8_t incremental);
 
-// Number, direction, states and byte counts.
+// Number, direction, states, byte counts, and whether it came as early data.
 //
 // Ownership: the caller's struct is filled. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID`. Since: 0.1.
 wb_status wb_stream_info(wb_stream stream,

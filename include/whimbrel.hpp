@@ -342,6 +342,8 @@ struct received {
     bool fin = false;
 };
 
+enum class earliness : std::uint32_t { no = WB_EARLY_NO, unproven = WB_EARLY_UNPROVEN, proven = WB_EARLY_PROVEN };
+
 class stream_ref : public ref {
 public:
     using ref::ref;
@@ -389,6 +391,11 @@ public:
     result<void> stop(std::uint64_t code) const noexcept { return wb_stream_stop(handle_, code); }
     result<void> priority(std::uint32_t urgency, bool incremental) const noexcept {
         return wb_stream_priority(handle_, urgency, incremental ? 1 : 0);
+    }
+    /* Whether it came as early data, and whether the client has completed its handshake since. */
+    result<earliness> early() const noexcept {
+        auto d = desc();
+        return {d.status(), d ? static_cast<earliness>(d->early) : earliness::no};
     }
     result<wb_stream_desc> desc() const noexcept {
         auto d = wb_sized<wb_stream_desc>();
@@ -627,6 +634,8 @@ public:
     std::uint16_t kind() const noexcept { return raw_->kind; }
     const char *name() const noexcept { return wb_event_name(raw_->kind); }
     bool fin() const noexcept { return (raw_->flags & WB_EVF_FIN) != 0; }
+    /* It came as early data and may be a replay: see WB_EVF_EARLY. */
+    bool early() const noexcept { return (raw_->flags & WB_EVF_EARLY) != 0; }
     conn_ref conn() const noexcept { return conn_ref(raw_->conn); }
     stream_ref stream() const noexcept { return stream_ref(raw_->stream); }
     path_ref path() const noexcept { return path_ref(raw_->path); }

@@ -7,16 +7,21 @@ use abi_world::*;
 use core::ptr::null;
 use std::collections::HashSet;
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use whimbrel::ffi::abi::*;
 use whimbrel::ffi::status::*;
-use whimbrel::ffi::{buf, conn_calls, decision, handle_calls, stream_calls, tls, tls_calls};
+use whimbrel::ffi::{buf, conn_calls, decision, h3_calls, handle_calls, stream_calls, tls, tls_calls};
 
 /// A server of the fleet: it shares ticket keys, and asks about early data.
 fn fleet_tls(pair: &Pair) -> wb_tls {
-    let server = server_tls(pair);
+    fleet_tls_for(pair, "echo")
+}
+
+fn fleet_tls_for(pair: &Pair, protocol: &str) -> wb_tls {
+    let server = new_tls_for(WB_ROLE_SERVER, protocol);
+    add_identity(server, &pair.der, &pair.key_der);
     ok(unsafe { tls_calls::wb_tls_ticket_keys(server, pointer(&[5; 32]), 1) });
     ok(tls::wb_tls_early_data(server, 1));
     ok(tls_calls::wb_tls_decisions(server, WB_DECIDE_EARLY));
@@ -24,7 +29,12 @@ fn fleet_tls(pair: &Pair) -> wb_tls {
 }
 
 fn early_client(pair: &Pair) -> wb_tls {
-    let client = client_tls(pair);
+    early_client_for(pair, "echo")
+}
+
+fn early_client_for(pair: &Pair, protocol: &str) -> wb_tls {
+    let client = new_tls_for(WB_ROLE_CLIENT, protocol);
+    ok(unsafe { tls::wb_tls_trust_add(client, pointer(&pair.der), pair.der.len()) });
     ok(tls::wb_tls_early_data(client, 1));
     client
 }
@@ -47,8 +57,8 @@ fn conn_info(conn: wb_conn) -> wb_conn_desc {
 }
 
 /// Connects until the client has a ticket of this server: tickets follow the handshake.
-fn visit(world: &mut World, client: wb_tls) {
-    let conn = world.connect(client, &[]);
+fn visit(world: &mut World, client: wb_tls, http3: u64) {
+    let conn = world.connect(client, &[(WB_KEY_HTTP3, http3)]);
     world.connected(conn);
     // The server's NEW_TOKEN and tickets leave in its first flight after the handshake.
     world.wait("a token", |e| e.conn == conn && e.kind == WB_EV_NEW_TOKEN);
@@ -56,12 +66,12 @@ fn visit(world: &mut World, client: wb_tls) {
     world.closed_status(conn);
 }
 
-/// Opens a stream with the ticket at hand and sends on it before there is an answer.
-fn send_early(world: &mut World, client: wb_tls, through: Option<u16>) -> (wb_conn, wb_stream) {
+/// Connects with the ticket at hand.
+fn connect_early(world: &mut World, client: wb_tls, http3: u64, through: Option<u16>) -> wb_conn {
     let own = world.port;
     world.port = through.unwrap_or(own);
     let conn = loop {
-        let conn = world.connect(client, &[]);
+        let conn = world.connect(client, &[(WB_KEY_HTTP3, http3)]);
         let early = u64::from(WB_LEVEL_EARLY);
         let first = world.wait("keys for early data, or the whole handshake", |e| {
             e.conn == conn && (e.kind == WB_EV_CONNECTED || (e.kind == WB_EV_KEYS_INSTALLED && e.a == early))
@@ -75,11 +85,26 @@ fn send_early(world: &mut World, client: wb_tls, through: Option<u16>) -> (wb_co
         world.closed_status(conn);
     };
     world.port = own;
+    conn
+}
+
+fn send(stream: wb_stream, bytes: &[u8], flags: u32) {
+    let mut sent = 0usize;
+    ok(unsafe { stream_calls::wb_stream_send_copy(stream, pointer(bytes), bytes.len(), flags, &raw mut sent) });
+    assert_eq!(sent, bytes.len());
+}
+
+fn open(conn: wb_conn) -> wb_stream {
     let mut stream = 0;
     ok(unsafe { stream_calls::wb_stream_open(conn, WB_STREAM_BIDI, &raw mut stream) });
-    let mut sent = 0usize;
-    ok(unsafe { stream_calls::wb_stream_send_copy(stream, pointer(b"pay 5 crowns"), 12, WB_FIN, &raw mut sent) });
-    assert_eq!(sent, 12);
+    stream
+}
+
+/// Opens a stream with the ticket at hand and sends on it before there is an answer.
+fn send_early(world: &mut World, client: wb_tls, through: Option<u16>) -> (wb_conn, wb_stream) {
+    let conn = connect_early(world, client, 0, through);
+    let stream = open(conn);
+    send(stream, b"pay 5 crowns", WB_FIN);
     (conn, stream)
 }
 
@@ -111,7 +136,7 @@ fn two_servers_with_one_store_take_early_data_once() {
     let store = Store::default();
     let (mut one, mut two) = (World::new(fleet_tls(&pair), &[]), World::new(fleet_tls(&pair), &[]));
     let client = early_client(&pair);
-    visit(&mut one, client);
+    visit(&mut one, client, 0);
     one.events.clear();
     // A relay between them keeps what the client sends, to play it again.
     let relay = Relay::new(two.port);
@@ -168,7 +193,7 @@ fn a_store_that_fails_means_no_early_data() {
     let pair = Pair::new();
     let mut world = World::new(fleet_tls(&pair), &[(WB_KEY_EARLY_DECISION_MS, 50)]);
     let client = early_client(&pair);
-    visit(&mut world, client);
+    visit(&mut world, client, 0);
     // It never answers.
     let (conn, _) = send_early(&mut world, client, None);
     let asked = world.decision(WB_EV_DECIDE_EARLY);
@@ -196,7 +221,7 @@ fn without_a_store_shared_tickets_carry_no_early_data() {
     assert_eq!(tls_calls::wb_tls_decisions(client_tls(&pair), WB_DECIDE_EARLY), WB_E_UNSUPPORTED);
     let mut world = World::new(server, &[]);
     let client = early_client(&pair);
-    visit(&mut world, client);
+    visit(&mut world, client, 0);
     let conn = world.connect(client, &[]);
     let up = world.wait("the handshake", |e| e.conn == conn && e.kind == WB_EV_CONNECTED);
     assert_eq!(up.a, 1, "resumed");
@@ -210,49 +235,169 @@ fn without_a_store_shared_tickets_carry_no_early_data() {
     world.end();
 }
 
+/// Flag of the event, and what the stream says of itself.
+fn earliness(event: &Seen) -> (bool, u32) {
+    let mut desc: wb_stream_desc = unsafe { core::mem::zeroed() };
+    desc.struct_size = size_of::<wb_stream_desc>() as u32;
+    ok(unsafe { stream_calls::wb_stream_info(event.stream, &raw mut desc) });
+    (event.flags & WB_EVF_EARLY != 0, desc.early)
+}
+
+#[test]
+fn a_stream_says_that_it_came_early_and_when_that_is_no_danger_any_more() {
+    let pair = Pair::new();
+    let mut world = World::new(fleet_tls(&pair), &[(WB_KEY_EARLY_DECISION_MS, 20_000)]);
+    let client = early_client(&pair);
+    visit(&mut world, client, 0);
+    world.events.clear();
+    let relay = Relay::new(world.port);
+    let conn = connect_early(&mut world, client, 0, Some(relay.port));
+    let stream = open(conn);
+    send(stream, &[7; 4000], 0);
+    let asked = world.decision(WB_EV_DECIDE_EARLY);
+    // From now on the client's Finished cannot pass.
+    relay.hold_after(4500);
+    ok(decision::wb_decision_accept(asked.a));
+    let early = world.wait("the stream", |e| e.conn == asked.conn && e.kind == WB_EV_STREAM_INCOMING);
+    assert_eq!(earliness(&early), (true, WB_EARLY_UNPROVEN));
+    relay.release();
+    world.connected(asked.conn);
+    assert_eq!(earliness(&early).1, WB_EARLY_PROVEN);
+    // What follows does not change where it began; a later stream is not early at all.
+    send(stream, b"the rest", WB_FIN);
+    world.connected(conn);
+    let next = open(conn);
+    send(next, b"later", WB_FIN);
+    let late = world.wait("the next stream", |e| e.conn == asked.conn && e.kind == WB_EV_STREAM_INCOMING);
+    assert_eq!(earliness(&late), (false, WB_EARLY_NO));
+    assert_eq!(earliness(&early).1, WB_EARLY_PROVEN);
+    world.end();
+}
+
+fn field(name: &'static str, value: &str) -> wb_field {
+    wb_field { name: name.as_ptr().cast(), name_len: name.len(), value: value.as_ptr().cast(), value_len: value.len() }
+}
+
+/// A request whose fields need `window` bytes of credit more than once come to their end after the handshake only.
+#[test]
+fn a_request_says_whether_its_fields_may_be_a_replay() {
+    for window in [None, Some(1000)] {
+        let pair = Pair::new();
+        let mut settings = vec![(WB_KEY_HTTP3, 1), (WB_KEY_EARLY_DECISION_MS, 20_000)];
+        settings.extend(window.map(|w| (WB_KEY_STREAM_WINDOW, w)));
+        let mut world = World::new(fleet_tls_for(&pair, "h3"), &settings);
+        let client = early_client_for(&pair, "h3");
+        visit(&mut world, client, 1);
+        world.events.clear();
+        let relay = Relay::new(world.port);
+        let conn = connect_early(&mut world, client, 1, Some(relay.port));
+        let pad = "x".repeat(4000);
+        let fields = [
+            field(":method", "POST"),
+            field(":scheme", "https"),
+            field(":authority", "localhost"),
+            field(":path", "/pay"),
+            field("x-pad", &pad),
+        ];
+        let mut stream = 0;
+        ok(unsafe { h3_calls::wb_h3_request(conn, fields.as_ptr(), fields.len(), 0, &raw mut stream) });
+        let asked = world.decision(WB_EV_DECIDE_EARLY);
+        relay.hold_after(if window.is_some() { 1500 } else { 4500 });
+        ok(decision::wb_decision_accept(asked.a));
+        let is_request = |e: &Seen| e.conn == asked.conn && e.kind == WB_EV_H3_HEADERS;
+        if window.is_none() {
+            let request = world.wait("the request", is_request);
+            assert_eq!(earliness(&request), (true, WB_EARLY_UNPROVEN));
+            relay.release();
+            world.connected(asked.conn);
+            send(stream, b"body", WB_FIN);
+            world.wait("the body", |e| e.stream == request.stream && e.kind == WB_EV_STREAM_READABLE);
+            assert_eq!(earliness(&request).1, WB_EARLY_PROVEN);
+        } else {
+            // The server has the beginning and cannot have the rest.
+            world.wait("early keys at the server", |e| {
+                e.conn == asked.conn && e.kind == WB_EV_KEYS_INSTALLED && e.a == u64::from(WB_LEVEL_EARLY)
+            });
+            assert!(!world.events.iter().any(is_request));
+            relay.release();
+            world.connected(asked.conn);
+            let request = world.wait("the request", is_request);
+            assert_eq!(earliness(&request), (false, WB_EARLY_PROVEN), "begun early, finished after the handshake");
+        }
+        world.end();
+    }
+}
+
 /// Stands between a client and a server and keeps what the client sends.
 struct Relay {
     port: u16,
-    packets: Arc<Mutex<Vec<Vec<u8>>>>,
-    stop: Arc<AtomicBool>,
+    inner: Arc<Inner>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    packets: Mutex<Vec<Vec<u8>>>,
+    /// Datagrams of the client wait, but for those that begin with a 0-RTT packet.
+    hold: AtomicBool,
+    stop: AtomicBool,
 }
 
 impl Relay {
     fn new(server: u16) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+        socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
         let port = socket.local_addr().expect("an address").port();
-        let packets: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
-        let (stop, kept) = (Arc::new(AtomicBool::new(false)), Arc::clone(&packets));
-        let end = Arc::clone(&stop);
-        let client = AtomicU16::new(0);
+        let inner: Arc<Inner> = Arc::default();
+        let shared = Arc::clone(&inner);
         let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while !end.load(Ordering::Acquire) {
+            let (mut buffer, mut client) = ([0; 2048], 0);
+            let mut held: Vec<Vec<u8>> = Vec::new();
+            while !shared.stop.load(Ordering::Acquire) {
+                if !shared.hold.load(Ordering::Acquire) {
+                    for packet in held.drain(..) {
+                        let _ = socket.send_to(&packet, ("127.0.0.1", server));
+                    }
+                }
                 let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
                 let packet = &buffer[..len];
-                let to = if from.port() == server {
-                    client.load(Ordering::Relaxed)
+                if from.port() == server {
+                    let _ = socket.send_to(packet, ("127.0.0.1", client));
+                    continue;
+                }
+                client = from.port();
+                shared.packets.lock().expect("no poison").push(packet.to_vec());
+                let zero_rtt = packet[0] & 0xb0 == 0x90;
+                if shared.hold.load(Ordering::Acquire) && !zero_rtt {
+                    held.push(packet.to_vec());
                 } else {
-                    client.store(from.port(), Ordering::Relaxed);
-                    kept.lock().expect("no poison").push(packet.to_vec());
-                    server
-                };
-                let _ = socket.send_to(packet, ("127.0.0.1", to));
+                    let _ = socket.send_to(packet, ("127.0.0.1", server));
+                }
             }
         });
-        Self { port, packets, stop, thread: Some(thread) }
+        Self { port, inner, thread: Some(thread) }
     }
 
     fn recorded(&self) -> Vec<Vec<u8>> {
-        self.packets.lock().expect("no poison").clone()
+        self.inner.packets.lock().expect("no poison").clone()
+    }
+
+    /// Holds the client's datagrams once it has sent `bytes`: its ClientHello and early data.
+    fn hold_after(&self, bytes: usize) {
+        while self.recorded().iter().map(Vec::len).sum::<usize>() < bytes {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.inner.hold.store(true, Ordering::Release);
+    }
+
+    fn release(&self) {
+        self.inner.hold.store(false, Ordering::Release);
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.inner.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

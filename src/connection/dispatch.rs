@@ -79,7 +79,12 @@ impl Connection {
     ) -> Result<(), TransportError> {
         let now = arrival.now;
         match *frame {
-            Frame::Stream { id, offset, fin, data } => self.streams.on_stream(id, offset, data, fin, now)?,
+            Frame::Stream { id, offset, fin, data } => {
+                self.streams.on_stream(id, offset, data, fin, now)?;
+                if packet.level == Level::ZeroRtt {
+                    self.streams.on_early(id);
+                }
+            }
             Frame::Ack(ref ack) => {
                 //= https://www.rfc-editor.org/rfc/rfc9001#section-6.2
                 //# An endpoint that receives an acknowledgment that is carried in a packet protected with old keys

@@ -204,6 +204,19 @@ impl Connection {
         self.version
     }
 
+    /// Server: some of this stream's data came in 0-RTT packets, which may be replayed (RFC 9001 section 9.2) as long as
+    /// the client has not completed a handshake ([`Self::was_completed`]). `None`: no such stream (any more).
+    #[must_use]
+    pub fn stream_is_early(&self, id: StreamId) -> Option<bool> {
+        self.streams.is_early(id)
+    }
+
+    /// The TLS handshake is complete, or was when the connection was closed: the peer is alive.
+    #[must_use]
+    pub fn was_completed(&self) -> bool {
+        self.life.is_complete()
+    }
+
     /// Neither established nor closing.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {

@@ -215,6 +215,17 @@ pub const WB_REFUSE_SILENT: u32 = 2;
 
 /// Flag of an event: the stream ends here.
 pub const WB_EVF_FIN: u16 = 1;
+/// Flag of STREAM_INCOMING, H3_HEADERS and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
+/// completed its handshake yet, so it may be a replay. What must not happen twice waits for CONNECTED, or is answered with
+/// 425 Too Early (RFC 8470 section 5.2). The flag belongs to the moment of the event: what began early and became an event
+/// after the handshake has it not. `wb_stream_info` tells both at any time.
+pub const WB_EVF_EARLY: u16 = 2;
+
+/// What `wb_stream_info` says in `early`: nothing came as early data; some did, and the client has not completed its
+/// handshake yet: it may be a replay; some did, and the client has completed the handshake since: it is none.
+pub const WB_EARLY_NO: u32 = 0;
+pub const WB_EARLY_UNPROVEN: u32 = 1;
+pub const WB_EARLY_PROVEN: u32 = 2;
 
 /// Encryption levels in the order in which keys appear.
 pub const WB_LEVEL_INITIAL: u32 = 0;
@@ -575,6 +586,9 @@ pub struct wb_stream_desc {
     /// Bytes handed out by receive calls.
     pub bytes_received: u64,
     pub conn: wb_conn,
+    /// Server: `WB_EARLY_*`.
+    pub early: u32,
+    pub reserved: u32,
 }
 
 /// An HTTP field. Names are lower case; pseudo-fields begin with a colon.

@@ -60,6 +60,8 @@ pub(crate) struct ConnObject {
     cipher: AtomicU32,
     /// Events in a queue.
     waiting: AtomicU32,
+    /// Server: early data are taken, so streams may be early.
+    pub(super) takes_early: AtomicBool,
 }
 
 /// How far a connection has come.
@@ -123,6 +125,7 @@ impl ConnObject {
             handshake: AtomicU64::new(0),
             cipher: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            takes_early: AtomicBool::new(false),
         })
     }
 

@@ -14,6 +14,7 @@ mod conn;
 pub mod conn_calls;
 pub mod core;
 pub mod decision;
+mod early;
 mod endpoint;
 pub mod endpoint_calls;
 pub mod error;

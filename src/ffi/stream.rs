@@ -25,7 +25,7 @@ const MAX_INFO: usize = 32;
 pub(crate) struct StreamObject {
     meta: Meta,
     pub conn: Arc<ConnObject>,
-    wire: Arc<Conn>,
+    pub(super) wire: Arc<Conn>,
     pub id: StreamId,
     pub http3: bool,
     pub notices: Notices,
@@ -39,6 +39,8 @@ pub(crate) struct StreamObject {
     recv_ended: AtomicBool,
     /// Trailers have ended the message; no receive call has told so yet.
     end_waiting: AtomicBool,
+    /// Some of it was seen to come as early data.
+    pub(super) early: AtomicBool,
     /// Code of the peer's reset, plus 1; 0 for none.
     reset_by_peer: AtomicU64,
     /// Code of the peer's stop, plus 1; 0 for none.
@@ -171,6 +173,7 @@ impl StreamObject {
             send_ended: AtomicBool::new(uni && !ours),
             recv_ended: AtomicBool::new(uni && ours),
             end_waiting: AtomicBool::new(false),
+            early: AtomicBool::new(false),
             reset_by_peer: AtomicU64::new(0),
             stopped_by_peer: AtomicU64::new(0),
             headers: OnceLock::new(),
@@ -590,6 +593,7 @@ impl StreamObject {
     pub fn record(self: &Arc<Self>, kind: u16) -> Record {
         let mut record = self.conn.record(kind);
         record.event.stream = self.meta.handle();
+        record.event.flags = self.early_flag(kind);
         record.stream = Some(Arc::clone(self));
         record.merge = match kind {
             WB_EV_STREAM_READABLE => Merge::Readable,
@@ -611,6 +615,7 @@ impl StreamObject {
             conn: conn.handle(),
             source: conn.handle(),
             stream: self.meta.handle(),
+            flags: self.early_flag(kind),
             a,
             user_conn: conn.user(),
             user_stream: self.meta.user(),
@@ -700,6 +705,8 @@ impl StreamObject {
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_received: self.received.load(Ordering::Relaxed),
             conn: self.conn.meta().handle(),
+            early: self.earliness(),
+            reserved: 0,
         }
     }
 

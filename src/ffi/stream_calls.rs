@@ -271,7 +271,7 @@ pub extern "C" fn wb_stream_priority(stream: wb_stream, urgency: u32, incrementa
     })
 }
 
-/// Number, direction, states and byte counts.
+/// Number, direction, states, byte counts, and whether it came as early data.
 ///
 /// Ownership: the caller's struct is filled. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID`. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -46,6 +46,7 @@ impl ConnObject {
             Event::HandshakeData | Event::Secret { .. } | Event::Drained => {}
             Event::KeysInstalled { level, cipher } => {
                 self.note_cipher(cipher.wire_id());
+                self.note_early_keys(level);
                 let record = self.record(WB_EV_KEYS_INSTALLED);
                 self.emit(record.numbers(level_number(level), u64::from(cipher.wire_id())));
             }
@@ -97,7 +98,11 @@ impl ConnObject {
 
     fn on_datagrams(self: &Arc<Self>, conn: &Arc<Conn>) {
         while let Some(bytes) = conn.with_hint(|s, _| (s.connection.datagram_recv(), false)) {
-            self.emit(self.record(WB_EV_DATAGRAM).bytes(bytes));
+            let mut record = self.record(WB_EV_DATAGRAM).bytes(bytes);
+            if self.is_unproven(conn) {
+                record.event.flags |= WB_EVF_EARLY;
+            }
+            self.emit(record);
         }
     }
 

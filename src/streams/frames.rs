@@ -119,6 +119,19 @@ impl Streams {
         Ok(())
     }
 
+    /// A frame that carried stream data came in a 0-RTT packet.
+    pub fn on_early(&mut self, id: StreamId) {
+        if let Some(stream) = self.table.find(id).and_then(|slot| self.table.get_mut(slot)) {
+            stream.early = true;
+        }
+    }
+
+    /// Some of the stream's data came in 0-RTT packets; `None`: no such stream (any more).
+    #[must_use]
+    pub fn is_early(&self, id: StreamId) -> Option<bool> {
+        self.table.peek(id).map(|stream| stream.early)
+    }
+
     /// RESET_STREAM.
     ///
     /// # Errors

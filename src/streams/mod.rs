@@ -297,6 +297,7 @@ impl Streams {
             priority: Priority::default(),
             events: 0,
             control: 0,
+            early: false,
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Stream {
     pub events: u8,
     /// Bits of [`control`].
     pub control: u8,
+    /// Some of it came in 0-RTT packets.
+    pub early: bool,
 }
 
 impl Stream {

@@ -94,6 +94,7 @@ pub fn client_tls(trusted: &Pair) -> wb_tls {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     pub kind: u16,
+    pub flags: u16,
     pub conn: wb_conn,
     pub stream: wb_stream,
     pub source: wb_handle,
@@ -152,8 +153,8 @@ impl World {
             assert_eq!(status, WB_OK, "waiting for {what}: {:?}", self.events);
             for i in 0..batch.count {
                 let event = unsafe { &*batch.events.cast::<u8>().add(i * batch.stride as usize).cast::<wb_event>() };
-                let wb_event { kind, conn, stream, source, a, b, .. } = *event;
-                self.events.push(Seen { kind, conn, stream, source, a, b });
+                let wb_event { kind, flags, conn, stream, source, a, b, .. } = *event;
+                self.events.push(Seen { kind, flags, conn, stream, source, a, b });
             }
             ok(unsafe { queue::wb_queue_return(self.queue, &raw mut batch) });
         }

@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
         }                                                                                                              \
     } while (0)
 
-static std::atomic<int> asked{0}, accepted{0}, refused{0};
+static std::atomic<int> asked{0}, accepted{0}, refused{0}, early_requests{0}, unproven{0}, too_early{0};
 static std::atomic<bool> store_works{true};
 static std::set<std::string> store; /* each server has one worker, and they are used in turn */
 
@@ -34,7 +34,12 @@ static void serve(const wb::event &ev) {
     switch (ev.kind()) {
     case WB_EV_DECIDE_EARLY: CHECK(ev.answer_early(is_new)); break;
     case WB_EV_H3_HEADERS: {
-        CHECK(ev.stream().headers({{":status", "200"}}, WB_FIN));
+        const wb::earliness early = ev.stream().early().value();
+        /* The handshake may have ended since the event was made. */
+        CHECK(!ev.early() || early != wb::earliness::no);
+        if (early != wb::earliness::no) ++early_requests;
+        if (ev.early()) ++unproven;
+        CHECK(ev.stream().headers({{":status", ev.early() ? "425" : "200"}}, WB_FIN));
         break;
     }
     default: break;
@@ -63,7 +68,11 @@ static void visit(wb::runtime_ref runtime, wb::queue_ref queue, wb::tls_ref trus
                 break;
             case WB_EV_ZERO_RTT_ACCEPTED: ++accepted; break;
             case WB_EV_ZERO_RTT_REJECTED: ++refused; break;
-            case WB_EV_H3_HEADERS: CHECK(ev.a() == 200); break;
+            case WB_EV_H3_HEADERS:
+                CHECK(ev.a() == 200 || ev.a() == 425);
+                CHECK(!ev.early() && request.early().value() == wb::earliness::no); /* nothing comes early to a client */
+                if (ev.a() == 425) ++too_early;
+                break;
             case WB_EV_STREAM_CLOSED: CHECK(conn.close(0, "done")); break;
             case WB_EV_CONN_CLOSED: closed = true; break;
             default: break;
@@ -95,8 +104,14 @@ int main(int argc, char **argv) {
     visit(runtime, queue, trust, port(1), true);
     CHECK(asked == 1 && accepted == 1 && refused == 0);
     store_works = false;
+    int before = early_requests;
     visit(runtime, queue, trust, port(0), true);
     CHECK(asked == 2 && accepted == 1 && refused == 1);
+    CHECK(early_requests == before); /* refused: it came again, after the handshake */
+    store_works = true;
+    /* A request leaves early unless the answer overtakes the program. */
+    for (int i = 0; i < 50 && too_early == 0; i++) visit(runtime, queue, trust, port(i % 2), true);
+    CHECK(too_early > 0 && early_requests >= unproven && unproven >= too_early);
     CHECK(runtime.close() && runtime.wait(10s));
     std::puts("early: ok");
     return 0;

@@ -156,6 +156,36 @@ def test_a_fleet_takes_early_data_once(ca, threads):
         whimbrel.Server(echo, cert=common["cert"], key=common["key"], ticket_keys=[b"short"])
 
 
+def test_early_requests_say_so_and_are_sent_again_when_it_is_too_early(ca):
+    seen = []
+
+    def handler(request):
+        seen.append((request.path, request.early, request.may_be_replay))
+        if request.path == "/pay" and request.may_be_replay:
+            return whimbrel.Response(425)
+        return f"{request.early} {request.may_be_replay}".encode()
+
+    with whimbrel.Server(handler, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"), early_data=True) as server:
+        server.start()
+        session = whimbrel.Session(ca=ca, early_data=True)
+        turned_away = 0
+        for n in range(50):
+            with whimbrel.Client("localhost", server.address[1], session=session) as client:
+                # A request that overtakes nothing is early; the handler may still run after the handshake.
+                answer = client.get("/pay")
+                assert (answer.status, answer.body) in ((200, b"False False"), (200, b"True False")), n
+                assert client.get("/later").body == b"False False"
+                paid = [one for one in seen if one[0] == "/pay"]
+                seen.clear()
+            assert n > 0 or paid == [("/pay", False, False)], "no ticket, nothing early"
+            if len(paid) == 2:
+                assert paid == [("/pay", True, True), ("/pay", False, False)]
+                turned_away += 1
+            if turned_away:
+                break
+        assert turned_away, "no request was ever early"
+
+
 def test_key_log(server, ca, tmp_path):
     session = whimbrel.Session(ca=ca, key_log=str(tmp_path / "keys"))
     whimbrel.get(url(server, "/bytes/1"), session=session)

@@ -102,6 +102,10 @@ WB_REFUSE_CLOSE = 0
 WB_REFUSE_RETRY = 1
 WB_REFUSE_SILENT = 2
 WB_EVF_FIN = 1
+WB_EVF_EARLY = 2
+WB_EARLY_NO = 0
+WB_EARLY_UNPROVEN = 1
+WB_EARLY_PROVEN = 2
 WB_LEVEL_INITIAL = 0
 WB_LEVEL_EARLY = 1
 WB_LEVEL_HANDSHAKE = 2
@@ -350,6 +354,8 @@ class wb_stream_desc(Structure):
         ("bytes_sent", c_uint64),
         ("bytes_received", c_uint64),
         ("conn", c_uint64),
+        ("early", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 

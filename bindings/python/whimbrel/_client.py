@@ -153,6 +153,13 @@ class Connection:
         if status == _abi.WB_E_WOULD_BLOCK or (status == _abi.WB_E_STATE and not self.connected):
             return False
         check(status)
+        if not self.connected:
+            def again() -> None:
+                # RFC 8470 section 5.2: once more, and not as early data; an answer shows that the handshake is complete.
+                self.exchanges.pop(exchange.stream, None)
+                self.begin(method, path, headers, body, trailers, exchange)
+
+            exchange.again = again
         exchange.stream = out.value
         self.exchanges[out.value] = exchange
         if not flags:

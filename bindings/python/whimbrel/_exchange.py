@@ -142,6 +142,8 @@ class Exchange:
         self.response: Optional[Response] = None
         self.error: Optional[BaseException] = None
         self.over = False
+        #: Sends the request once more; set while it may have come to the server as early data.
+        self.again: Optional[Callable[[], None]] = None
 
     def on_event(self, ev: Event) -> None:
         if self.over:
@@ -166,6 +168,11 @@ class Exchange:
             elif ev.kind == _abi.WB_EV_STREAM_STOPPED:
                 self.end_sending()  # the peer has heard enough; its response may still come
             if self.head is not None and self.receiver.fin:
+                if self.head.status == 425 and self.again is not None:
+                    again, self.again = self.again, None
+                    self.head, self.interim, self.receiver = None, [], Receiver(views=self.receiver.views is not None)
+                    again()
+                    return
                 if self.receiver.views is None:
                     self.head.body = self.receiver.body()
                 else:

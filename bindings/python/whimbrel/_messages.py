@@ -89,6 +89,11 @@ class Request:
     #: Address of the client as "IP:port".
     peer: str
     trailers: Headers = field(default_factory=Headers)
+    #: Some of it came as early data (0-RTT).
+    early: bool = False
+    #: It came as early data, and the client has not completed its handshake yet: it may be a replay. What must not happen
+    #: twice is answered with ``Response(425)`` (RFC 8470 section 5.2); our client then asks again after the handshake.
+    may_be_replay: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}, {len(self.body)} bytes>"

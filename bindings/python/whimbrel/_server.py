@@ -44,12 +44,15 @@ class _Exchange:
     def request(self) -> Request:
         d = sized(_abi.wb_conn_desc)
         known = lib.wb_conn_info(self.conn, ctypes.byref(d)) == _abi.WB_OK
+        s = sized(_abi.wb_stream_desc)
+        early = s.early if lib.wb_stream_info(self.stream, ctypes.byref(s)) == _abi.WB_OK else _abi.WB_EARLY_NO
         return Request(
             method=self.pseudo.get(":method", ""), path=self.pseudo.get(":path", ""),
             authority=self.pseudo.get(":authority", self.headers.get("host") or ""),
             scheme=self.pseudo.get(":scheme", ""), headers=self.headers, body=self.receiver.body(),
             peer=address_text(d.remote) if known else "",
             trailers=split(received_fields(self.stream, _abi.WB_SECTION_TRAILERS))[1],
+            early=early != _abi.WB_EARLY_NO, may_be_replay=early == _abi.WB_EARLY_UNPROVEN,
         )
 
 

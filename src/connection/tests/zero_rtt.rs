@@ -46,6 +46,45 @@ fn early_data_is_accepted_and_arrives_with_the_first_flight() {
 }
 
 #[test]
+fn streams_know_that_they_came_early() {
+    let (client, server) = (client_tls(), server_tls());
+    ticket(&client, &server);
+    let mut p = second(&client, server, config());
+    let [whole, begun] = [(); 2].map(|()| p.start(Side::Client, Dir::Bi));
+    p.client.conn.write(whole, b"early").unwrap();
+    p.client.conn.finish(whole).unwrap();
+    p.client.conn.write(begun, b"begun").unwrap();
+    p.run_for(Duration::from_millis(15));
+    assert!(!p.server().conn.was_completed());
+    for id in [whole, begun] {
+        assert_eq!(p.server().conn.stream_is_early(id), Some(true));
+    }
+    let mut p = p.connected();
+    p.client.conn.write(begun, b", and finished late").unwrap();
+    p.client.conn.finish(begun).unwrap();
+    let late = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(late, b"late").unwrap();
+    p.run_for(Duration::from_millis(100));
+    assert!(p.server().conn.was_completed());
+    assert_eq!(p.server().conn.stream_is_early(begun), Some(true), "some of it was early");
+    assert_eq!(p.server().conn.stream_is_early(late), Some(false));
+    assert_eq!(p.client.conn.stream_is_early(whole), Some(false), "nothing came early to a client");
+}
+
+/// Data that the server refused come again after the handshake, and are early no more.
+#[test]
+fn refused_early_data_are_not_early_when_they_come() {
+    let client = client_tls();
+    ticket(&client, &server_tls());
+    let mut p = second(&client, server_tls(), config());
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, b"once").unwrap();
+    let mut p = p.connected();
+    p.run_for(Duration::from_millis(200));
+    assert_eq!(p.server().conn.stream_is_early(id), Some(false));
+}
+
+#[test]
 fn more_early_data_than_one_flight() {
     let (client, server) = (client_tls(), server_tls());
     ticket(&client, &server);
