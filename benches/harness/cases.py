@@ -3,8 +3,8 @@ import dataclasses
 import os
 import time
 
-from . import processes
-from .peers import FULL, GROW, MANY, MOVE, REQUESTS, RESUMED, UPLOAD
+from . import link, processes
+from .peers import FULL, GROW, MANY, MOVE, NATIVE, PYTHON, REQUESTS, RESUMED, UPLOAD
 
 
 def number(name: str, default: int) -> int:
@@ -18,6 +18,7 @@ CONNECTIONS = number("CONNECTIONS", 10_000)
 ACTIVE = number("ACTIVE", 1000)
 IDLE_SECONDS = number("IDLE_SECONDS", 5)
 LARGE = 8952
+PACED = number("PACED", 60_000_000)
 #: Whimbrel's modes.
 OURS = ("whimbrel", "whimbrel, queue")
 
@@ -35,17 +36,19 @@ class Case:
     #: Runs of own raw streams beside HTTP/3, to compare with.
     own_raw: bool = False
     rounds: int = 1000
-    ours_only: bool = False
+    family: str = NATIVE
+    #: Over the link instead of loopback.
+    paced: bool = False
 
     def contenders(self, peers):
         """Pairs of a column's name and the peer with its flags."""
         found = []
         for peer in peers:
-            if self.ours_only and peer.name not in OURS or peer.payload < self.payload:
+            if peer.family != self.family or peer.payload < self.payload:
                 continue
             if peer.works(self.need, self.http):
                 found.append((peer.name, peer, self.http))
-            if self.own_raw and peer.name in OURS:
+            if self.own_raw and peer.name in OURS and peer.family == NATIVE:
                 found.append((f"{peer.name}, raw", peer, False))
         return found
 
@@ -119,6 +122,10 @@ def grow(case, peer, build, http, name) -> dict:
 
 
 def run(case, peer, build, http, name) -> dict:
+    if peer.runner is not None:
+        return peer.runner(case, build, name)
+    if case.paced:
+        return link.run(case, peer, build, name)
     return (grow if case.need == GROW else once)(case, peer, build, http, name)
 
 
@@ -138,5 +145,8 @@ def all_cases() -> list:
         Case("raw requests, 1 in flight", REQUESTS, ("requests", COUNT // 10, 1024, 1), operations),
         Case("HTTP/3 requests, 100 in flight", REQUESTS, ("requests", COUNT, 1024, 100), operations, http=True),
         Case(f"{ACTIVE} active connections", MANY, down(1, ACTIVE), bulk),
-        Case("idle connections", GROW, ("grow", *growth_steps()), None, rounds=3),
+        Case("paced 200 Mbit/s, 20 ms", MANY, ("move", 0, PACED, 1, 1), bulk, paced=True),
+        Case("Python bulk", MOVE, ("move", 0, BULK // 8, 1, 1), bulk, http=True, family=PYTHON),
+        Case("Python requests", REQUESTS, ("requests", COUNT // 10, 1024, 100), operations, http=True, family=PYTHON),
+        Case("idle connections", GROW, ("grow", *growth_steps()), None, rounds=number("GROWTHS", 3)),
     ]

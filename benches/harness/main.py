@@ -39,6 +39,17 @@ def medians(runs: list) -> dict:
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
+def merged(old, new) -> dict:
+    """Cases of an earlier run stay where the new one did not play them: a case is one run, its peers interleaved."""
+    for part in ("results", "when"):
+        new[part] = {**old[part], **new[part]}
+    new["results"] = {case.name: new["results"][case.name] for case in cases.all_cases() if case.name in new["results"]}
+    here = {(p["name"], p["family"]) for p in new["peers"]}
+    new["peers"] = [p for p in old["peers"] if (p["name"], p["family"]) not in here] + new["peers"]
+    new["failures"] = old["failures"] + new["failures"]
+    return new
+
+
 def main(arguments) -> int:
     if sys.platform != "linux":
         print("make bench needs Linux: it pins processes and reads their CPU clocks", file=sys.stderr)
@@ -47,22 +58,28 @@ def main(arguments) -> int:
     write = pathlib.Path(arguments[2]) if arguments[1:2] == ["--write"] else None
     with_build = os.environ.get("WB_BENCH_BUILD", "1") != "0"
     present, missing = peers.available(build, os.environ.get("WB_BENCH_PEERS", ""), with_build)
-    failures, results, loads = [], {}, []
+    os.environ["LD_LIBRARY_PATH"] = peers.library_path()
+    os.environ["PYTHONPATH"] = str(peers.BENCHES.parent / "bindings" / "python")
+    os.environ.setdefault("WHIMBREL_LIBRARY", str(build / "libwhimbrel.so"))
+    failures, results, when = [], {}, {}
     for case in cases.all_cases():
         if not wanted(case.name):
             continue
-        loads.append(os.getloadavg()[0])
+        load = os.getloadavg()[0]
         rows = play(case, present, build, failures)
         if rows:
             results[case.name] = rows
+            when[case.name] = {"load": load, "rounds": max(len(runs) for runs in rows.values())}
             print(report.text(case.name, rows), flush=True)
+    sizes = {"bulk": cases.BULK, "requests": cases.COUNT, "handshakes": cases.HANDSHAKES, "connections": cases.CONNECTIONS,
+             "active": cases.ACTIVE, "paced": cases.PACED}
     document = {
-        "machine": machine(), "load": {"first": loads[0], "most": max(loads)} if loads else {},
-        "rounds": ROUNDS, "sizes": {"bulk": cases.BULK, "requests": cases.COUNT, "handshakes": cases.HANDSHAKES,
-                                    "connections": cases.CONNECTIONS, "active": cases.ACTIVE},
-        "versions": peers.versions(), "settings": {p.name: p.settings for p in present}, "crates": {p.name: p.crate for p in present},
-        "missing": missing, "failures": failures, "results": results,
+        "machine": machine(), "sizes": sizes, "versions": peers.versions(), "peers": [peers.described(p) for p in present],
+        "missing": missing, "failures": failures, "when": when, "results": results,
     }
+    if os.environ.get("WB_BENCH_MERGE") and (build / "bench.json").exists():
+        document = merged(json.loads((build / "bench.json").read_text()), document)
+        results = document["results"]
     (build / "bench.json").write_text(json.dumps(document, indent=1))
     table = {case: {name: medians(runs) for name, runs in rows.items()} for case, rows in results.items()}
     print(judge.text(judge.verdicts(table)))

@@ -1,14 +1,20 @@
 """Who is measured: programs, versions, settings, and why somebody is missing."""
+import contextlib
 import dataclasses
+import importlib.metadata
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
+
+from . import foreign
 
 BENCHES = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = BENCHES / "peers" / "target" / "release"
 
 MOVE, UPLOAD, REQUESTS, FULL, RESUMED, GROW, MANY = "move", "upload", "requests", "full", "resumed", "grow", "many"
+NATIVE, PYTHON = "native", "python"
 EVERYTHING = frozenset({MOVE, UPLOAD, REQUESTS, FULL, RESUMED, GROW, MANY})
 
 
@@ -27,10 +33,16 @@ class Peer:
     flags: tuple = ()
     #: Largest UDP payload that can be configured.
     payload: int = 1472
+    #: Programs are compared within a family.
+    family: str = NATIVE
+    #: Words before the program.
+    prefix: tuple = ()
+    #: Runs a case itself, for programs with a command line of their own.
+    runner: object = None
 
     def command(self, build, port, words, flags=()):
         common = ["--port", port, "--certs", build / "certs", *self.flags, *flags]
-        return [self.program, *common, *words]
+        return [*self.prefix, self.program, *common, *words]
 
     def works(self, what: str, http: bool) -> bool:
         return what in (self.http if http else self.raw)
@@ -65,7 +77,26 @@ def everyone(build: pathlib.Path) -> list:
              "one tokio thread, s2n-tls on AWS-LC, 16 MiB windows and send buffer, 4 MiB socket buffers; the rest by default "
              "(CUBIC, pacing, GSO, GRO); no HTTP/3 in the crate, resumption only behind an unstable feature",
              EVERYTHING - {RESUMED}, payload=8972),
+        Peer("msquic", PROGRAMS / "msquic-bench", "msquic-bench", "msquic",
+             "throughput profile, one worker, no send buffering (as much under way as it calls ideal), 16 MiB windows; the rest by "
+             "default (CUBIC, pacing, GSO, GRO); no HTTP/3, resumption not written",
+             EVERYTHING - {RESUMED}, payload=8972),
+        Peer("ngtcp2", pathlib.Path(foreign.SERVER or "gtlsserver"), settings=foreign.SETTINGS, http=frozenset({MOVE, UPLOAD, REQUESTS}),
+             runner=foreign.run, crate="ngtcp2"),
+        python("whimbrel", "whimbrel_bench.py", "the package of bindings/python, AsyncClient with views"),
+        python("aioquic", "aioquic_bench.py", "asyncio, 1472-byte datagrams, 16 MiB windows", "aioquic"),
     ]
+
+
+def python(name, script, settings, crate="") -> Peer:
+    return Peer(name, BENCHES / "python" / script, crate=crate, settings=settings, http=frozenset({MOVE, REQUESTS}), family=PYTHON,
+                prefix=(sys.executable,))
+
+
+#: Peers of the issue that have no program here, and why.
+LEFT_OUT = {
+    "tquic": "1.6.0 is on the registry, but no program was written: the design's measurements have it far behind all others (7.2 CPU s/GB)",
+}
 
 
 def build_peer(package: str) -> str:
@@ -80,14 +111,27 @@ def build_peer(package: str) -> str:
 
 
 def versions() -> dict:
-    """What the workspace's lock file has settled on."""
+    """What the workspace's lock file has settled on, and what is not a crate."""
     lock = (BENCHES / "peers" / "Cargo.lock").read_text()
-    return dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', lock))
+    found = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', lock))
+    found["ngtcp2"] = foreign.version()
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["aioquic"] = importlib.metadata.version("aioquic")
+    return found
+
+
+def described(peer) -> dict:
+    return {"name": peer.name, "family": peer.family, "settings": peer.settings, "version": versions().get(peer.crate, "")}
+
+
+def library_path() -> str:
+    """Where cargo has left the shared libraries that peers need."""
+    return ":".join(str(path.parent) for path in sorted(PROGRAMS.glob("build/*/out/lib/*.so")))
 
 
 def available(build: pathlib.Path, only: str, with_build: bool):
     """The peers that can run, and for those that cannot the reason."""
-    present, missing = [], {}
+    present, missing = [], {} if only else dict(LEFT_OUT)
     for peer in everyone(build):
         if only and not any(word.strip() and word.strip() in peer.name for word in only.split(",")):
             continue
@@ -97,7 +141,7 @@ def available(build: pathlib.Path, only: str, with_build: bool):
         if not reason and not peer.program.exists():
             reason = f"{peer.program.name} is not built"
         if reason:
-            missing[peer.name] = reason
+            missing[f"{peer.name} ({peer.family})"] = reason
         else:
             present.append(peer)
     return present, missing

@@ -58,23 +58,25 @@ def verdict_table(table) -> list:
 
 
 def markdown(document, table, plots) -> str:
-    m, load, sizes = document["machine"], document["load"], document["sizes"]
+    m, sizes, when = document["machine"], document["sizes"], document["when"]
+    loads = [w["load"] for w in when.values()]
     out = [
         BEGIN, "",
-        f"{m['cores']} cores of {m['cpu']}, Linux {m['kernel']}, loopback. Medians of {document['rounds']} interleaved rounds (least–most); "
-        f"load average {load['first']:.1f} at the start, at most {load['most']:.1f}. Bulk {sizes['bulk'] / 1e6:.0f} MB, "
+        f"{m['cores']} cores of {m['cpu']}, Linux {m['kernel']}, loopback. Medians of interleaved rounds (least–most). **The load average was "
+        f"{min(loads):.1f} to {max(loads):.1f}**: other programs ran on the same cores, so only ratios within a case mean anything, and "
+        f"percentiles above the 50th show the scheduler as much as the libraries. Bulk {sizes['bulk'] / 1e6:.0f} MB, "
         f"{sizes['requests']:,} requests, {sizes['handshakes']:,} handshakes.", "",
     ]
-    for name, settings in document["settings"].items():
-        version = document["versions"].get(document["crates"][name], "")
-        out.append(f"- **{name}**{' ' + version if version else ''}: {settings}.")
+    for peer in document["peers"]:
+        family = "" if peer["family"] == "native" else ", Python"
+        out.append(f"- **{peer['name']}**{family}{' ' + peer['version'] if peer['version'] else ''}: {peer['settings']}.")
     for name, reason in document["missing"].items():
         out.append(f"- **{name}** was not measured: {reason}.")
     for failure in document["failures"]:
         out.append(f"- A run failed: {failure}.")
     out += ["", "### What it must show", "", *verdict_table(table), ""]
     for name, rows in document["results"].items():
-        out += [f"### {name}", "", *case_table(rows), ""]
+        out += [f"### {name}", "", f"{when[name]['rounds']} rounds, load average {when[name]['load']:.1f}.", "", *case_table(rows), ""]
     out += [f"![{title}]({path})" for title, path in plots]
     return "\n".join([*out, "", END])
 
