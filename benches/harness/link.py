@@ -1,5 +1,7 @@
 """A path of 200 Mbit/s and 20 ms: two network namespaces over the interop grid's userspace link (tests/peers/link)."""
 import contextlib
+import os
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -31,9 +33,7 @@ def run(case, peer, build, name) -> dict:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         try:
-            import pathlib
-
-            net = stack.enter_context(Network("wbbench", pathlib.Path(folder), options, 1))
+            net = stack.enter_context(Network(f"wb{os.getpid()}", pathlib.Path(folder), options, 1))
         except (RuntimeError, OSError) as e:
             raise processes.BenchError(f"no network namespaces here: {e}") from None
         flags = ["--host", host, "--payload", case.payload]
