@@ -65,6 +65,18 @@ reaper() {
   echo "sanitize: $kind: $figures"
 }
 
+# Every function times every misuse: the library and the C program that calls it.
+misuse() {
+  runtime=$(ls "$(rustc --print sysroot)/lib/rustlib/$host/lib/"librustc*_rt.asan.a)
+  # shellcheck disable=SC2086 # a list of flags
+  if ! WB_ASAN_RUNTIME=$runtime cargo test $flags --test misuse -- --nocapture >"$scratch/misuse.log"; then
+    cat "$scratch/misuse.log"
+    exit 1
+  fi
+  figures=$(sed -n 's/^misuse: //p' "$scratch/misuse.log")
+  echo "sanitize: $kind: $figures"
+}
+
 if [ $# -gt 0 ]; then
   build_for "$1"
   reaper "$2" "${3:-1}"
@@ -74,7 +86,9 @@ fi
 build_for address
 reaper 10000
 address=$figures
+misuse
+misuse=$figures
 build_for thread
 reaper 5000
 thread=$figures
-echo "sanitize: address: $address; thread: $thread; no reports; $(($(date +%s) - began)) s"
+echo "sanitize: address: $address, misuse of $misuse; thread: $thread; no reports; $(($(date +%s) - began)) s"

@@ -45,25 +45,30 @@ pub fn compile(source: &Path, name: &str) -> PathBuf {
 /// With another compiler or other flags.
 pub fn compile_with(compiler: &str, flags: &[&str], source: &Path, name: &str) -> PathBuf {
     let program = folder().join(name);
-    let out = Command::new(compiler)
-        .args(["-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"])
-        // Before ours, so that a test may put another header first.
-        .args(flags)
-        .arg("-I")
-        .arg(root().join("include"))
-        .arg("-I")
-        .arg(root().join("tests/c"))
-        .arg("-o")
-        .arg(&program)
-        .arg(source)
-        .arg("-L")
-        .arg(folder())
-        .args(["-lwhimbrel", "-lpthread"])
-        .arg(format!("-Wl,-rpath,{}", folder().display()))
-        .output()
-        .unwrap_or_else(|e| panic!("{compiler} does not run: {e}"));
-    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    let object = program.with_extension("o");
+    let mut command = Command::new(compiler);
+    command.args(["-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]);
+    // Before ours, so that a test may put another header first.
+    command.args(flags).arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c"));
+    let runtime = std::env::var_os("WB_ASAN_RUNTIME");
+    if runtime.is_some() {
+        command.arg("-fsanitize=address");
+    }
+    succeed(command.arg("-c").arg("-o").arg(&object).arg(source), name);
+    let mut command = Command::new(compiler);
+    command.arg("-o").arg(&program).arg(&object).arg("-L").arg(folder()).args(["-lwhimbrel", "-lpthread"]);
+    command.arg(format!("-Wl,-rpath,{}", folder().display()));
+    // Library and program share the sanitizer's runtime that came with the library's compiler (`tests/sanitize.sh`).
+    if let Some(runtime) = runtime {
+        command.arg("-Wl,--whole-archive").arg(runtime).args(["-Wl,--no-whole-archive", "-rdynamic", "-ldl", "-lm"]);
+    }
+    succeed(&mut command, name);
     program
+}
+
+fn succeed(command: &mut Command, name: &str) {
+    let out = command.output().unwrap_or_else(|e| panic!("the compiler for {name} does not run: {e}"));
+    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 pub fn run(program: &Path) {
