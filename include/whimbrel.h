@@ -340,8 +340,8 @@ struct sockaddr;
 // runtime.workers: threads; 0 = one per processor.
 #define WB_KEY_WORKERS 1
 
-// runtime.hardened: 1 makes reads of released buffers and event payloads fault where they happen, for this process from now
-// on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
+// runtime.hardened: 1 makes reads of released buffers, events and received fields fault where they happen, for this process
+// from now on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
 #define WB_KEY_HARDENED 2
 
 // endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection

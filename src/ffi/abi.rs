@@ -254,8 +254,8 @@ pub const WB_PATH_FAILED: u32 = 3;
 /// Numeric configuration keys; the text name of each stands in the comment. Times are in milliseconds, sizes in bytes.
 /// runtime.workers: threads; 0 = one per processor.
 pub const WB_KEY_WORKERS: u32 = 1;
-/// runtime.hardened: 1 makes reads of released buffers and event payloads fault where they happen, for this process from now
-/// on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
+/// runtime.hardened: 1 makes reads of released buffers, events and received fields fault where they happen, for this process
+/// from now on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
 pub const WB_KEY_HARDENED: u32 = 2;
 /// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
 /// configuration that listens.

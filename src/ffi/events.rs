@@ -4,7 +4,7 @@
 //! once, whether it was delivered, muted or dropped.
 use super::abi::{WB_GROUP_ALL, WB_GROUP_DECISION, wb_event, wb_event_fn};
 use super::conn::ConnObject;
-use super::hardened::Shown;
+use super::hardened::{self, Shown, ShownEvents};
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
 use super::stream::StreamObject;
@@ -181,9 +181,12 @@ impl Route {
     pub fn call(&self, event: &wb_event) {
         let Some(callback) = self.callback(event.kind) else { return };
         if self.gate.enter() {
+            // Hardened: an event that is kept beyond its callback faults when it is looked at.
+            let guarded = hardened::is_on().then(|| ShownEvents::new(Box::new([*event])));
+            let shown = guarded.as_ref().map_or(core::ptr::from_ref(event), ShownEvents::as_ptr);
             // SAFETY: the application registered the function for events with this context; `event` and what it points
             // to live until the call returns.
-            user_code(|| unsafe { (callback.function)(callback.context.pointer(), core::ptr::from_ref(event)) });
+            user_code(|| unsafe { (callback.function)(callback.context.pointer(), shown) });
             self.gate.leave();
         }
     }

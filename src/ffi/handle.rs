@@ -26,6 +26,8 @@ pub(crate) trait Object: Send + Sync + Sized + 'static {
     const KIND: u32;
     /// The application gave up its last reference; the handle is stale already. Called with no lock held.
     fn abandoned(self: &Arc<Self>) {}
+    /// The handle is stale and no call that used it is under way any more. Called once, with no lock held.
+    fn out_of_reach(&self) {}
 }
 
 /// One table per kind; index 0 is not used.
@@ -339,7 +341,8 @@ impl<T: Object> Drop for Held<T> {
             self.table.free.lock().list.push_back(self.index);
         }
         // SAFETY: taken out of the slot exactly once; it came from Arc::into_raw of the same type.
-        drop(unsafe { Arc::from_raw(object.cast::<T>().cast_const()) });
+        let object = unsafe { Arc::from_raw(object.cast::<T>().cast_const()) };
+        object.out_of_reach();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Hardened mode: memory that the library has taken back faults where a program still reads it.
 //!
-//! For finding a use after release in the application (c-api 4.3): buffers and event payloads live on pages of their own,
-//! their end at a page that cannot be touched. Released, the pages lose their content and every right, and their addresses
+//! For finding a use after release in the application (c-api 4.3): buffers, events with their payloads, and received fields
+//! live on pages of their own, their end at a page that cannot be touched. Released, the pages lose their content and every right, and their addresses
 //! are not used again before `QUARANTINE` others have been released. Off unless `WB_HARDENED=1` is in the environment or a
 //! runtime asks for it; then it holds for the process. Invariant: a `Guarded` owns its mapping alone.
+use super::abi::wb_event;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use parking_lot::Mutex;
@@ -86,16 +87,22 @@ impl Guarded {
     pub fn len(&self) -> usize {
         self.len
     }
+
+    /// Takes content and rights away while the value still lives: its time is over for whoever has a pointer. The caller
+    /// knows that nobody reads it by right any more. False when the system refuses.
+    fn kill(&self) -> bool {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        // SAFETY: replaces exactly our own mapping by one without content and rights; whoever still has a pointer into it
+        // is meant to fault.
+        let dead = unsafe { libc::mmap(self.base.as_ptr().cast(), self.mapped, libc::PROT_NONE, flags, -1, 0) };
+        dead != libc::MAP_FAILED
+    }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
         let at = self.base.as_ptr();
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        // SAFETY: replaces exactly our own mapping by one without content and rights; whoever still has a pointer into it
-        // is meant to fault.
-        let dead = unsafe { libc::mmap(at.cast(), self.mapped, libc::PROT_NONE, flags, -1, 0) };
-        if dead == libc::MAP_FAILED {
+        if !self.kill() {
             // SAFETY: our own mapping, given back once.
             unsafe { libc::munmap(at.cast(), self.mapped) };
             return;
@@ -126,6 +133,41 @@ impl Shown {
             return Self::Guarded(guarded);
         }
         Self::Plain(bytes)
+    }
+
+    /// Its time is over, though it is not dropped yet: a late read faults from now on.
+    pub fn expire(&self) {
+        if let Self::Guarded(guarded) = self {
+            guarded.kill();
+        }
+    }
+}
+
+/// Events shown to the application until they are dropped.
+pub(crate) enum ShownEvents {
+    Plain(Box<[wb_event]>),
+    Guarded(Guarded),
+}
+
+impl ShownEvents {
+    pub fn new(events: Box<[wb_event]>) -> Self {
+        if is_on() {
+            let len = size_of_val(&*events);
+            // SAFETY: events are plain numbers and pointers without padding, `len` bytes of them.
+            let bytes = unsafe { core::slice::from_raw_parts(events.as_ptr().cast::<u8>(), len) };
+            if let Some(guarded) = Guarded::copy(bytes) {
+                return Self::Guarded(guarded);
+            }
+        }
+        Self::Plain(events)
+    }
+
+    pub fn as_ptr(&self) -> *const wb_event {
+        match self {
+            Self::Plain(events) => events.as_ptr(),
+            // Aligned for anything (`ALIGN`).
+            Self::Guarded(guarded) => guarded.pointer().cast_const().cast(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
 use super::events::{Merge, Record, in_user_code};
 use super::handle::{self, Object};
+use super::hardened::ShownEvents;
 use super::object::{Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
@@ -54,11 +55,11 @@ struct State {
 
 /// Events out with the application.
 struct Batch {
-    events: Box<[wb_event]>,
+    events: ShownEvents,
     records: Vec<Record>,
 }
 
-// SAFETY: the events point into the records beside them, which do not move (boxed) while the batch is out.
+// SAFETY: the events point into the records beside them, whose bytes do not move while the batch is out.
 unsafe impl Send for Batch {}
 
 impl Object for QueueObject {
@@ -148,7 +149,9 @@ impl QueueObject {
             record.leave_queue();
         }
         let events: Box<[wb_event]> = records.iter().map(Record::view).collect();
-        let (pointer, count) = (events.as_ptr(), events.len());
+        let count = events.len();
+        let events = ShownEvents::new(events);
+        let pointer = events.as_ptr();
         state.next_token += 1;
         let token = state.next_token;
         state.batches.insert(token, Batch { events, records });

@@ -7,6 +7,7 @@ use super::conn::ConnObject;
 use super::error::Fail;
 use super::events::{Merge, Record, blank};
 use super::handle::Object;
+use super::hardened::Shown;
 use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
 use super::status::*;
@@ -53,7 +54,7 @@ pub(crate) struct StreamObject {
 
 /// Received fields with terminated names and values.
 pub(crate) struct Block {
-    bytes: Box<[u8]>,
+    bytes: Shown,
     /// Name and value as offset and length.
     lines: Box<[[usize; 4]]>,
 }
@@ -72,7 +73,7 @@ impl Block {
             let (name, value) = (put(field.name), put(field.value));
             lines.push([name.0, name.1, value.0, value.1]);
         }
-        Self { bytes: bytes.into(), lines: lines.into() }
+        Self { bytes: Shown::new(bytes.into()), lines: lines.into() }
     }
 
     pub fn len(&self) -> usize {
@@ -125,6 +126,16 @@ impl Object for StreamObject {
         }
         let _ = self.reset(code);
         let _ = self.stop(code);
+    }
+
+    /// Fields were promised as long as the handle is good, though the stream may live on.
+    fn out_of_reach(&self) {
+        for block in self.headers.get().into_iter().chain(self.trailers.get()) {
+            block.bytes.expire();
+        }
+        for block in self.info.lock().iter() {
+            block.bytes.expire();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::args;
 use super::error::{Fail, Outcome, fence};
 use super::events::user_code;
 use super::handle::{self, Object};
+use super::hardened::Shown;
 use super::object::{Context, Known, Meta, publish};
 use super::status::*;
 use crate::base::sync::{AtomicBool, Mutex, Ordering};
@@ -77,7 +78,8 @@ impl KeyLog {
         let lines = std::mem::take(&mut *self.waiting.lock());
         match &self.sink {
             KeySink::Function { function, context } => {
-                for line in &lines {
+                for line in lines {
+                    let line = Shown::new(line.into_bytes().into());
                     // SAFETY: registered by the application for this context; the line lives until the call returns.
                     user_code(|| unsafe { function(context.pointer(), line.as_ptr().cast(), line.len()) });
                 }

@@ -90,6 +90,110 @@ static const unsigned char *payload(int release) {
     return protocol;
 }
 
+static const unsigned char *event(int release) {
+    wb_runtime runtime;
+    wb_queue queue;
+    wb_batch batch;
+    OK(wb_runtime_open(0, &runtime));
+    OK(wb_queue_open(runtime, &queue));
+    OK(wb_queue_wake(queue));
+    const wb_event *e = take(queue, &batch, WB_EV_WAKE);
+    if (release) OK(wb_queue_return(queue, &batch));
+    return (const unsigned char *)e;
+}
+
+static const wb_event *_Atomic kept;
+static atomic_int returned;
+static int in_time;
+
+static void keep(void *ctx, const wb_event *e) {
+    (void)ctx;
+    static wb_event copy;
+    copy = *e;
+    atomic_store(&kept, in_time ? &copy : e);
+}
+
+static void gone(void *ctx) {
+    (void)ctx;
+    atomic_store(&returned, 1);
+}
+
+/* The event itself, kept beyond its callback. */
+static const unsigned char *callback_event(int release) {
+    wb_config config;
+    wb_runtime runtime;
+    in_time = !release;
+    OK(wb_config_new(WB_CONFIG_RUNTIME, &config));
+    OK(wb_config_on(config, WB_GROUP_RUNTIME, keep, NULL, NULL));
+    OK(wb_runtime_open(config, &runtime));
+    /* Runs after the last event, RUNTIME_CLOSED. */
+    OK(wb_handle_set_user(runtime, &returned, gone));
+    end(runtime);
+    EVENTUALLY(atomic_load(&returned) && atomic_load(&kept) != NULL);
+    return (const unsigned char *)atomic_load(&kept);
+}
+
+static const char *_Atomic line;
+
+static void keep_line(void *ctx, const char *text, size_t len) {
+    (void)ctx;
+    static char copy[512];
+    CHECK(len < sizeof copy);
+    memcpy(copy, text, len);
+    if (atomic_load(&line) == NULL) atomic_store(&line, in_time ? copy : text);
+}
+
+/* Response fields, or a line of the key log, of one exchange. The stream lives on when its handle is gone. */
+static const unsigned char *exchanged(int release, int want_line) {
+    static const wb_field request[4] = {{":method", 7, "GET", 3}, {":scheme", 7, "https", 5},
+                                        {":authority", 10, "localhost", 9}, {":path", 5, "/", 1}};
+    static const wb_field response[1] = {{":status", 7, "200", 3}};
+    wb_runtime runtime;
+    wb_queue queue;
+    wb_endpoint endpoint;
+    wb_addr address;
+    wb_conn conn;
+    wb_stream stream;
+    wb_batch batch;
+    wb_text h3 = {"h3", 2};
+    const char *value;
+    size_t len;
+    wb_tls st = tls_for(WB_ROLE_SERVER, folder), ct = tls_for(WB_ROLE_CLIENT, folder);
+    in_time = !release;
+    OK(wb_tls_alpn(st, &h3, 1));
+    OK(wb_tls_alpn(ct, &h3, 1));
+    OK(wb_tls_keylog(ct, keep_line, NULL, NULL));
+    OK(wb_runtime_open(0, &runtime));
+    OK(wb_queue_open(runtime, &queue));
+    OK(wb_server_listen(runtime, 0, st, "127.0.0.1", WB_TEXT_Z, 0, &endpoint));
+    OK(wb_endpoint_address(endpoint, &address));
+    OK(wb_client_connect(runtime, 0, ct, "127.0.0.1", WB_TEXT_Z, address.port, &conn));
+    (void)take(queue, &batch, WB_EV_CONNECTED);
+    OK(wb_queue_return(queue, &batch));
+    wb_status s;
+    while ((s = wb_h3_request(conn, request, 4, 0, &stream)) == WB_E_STATE || s == WB_E_WOULD_BLOCK) pause_ms(1);
+    OK(s);
+    const wb_event *e = take(queue, &batch, WB_EV_H3_HEADERS);
+    OK(wb_h3_headers(e->stream, response, 1, 0));
+    OK(wb_queue_return(queue, &batch));
+    e = take(queue, &batch, WB_EV_H3_HEADERS);
+    CHECK(e->stream == stream && e->a == 200);
+    OK(wb_queue_return(queue, &batch));
+    if (want_line) {
+        CHECK(atomic_load(&line) != NULL);
+        /* Its callback has returned when the last event of the runtime is out. */
+        end(runtime);
+        return (const unsigned char *)atomic_load(&line);
+    }
+    OK(wb_h3_field(stream, WB_SECTION_HEADERS, ":status", WB_TEXT_Z, &value, &len));
+    CHECK(len == 3 && memcmp(value, "200", 3) == 0);
+    if (release) OK(wb_handle_release(stream));
+    return (const unsigned char *)value;
+}
+
+static const unsigned char *fields(int release) { return exchanged(release, 0); }
+static const unsigned char *key_log(int release) { return exchanged(release, 1); }
+
 static void run(const char *name, scene make, int release) {
     fflush(NULL);
     pid_t child = fork();
@@ -119,6 +223,10 @@ int main(int argc, char **argv) {
         run("allocated buffer", allocated, release);
         run("received buffer", received, release);
         run("event payload", payload, release);
+        run("event of a batch", event, release);
+        run("event of a callback", callback_event, release);
+        run("received fields", fields, release);
+        run("key log line", key_log, release);
     }
     puts("hardened: ok");
     return 0;
