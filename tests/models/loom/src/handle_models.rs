@@ -6,6 +6,8 @@ use crate::explore;
 use crate::ffi::handle::{self, Object};
 use crate::ffi::status::{WB_E_HANDLE, WB_E_KIND, WB_E_STALE};
 use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicU64;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -144,6 +146,33 @@ pub fn a_stale_handle_never_reaches_a_new_object() {
         assert!(handle::release::<Buf>(second).is_ok());
         released_once(&old);
         assert_eq!(new.ended.load(Ordering::SeqCst), 2);
+        handle::clear();
+    });
+}
+
+/// A handle may travel without any ordering: who finds its object finds it whole.
+pub fn a_handle_brings_its_object_along() {
+    explore("handles, passed on without an ordering", 4, || {
+        let fate = Arc::new(Fate::default());
+        // A page and a slot that were used before, so that nothing else orders the two threads.
+        let old = insert::<8>(1, &fate);
+        assert!(handle::release::<Buf>(old).is_ok());
+        let passed = Arc::new(AtomicU64::new(0));
+        let reader = {
+            let passed = Arc::clone(&passed);
+            thread::spawn(move || {
+                let handle = passed.load(Relaxed);
+                // It may not be known here yet, and then it is no handle at all.
+                if let Ok(held) = handle::get::<Buf>(handle) {
+                    // SAFETY: pinned; loom checks that the object was made before.
+                    assert_eq!(held.name.with(|name| unsafe { *name }), 2);
+                }
+            })
+        };
+        let new = insert::<8>(2, &fate);
+        passed.store(new, Relaxed);
+        reader.join().expect("it does not panic");
+        assert!(handle::release::<Buf>(new).is_ok());
         handle::clear();
     });
 }
