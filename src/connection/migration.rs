@@ -10,7 +10,7 @@ use super::life::Phase;
 use super::packet::Finish;
 use super::receive::{Arrival, OpenedPacket};
 use super::transmit::{MIN_DATAGRAM, Transmit};
-use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, Timestamp, TransportError};
+use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, SpaceId, Timestamp, TransportError};
 use crate::crypto::TAG_LEN;
 use crate::paths::{Migration, PathEvent, preferred_address};
 use crate::recovery::{FrameToken, SentPacket};
@@ -236,7 +236,7 @@ impl Connection {
         let kept = self.peer_sends_to == packet.dcid;
         self.peer_sends_to = packet.dcid;
         if arrival.path == self.paths.active_index() {
-            self.paths.on_spoken_at_home();
+            self.paths.on_spoken_at_home(arrival.now);
             return;
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9
@@ -269,6 +269,8 @@ impl Connection {
         if migration.validate_old {
             self.paths.start_validation(migration.from, self.rng.as_mut(), now);
         }
+        // What the timer has waited for was lost elsewhere; what is unacknowledged goes to the new address soon.
+        self.recovery.on_migrated();
         self.log_migration(now, "migration_complete", &migration.tuple);
         self.stats.migrations = self.stats.migrations.saturating_add(1);
         self.last_migration = Some(migration.tuple);
@@ -484,10 +486,18 @@ impl Connection {
         if end == draft.payload_at {
             return None;
         }
-        let token = self.help_to_answer(path, &mut w);
+        let mut tokens = core::mem::take(&mut self.tokens);
+        tokens.clear();
+        tokens.push(self.help_to_answer(path, &mut w));
+        if path == self.paths.active_index() {
+            // The address that nobody has proved yet may admit no other packet for now, and a peer that hears no
+            // acknowledgement repeats itself ever more seldom. Elsewhere an ACK would be no probing frame (section 9.1).
+            self.write_ack_frame(SpaceId::Data, true, path, now, &mut w, &mut tokens);
+        }
         let end = w.position();
         let how = Finish { path, eliciting: true, mtu_probe: false, ect: ecn != Ecn::NotEct, fill: true };
-        let len = self.finish_packet(&draft, buf, end, &[token], how, now);
+        let len = self.finish_packet(&draft, buf, end, &tokens, how, now);
+        self.tokens = tokens;
         Some(self.sent_datagrams(path, len, None, ecn))
     }
 

@@ -124,7 +124,10 @@ impl Connection {
             self.decide(Answer::EarlyData(false), now);
         }
         if self.timers.fired(Timer::KeepAlive, now) {
+            // Again and again while nothing is heard: a PING that is only repeated by PTO is repeated ever more seldom
+            // (RFC 9002 section 6.2.1), and a peer that waits at an old address of ours hears nothing in between.
             self.control.ping = true;
+            self.timers.set(Timer::KeepAlive, Some(now + self.cfg.keep_alive));
         }
         if self.timers.fired(Timer::Keys, now) {
             if let Some(hs) = self.hs.as_mut() {

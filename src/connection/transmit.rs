@@ -17,6 +17,8 @@ use crate::wire::{Frame, Writer};
 const MIN_COALESCED: usize = 64;
 /// After that many packets that only acknowledge, a PING asks to be acknowledged (RFC 9000 section 13.2.4).
 const ACKS_BEFORE_PING: u8 = 32;
+/// Probe timeouts in a row after which a path may have changed.
+const PROBES_IN_VAIN: u32 = 3;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
 pub(super) const MIN_DATAGRAM: usize = 1200;
 
@@ -123,8 +125,11 @@ impl Connection {
         //# If a QUIC endpoint determines that the PMTU between any pair of local and remote IP addresses cannot support
         //# the smallest allowed maximum datagram size of 1200 bytes, it MUST immediately cease sending QUIC packets,
         //# except for those in PMTU probes or those containing CONNECTION_CLOSE frames, on the affected path.
-        if segment < MIN_DATAGRAM || self.amplification_blocked {
+        if segment < MIN_DATAGRAM {
             return None;
+        }
+        if self.amplification_blocked {
+            return self.transmit_tight(path, now, out);
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
         //# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the
@@ -167,6 +172,23 @@ impl Connection {
             p.recovery.pacer.charge(charged, now);
         }
         Some(self.sent_datagrams(path, len, Some(segment), ecn))
+    }
+
+    /// An acknowledgement out of the little that may be sent to a new address that has proved nothing yet: a client whose
+    /// packets are small would hear nothing else for long.
+    //= https://www.rfc-editor.org/rfc/rfc9000#section-8
+    //# Therefore, after receiving packets from an address that is not yet validated, an endpoint MUST limit the amount
+    //# of data it sends to the unvalidated address to three times the amount of data received from that address.
+    fn transmit_tight(&mut self, path: u8, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
+        let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);
+        if !self.is_confirmed() || sendable < MIN_COALESCED || !self.ack_due(SpaceId::Data) {
+            return None;
+        }
+        let buf = out.get_mut(..sendable.min(MIN_DATAGRAM))?;
+        let ecn = self.ecn_mark(path);
+        let batch = Batch { path, now, ect: ecn != Ecn::NotEct, budget: 0, segment: buf.len(), more: false };
+        let built = self.build_packet(Level::OneRtt, &batch, buf, Shape { pad: false, last: true });
+        (built.len > 0).then(|| self.sent_datagrams(path, built.len, None, ecn))
     }
 
     pub(super) fn ecn_mark(&self, path: u8) -> Ecn {
@@ -307,6 +329,8 @@ impl Connection {
     /// One packet with everything that may be in it.
     fn build_packet(&mut self, level: Level, batch: &Batch, buf: &mut [u8], shape: Shape) -> Built {
         let space = level.space();
+        let desperate = level == Level::OneRtt && self.probes_in_vain();
+        let buf = if desperate { buf.get_mut(..MIN_DATAGRAM.min(batch.segment)).unwrap_or_default() } else { buf };
         let limit = buf.len().saturating_sub(TAG_LEN);
         let Some(body) = buf.get_mut(..limit) else { return Built::default() };
         let mut w = Writer::new(body);
@@ -319,7 +343,8 @@ impl Connection {
         let force = shape.pad && shape.last;
         let may_elicit = probing || force || batch.budget >= batch.segment as u64;
         if level != Level::ZeroRtt {
-            self.write_ack_frame(space, may_elicit, &mut w, &mut tokens, batch);
+            let company = may_elicit && self.wants_eliciting();
+            self.write_ack_frame(space, company, batch.path, batch.now, &mut w, &mut tokens);
         }
         let after_ack = w.position();
         if may_elicit {
@@ -364,7 +389,9 @@ impl Connection {
         let left = limit.saturating_sub(end);
         let must_pad = (shape.pad || server_initial) && (shape.last || left < MIN_COALESCED);
         // A packet that is as full as it gets is made a whole segment, so that the batch can go on.
-        let fill = must_pad || (eliciting && shape.last && batch.more && self.fills_up(batch, end));
+        let fill = must_pad
+            || (desperate && self.side.is_client())
+            || (eliciting && shape.last && batch.more && self.fills_up(batch, end));
         let how = Finish { path: batch.path, eliciting, mtu_probe: false, ect: batch.ect, fill };
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
         self.tokens = tokens;
@@ -385,6 +412,14 @@ impl Connection {
         }
     }
 
+    /// A probe after others that nobody answered. It has 1200 bytes: what every path carries, should larger datagrams be
+    /// what is lost (RFC 8899 section 4.3); and, from a client whose address may have changed without its knowledge,
+    /// enough for the server to answer in full before the new address is proved (RFC 9000 section 9.3.1).
+    fn probes_in_vain(&self) -> bool {
+        let probing = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n > 0);
+        probing && self.is_confirmed() && self.recovery.pto_count() >= PROBES_IN_VAIN
+    }
+
     /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives
     /// learns from the answer that the path still works, and forgets its own old packets.
     //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.1
@@ -400,7 +435,7 @@ impl Connection {
         batch.budget >= (batch.segment as u64).saturating_mul(2) && used > 0 && self.wants_data()
     }
 
-    /// An ACK when one is due, or when it can ride along.
+    /// An ACK when one is due, or when it can ride along in `company`.
     //= https://www.rfc-editor.org/rfc/rfc9000#section-13.2.6
     //# ACK frames MUST only be carried in a packet that has the same packet number space as the packet being
     //# acknowledged; see Section 12.1.
@@ -412,24 +447,24 @@ impl Connection {
     //# by 1-RTT keys.
     //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2.3
     //# An acknowledgment for a 1-RTT packet MUST be carried in a 1-RTT packet.
-    fn write_ack_frame(
+    pub(super) fn write_ack_frame(
         &mut self,
         space: SpaceId,
-        may_elicit: bool,
+        company: bool,
+        path: u8,
+        now: Timestamp,
         w: &mut Writer<'_>,
         tokens: &mut Vec<FrameToken>,
-        batch: &Batch,
     ) {
-        let company = may_elicit && self.wants_eliciting();
         // RFC 9000 section 18.2: packets before the parameters are known use the default.
         let exponent = if space == SpaceId::Data { self.cfg.ack_delay_exponent.min(20) } else { 3 };
-        let pn = self.recovery.peek_packet_number(batch.path, space);
-        let Some(received) = self.received(batch.path, space) else { return };
+        let pn = self.recovery.peek_packet_number(path, space);
+        let Some(received) = self.received(path, space) else { return };
         if !(received.ack_due() || (company && received.has_pending())) {
             return;
         }
         let Some(largest) = received.largest() else { return };
-        let delay = u64::try_from(received.ack_delay(batch.now).as_micros()).unwrap_or(0) >> exponent;
+        let delay = u64::try_from(received.ack_delay(now).as_micros()).unwrap_or(0) >> exponent;
         let start = w.position();
         let ecn = received.ecn_counts();
         if write_ack(w, received.ranges_desc(), delay, ecn).is_ok() && w.position() > start {

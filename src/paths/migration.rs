@@ -46,9 +46,14 @@ impl PathTable {
         self.switch(id, now)
     }
 
-    /// The peer speaks on the active path: whatever it wanted before.
-    pub const fn on_spoken_at_home(&mut self) {
+    /// The peer speaks on the active path, and nowhere else later: whatever it wanted before, and as long as it is
+    /// heard there an unanswered challenge is no reason to go back.
+    pub fn on_spoken_at_home(&mut self, now: Timestamp) {
         self.asked_to = None;
+        if self.active().validation.is_pending() {
+            let pto = self.validation_pto();
+            self.active_mut().validation.on_heard(now, pto);
+        }
     }
 
     /// The client waits at another address of ours, and nobody has asked it for a proof yet.

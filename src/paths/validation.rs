@@ -12,6 +12,8 @@ pub type Data = [u8; 8];
 const MAX_OUTSTANDING: usize = 4;
 /// Challenges that one validation sends at most, so that a spoofed address gets few (RFC 9000 section 9.3.1).
 const MAX_TRIES: u8 = 6;
+/// Doublings of the time between challenges; only a peer that goes on speaking gets to hear that many.
+const MAX_BACKOFF: u8 = 3;
 /// Answers owed on one path; beyond it the oldest is dropped (PATH_CHALLENGE floods).
 pub const MAX_RESPONSES: usize = 8;
 /// RFC 9000 section 8.2.4.
@@ -116,10 +118,24 @@ impl Validation {
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
         //# This timer SHOULD be set as described in Section 6.2.1 of [QUIC-RECOVERY] and MUST NOT be more aggressive.
-        let backoff = 1u32.checked_shl(u32::from(self.tries)).unwrap_or(u32::MAX);
+        let backoff = 1u32 << self.tries.min(MAX_BACKOFF);
         self.tries = self.tries.saturating_add(1);
         self.again_at = if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
         Some(data)
+    }
+
+    /// The peer goes on speaking from the address that is being validated: its answers get lost, not the address. The
+    /// timer that gives up starts anew (RFC 9000 section 8.2.4 leaves it to us), and should all challenges be used up,
+    /// there is another one. A spoofed address hears no more than it sends for (section 8), and the real peer's next
+    /// packet leads away from it (section 9.3).
+    pub fn on_heard(&mut self, now: Timestamp, pto: Duration) {
+        if !self.is_pending() {
+            return;
+        }
+        self.gives_up_at = self.gives_up_at.max(now + pto.saturating_mul(TIMEOUT_PTOS));
+        if self.due.is_none() && self.again_at == Timestamp::NEVER {
+            self.again_at = now + pto;
+        }
     }
 
     /// Challenges sent since the start.

@@ -201,6 +201,12 @@ impl Recovery {
         self.deadlock_since = None;
     }
 
+    /// The connection goes on at another address. The backoff tells of a path that is left (RFC 9002 section 6.2.1: it
+    /// grows with expirations of the timer and speaks of one network path, as RTT and window do, RFC 9000 section 9.4).
+    pub fn on_migrated(&mut self) {
+        self.pto_count = 0;
+    }
+
     /// Reports the oldest `max_packets` ack-eliciting packets of `space` to `sink.lost` but keeps them outstanding:
     /// their data goes into probe packets (RFC 9002 section 6.2.4). Returns how many there were.
     pub fn for_probe(&mut self, space: SpaceId, max_packets: usize, sink: &mut impl SentSink) -> usize {

@@ -1,5 +1,6 @@
 //! Plays one row: the world, the events on the way, and what has to be true at the end.
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -22,8 +23,24 @@ pub struct Verdict {
     pub datagrams: u64,
     /// Virtual time.
     pub took: Duration,
-    /// Connections that ended by silence, as they had to, before one came through.
-    pub silenced: u32,
+    /// Why the first connection ended by silence before its work was done, if it did.
+    pub silenced: Option<Cause>,
+}
+
+/// What may end a connection before its work is done; the next one then has to come through.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cause {
+    /// Nothing got through for longer than the idle timeout: that has to end it (RFC 9000 section 10.1).
+    Outlasted,
+    /// The address changed before the handshake was confirmed: "the design of QUIC relies on endpoints retaining a
+    /// stable address for the duration of the handshake" (RFC 9000 section 9).
+    MovedEarly,
+    /// Nobody heard the client while its Retry token was valid (RFC 9000 section 8.1.3).
+    TokenExpired,
+    /// Where a third of all datagrams or more is lost, a probe and its answer seldom both arrive, and the time between
+    /// probes doubles (RFC 9002 section 6.2.1): rarely, that takes longer than the idle timeout. Whichever end waits
+    /// longer may hear of it by a stateless reset.
+    Storm,
 }
 
 struct Run<'a> {
@@ -35,6 +52,10 @@ struct Run<'a> {
     steps: u64,
     /// Packets sent at the last key update, by end.
     updated_at: [u64; 2],
+    /// When the dead time ends.
+    outage_ends: Timestamp,
+    /// Why the last connection ended early.
+    ended_by: Option<Cause>,
 }
 
 const V4: &str = "192.0.2.1:443";
@@ -51,7 +72,17 @@ impl<'a> Run<'a> {
         let server = world.add_node(NodeConfig { endpoint, ..NodeConfig::server(&addresses) });
         let links = ["loss_up", "loss_down"].map(|name| world.add_link(row.link(name)));
         world.join(client, server, &links[..1], &links[1..]);
-        Self { row, world, client, server, links, steps: 0, updated_at: [0; 2] }
+        Self {
+            row,
+            world,
+            client,
+            server,
+            links,
+            steps: 0,
+            updated_at: [0; 2],
+            outage_ends: Timestamp::ZERO,
+            ended_by: None,
+        }
     }
 
     fn listen(&mut self, early: bool) {
@@ -95,7 +126,9 @@ impl<'a> Run<'a> {
             _ => Duration::ZERO,
         };
         if !outage.is_zero() {
-            self.world.after(rtt * 2 + Duration::from_millis(100), move |w| w.outage(&[up, down], outage));
+            let begins = rtt * 2 + Duration::from_millis(100);
+            self.outage_ends = self.world.now + begins + outage;
+            self.world.after(begins, move |w| w.outage(&[up, down], outage));
         }
         if row.is("mtu", "black hole") {
             // After the search for the MTU is over.
@@ -151,7 +184,8 @@ impl<'a> Run<'a> {
             }
         }
         let done = self.world.live(client).app.is_done();
-        assert!(done || self.may_be_silenced(client), "ended early: {:?}", self.world.live(client).closed);
+        self.ended_by = if done { None } else { self.cause_of_silence(client) };
+        assert!(done || self.ended_by.is_some(), "ended early: {:?}", self.world.live(client).closed);
         if self.row.is("address", "at close") {
             self.world.rebind(self.client, Rebind::Port);
         }
@@ -168,13 +202,11 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// What may end a connection before its work is done; the next one then has to come through.
-    fn may_be_silenced(&self, client: ConnId) -> bool {
+    /// What ended the connection, if anything may have.
+    fn cause_of_silence(&self, client: ConnId) -> Option<Cause> {
         let live = self.world.live(client);
-        let expired = matches!(live.closed, Some(CloseReason::Peer { code: INVALID_TOKEN, app: false, .. }));
-        if expired {
-            // Nobody heard the client while its Retry token was valid (RFC 9000 section 8.1.3).
-            return self.row.is("keys", "Retry") && self.row.is_troubled();
+        if matches!(live.closed, Some(CloseReason::Peer { code: INVALID_TOKEN, app: false, .. })) {
+            return (self.row.is("keys", "Retry") && self.row.is_troubled()).then_some(Cause::TokenExpired);
         }
         let silent = matches!(live.closed, Some(CloseReason::IdleTimeout | CloseReason::NoPath));
         let forgotten = matches!(live.closed, Some(CloseReason::StatelessReset));
@@ -183,15 +215,17 @@ impl<'a> Run<'a> {
             let told = |(_, e): &(Timestamp, Event)| matches!(e, Event::HandshakeConfirmed);
             self.world.live(s).events.iter().any(told)
         });
-        // RFC 9000 section 9: addresses are stable until the handshake is confirmed.
+        // The last datagram may have been under way when the dead time began, and keep-alive may have spoken after it:
+        // the idle timeout counts from there. A later end has another cause.
+        let late = self.row.rtt() * 2 + Duration::from_secs(30);
+        let dead = self.row.is("outage", "longer than idle") && self.world.now < self.outage_ends + late;
         let moved_early = matches!(self.row.get("address"), "in handshake" | "NAT") && !confirmed;
-        // Where a third of all datagrams or more is lost, a probe and its answer seldom both arrive, and the time between
-        // probes doubles (RFC 9002 section 6.2.1): in a few rows of a thousand that takes longer than the idle timeout, and
-        // whichever end waits longer then hears of it by a stateless reset. Path validation, which gives up after three
-        // PTOs (section 8.2.4), has the same odds.
-        let in_storm = self.row.is_stormy();
-        let outlasted = self.row.is("outage", "longer than idle");
-        (silent && (moved_early || outlasted)) || ((silent || forgotten) && in_storm)
+        match () {
+            () if silent && dead => Some(Cause::Outlasted),
+            () if silent && moved_early => Some(Cause::MovedEarly),
+            () if (silent || forgotten) && self.row.is_stormy() => Some(Cause::Storm),
+            () => None,
+        }
     }
 
     fn check_end(&self, client: ConnId, servers: &[ConnId], datagrams: u32) {
@@ -210,7 +244,7 @@ impl<'a> Run<'a> {
         assert_eq!(self.world.live(client).closed, Some(CloseReason::Local { code: DONE }));
     }
 
-    fn play(&mut self) -> u32 {
+    fn play(&mut self) -> Option<Cause> {
         let keys = self.row.get("keys");
         let early = keys.starts_with("0-RTT");
         self.listen(early);
@@ -221,7 +255,7 @@ impl<'a> Run<'a> {
             let comes = (0..6).any(|_| self.connection(&tls, plan.clone(), false));
             assert!(comes, "no first connection comes through");
         }
-        let mut silenced = 0;
+        let (mut silenced, mut first_cause) = (0, None);
         // Again is what an application tries then; now nothing is in the way but the network itself.
         if keys == "0-RTT rejected" {
             // Tickets of the first server mean nothing to the second.
@@ -229,6 +263,7 @@ impl<'a> Run<'a> {
         }
         while !self.connection(&tls, self.row.plan(), silenced == 0) {
             silenced += 1;
+            first_cause = first_cause.or(self.ended_by);
             assert!(silenced < 6, "no connection comes through");
         }
         let last = self.world.connections(self.client).pop().expect("there was one");
@@ -240,7 +275,7 @@ impl<'a> Run<'a> {
             assert_eq!(node.endpoint.connection_count(), 0, "a connection is left");
             assert_eq!(node.endpoint.route_count(), 0, "a route is left");
         }
-        silenced
+        first_cause
     }
 }
 
@@ -269,7 +304,9 @@ pub fn play(row: &Row, report: bool) -> Verdict {
 pub fn fails(row: &Row) -> Option<String> {
     let panic = match catch_unwind(AssertUnwindSafe(|| play(row, false))) {
         Ok(verdict) => {
-            SILENCED.set(SILENCED.get() + u32::from(verdict.silenced > 0));
+            if let Some(cause) = verdict.silenced {
+                SILENCED.with_borrow_mut(|s| s.entry(cause).or_default().push(row.seed));
+            }
             return None;
         }
         Err(panic) => panic,
@@ -280,7 +317,7 @@ pub fn fails(row: &Row) -> Option<String> {
 
 thread_local! {
     /// Rows that this thread played in which a connection went silent before its work was done.
-    pub static SILENCED: Cell<u32> = const { Cell::new(0) };
+    pub static SILENCED: RefCell<BTreeMap<Cause, Vec<u64>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// The same failure with as little as possible around it: one dimension after the other becomes benign.

@@ -8,6 +8,7 @@ mod keys;
 mod migration;
 mod pair;
 mod probes;
+mod storms;
 mod transfer;
 mod version;
 mod zero_rtt;

@@ -303,7 +303,7 @@ fn a_move_to_another_address_of_ours_waits_for_the_proof() {
     let mut w = world(Side::Server, tuple(HOME));
     let id = w.arrive(&preferred, 1200).unwrap();
     assert_eq!(w.paths.on_non_probing(id, true, w.now), None);
-    w.paths.on_spoken_at_home();
+    w.paths.on_spoken_at_home(w.now);
     w.paths.start_validation(id, &mut w.rng, w.now);
     assert!(matches!(validate(&mut w, id), PathEvent::Validated { .. }));
     assert_eq!(w.paths.on_proof(id, w.now), None);

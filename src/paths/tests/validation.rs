@@ -80,6 +80,31 @@ fn few_challenges_go_to_an_address_that_never_answers() {
 }
 
 #[test]
+fn a_peer_that_goes_on_speaking_is_asked_again() {
+    let mut rng = Pcg::new(1);
+    let mut v = Validation::new();
+    v.on_heard(START, SECOND);
+    assert_eq!(v.deadline(), None, "nothing was asked");
+    v.start(&mut rng, START, SECOND);
+    let (mut now, mut sent) = (START, 0);
+    // It speaks for a hundred seconds and answers nothing.
+    while now < START + SECOND * 100 {
+        sent += u32::from(v.next_challenge(now, true, SECOND).is_some());
+        v.on_heard(now, SECOND);
+        now = v.deadline().unwrap().min(now + SECOND);
+        assert!(!v.on_deadline(now, &mut rng), "not while it is heard");
+    }
+    assert!((10..=100).contains(&sent), "{sent} challenges, never more than one in a PTO");
+    let last = now;
+    while !v.is_failed() {
+        now = v.deadline().unwrap();
+        v.on_deadline(now, &mut rng);
+        v.next_challenge(now, true, SECOND);
+    }
+    assert!(now.since(last) <= SECOND * 3);
+}
+
+#[test]
 fn a_flood_of_challenges_owes_few_answers() {
     let mut v = Validation::new();
     for n in 0..1_000_000u64 {

@@ -1,0 +1,116 @@
+//! Addresses that change while most datagrams are lost: what keeps a connection from falling silent.
+use core::cell::RefCell;
+use core::time::Duration;
+use std::rc::Rc;
+
+use super::super::{ConnectionConfig, Event};
+use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls};
+use crate::base::{Dir, Side};
+use crate::streams::ReadOk;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MOVED: &str = "10.0.0.1:7777";
+
+fn keeping_alive(every: Duration) -> Pair {
+    let idle_timeout = Duration::from_secs(300);
+    let client = ConnectionConfig { idle_timeout, keep_alive: every, ..config() };
+    let server = ConnectionConfig { idle_timeout, ..config() };
+    Pair::with(client, server, &client_tls(), server_tls()).connected()
+}
+
+/// Everything is lost from now on; the sizes of what the client sends are noted.
+fn deafen(p: &mut Pair) -> Rc<RefCell<Vec<usize>>> {
+    let sizes = Rc::new(RefCell::new(Vec::new()));
+    let notes = Rc::clone(&sizes);
+    p.hook = Box::new(move |side, _, bytes| {
+        if side.is_client() {
+            notes.borrow_mut().push(bytes.len());
+        }
+        Fate::Drop
+    });
+    sizes
+}
+
+#[test]
+fn keep_alive_does_not_wait_for_the_backoff() {
+    let mut p = keeping_alive(SECOND);
+    p.run_for(SECOND * 2);
+    let sizes = deafen(&mut p);
+    p.run_for(SECOND * 100);
+    // Probe timeouts alone would be eight or nine, and the last gap nearly a minute.
+    assert!(sizes.borrow().len() >= 95, "{} datagrams in 100 s", sizes.borrow().len());
+    assert!(p.client.conn.stats().bytes_in_flight <= p.client.conn.stats().congestion_window);
+}
+
+#[test]
+fn probes_in_vain_are_large_enough_for_a_full_answer_and_for_any_path() {
+    let mut p = keeping_alive(Duration::ZERO);
+    // The search for the MTU is over: datagrams may be larger than 1200 bytes.
+    let id = p.start(Side::Client, Dir::Uni);
+    assert!(p.transfer(Side::Client, id, &pattern(100_000), SECOND * 10) == pattern(100_000));
+    assert!(p.client.conn.stats().mtu > 1200);
+    let sizes = deafen(&mut p);
+    p.client.conn.ping();
+    p.run_for(SECOND * 20);
+    let sizes = sizes.borrow();
+    assert!(sizes.len() >= 9 && sizes[..3].iter().all(|n| *n < 100), "{sizes:?}");
+    assert!(sizes[5..].iter().all(|n| *n == 1200), "{sizes:?}");
+}
+
+/// What the server sends to a new address before that is proved.
+#[test]
+fn the_first_small_packet_from_a_new_address_is_acknowledged() {
+    let mut p = keeping_alive(Duration::ZERO);
+    p.run_for(SECOND);
+    // Full datagrams are lost, and with them every proof of the address.
+    p.hook = Box::new(|_, _, bytes| if bytes.len() > 1000 { Fate::Drop } else { Fate::Deliver });
+    p.nat[0].1 = MOVED.parse().unwrap();
+    let acks = p.client.conn.stats().acks_received;
+    p.client.conn.ping();
+    p.run_for(SECOND / 5);
+    assert!(p.server().saw(|e| matches!(e, Event::Migrated { .. })));
+    assert!(!p.server().conn.paths.active().is_validated());
+    assert!(p.client.conn.stats().acks_received > acks, "the challenge brings the acknowledgement along");
+    // No challenge is due now.
+    let acks = p.client.conn.stats().acks_received;
+    p.client.conn.ping();
+    p.run_for(SECOND / 5);
+    assert!(p.client.conn.stats().acks_received > acks, "one fits into the rest of the budget");
+    let active = p.server().conn.paths.active();
+    assert!(active.bytes_sent <= active.bytes_received * 3);
+}
+
+#[test]
+fn what_went_to_the_old_address_is_repeated_at_the_new_one() {
+    let mut p = keeping_alive(Duration::ZERO);
+    p.run_for(SECOND);
+    p.nat[0].1 = MOVED.parse().unwrap();
+    let id = p.start(Side::Server, Dir::Uni);
+    p.server().conn.write(id, b"lost for a minute").unwrap();
+    p.run_for(SECOND * 60);
+    assert!(p.server().conn.recovery.pto_count() > 5);
+    p.client.conn.ping();
+    p.run_for(SECOND / 5);
+    assert!(p.server().conn.recovery.pto_count() == 0, "the backoff was that of another address");
+    let mut buf = [0; 100];
+    let ReadOk { len, .. } = p.client.conn.read(id, &mut buf).expect("it is there");
+    assert_eq!(&buf[..len], b"lost for a minute");
+}
+
+/// RFC 9000 section 8.2.4: giving up is a timer's business, and as long as the client is heard there the address is not
+/// the reason for the missing answer.
+#[test]
+fn a_new_address_is_kept_while_the_client_is_heard_there() {
+    let mut p = keeping_alive(SECOND);
+    p.run_for(SECOND * 2);
+    // PATH_CHALLENGE and PATH_RESPONSE travel in full datagrams: none arrives for ten seconds.
+    p.hook = Box::new(|_, _, bytes| if bytes.len() > 1000 { Fate::Drop } else { Fate::Deliver });
+    p.nat[0].1 = MOVED.parse().unwrap();
+    p.run_for(SECOND * 10);
+    let moved = MOVED.parse().unwrap();
+    assert_eq!(p.server().conn.path().remote, moved);
+    assert!(!p.server().saw(|e| matches!(e, Event::PathFailed { .. })), "nothing was given up");
+    p.hook = Box::new(|_, _, _| Fate::Deliver);
+    p.run_for(SECOND * 15);
+    assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == moved)));
+}
