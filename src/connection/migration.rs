@@ -514,6 +514,15 @@ impl Connection {
         if frame.write(w).is_ok() { FrameToken::NewConnectionId(sequence) } else { FrameToken::Other }
     }
 
+    /// Probes of ours go unanswered: perhaps the server would answer and has no connection ID for the address that it
+    /// sees us at, as above, while the path needs no challenge of ours.
+    pub(super) fn offer_connection_id(&mut self) {
+        if self.local_cids.rotate() {
+            self.want_cids();
+        }
+        self.local_cids.repeat();
+    }
+
     /// A datagram larger than those that the path is known to carry (RFC 8899).
     pub(super) fn transmit_mtu_probe(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
         if !self.is_confirmed() {

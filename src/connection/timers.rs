@@ -2,6 +2,7 @@
 use super::Connection;
 use super::events::CloseReason;
 use super::life::Phase;
+use super::transmit::PROBES_IN_VAIN;
 use crate::base::{SpaceId, Timestamp};
 use crate::crypto::Answer;
 use crate::recovery::{PtoContext, Received, TimeoutAction};
@@ -127,6 +128,7 @@ impl Connection {
             // Again and again while nothing is heard: a PING that is only repeated by PTO is repeated ever more seldom
             // (RFC 9002 section 6.2.1), and a peer that waits at an old address of ours hears nothing in between.
             self.control.ping = true;
+            self.recovery.on_keep_alive();
             self.timers.set(Timer::KeepAlive, Some(now + self.cfg.keep_alive));
         }
         if self.timers.fired(Timer::Keys, now) {
@@ -163,6 +165,9 @@ impl Connection {
         // What is repeated may be NEW_CONNECTION_ID alone, which is a probing frame: a server that hears a client from a
         // new address would not follow it there (RFC 9000 section 9.1). A PING makes it follow.
         self.control.ping |= self.side.is_client() && self.data.keys.is_some();
+        if self.side.is_client() && self.is_confirmed() && self.recovery.pto_count() >= PROBES_IN_VAIN {
+            self.offer_connection_id();
+        }
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
         // Data too: its own timer waits for the confirmation (section 6.2.1), which may wait for our data. A client whose

@@ -18,7 +18,7 @@ const MIN_COALESCED: usize = 64;
 /// After that many packets that only acknowledge, a PING asks to be acknowledged (RFC 9000 section 13.2.4).
 const ACKS_BEFORE_PING: u8 = 32;
 /// Probe timeouts in a row after which a path may have changed.
-const PROBES_IN_VAIN: u32 = 3;
+pub(super) const PROBES_IN_VAIN: u32 = 3;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
 pub(super) const MIN_DATAGRAM: usize = 1200;
 
@@ -390,7 +390,7 @@ impl Connection {
         let must_pad = (shape.pad || server_initial) && (shape.last || left < MIN_COALESCED);
         // A packet that is as full as it gets is made a whole segment, so that the batch can go on.
         let fill = must_pad
-            || (desperate && self.side.is_client())
+            || (desperate && self.has_to_be_answered_in_full())
             || (eliciting && shape.last && batch.more && self.fills_up(batch, end));
         let how = Finish { path: batch.path, eliciting, mtu_probe: false, ect: batch.ect, fill };
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
@@ -412,12 +412,18 @@ impl Connection {
         }
     }
 
-    /// A probe after others that nobody answered. It has 1200 bytes: what every path carries, should larger datagrams be
-    /// what is lost (RFC 8899 section 4.3); and, from a client whose address may have changed without its knowledge,
-    /// enough for the server to answer in full before the new address is proved (RFC 9000 section 9.3.1).
+    /// A probe after others that nobody answered has at most 1200 bytes: what every path carries, should larger datagrams
+    /// be what is lost (RFC 8899 section 4.3).
     fn probes_in_vain(&self) -> bool {
         let probing = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n > 0);
         probing && self.is_confirmed() && self.recovery.pto_count() >= PROBES_IN_VAIN
+    }
+
+    /// A client's address may have changed without its knowledge, and until the new one is proved the server may answer
+    /// with three times what it gets (RFC 9000 section 9.3.1). Now and then only: padding fills the window.
+    fn has_to_be_answered_in_full(&self) -> bool {
+        let first = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n > 0);
+        self.side.is_client() && first && self.recovery.pto_count().is_multiple_of(PROBES_IN_VAIN)
     }
 
     /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives

@@ -107,6 +107,13 @@ impl LocalCids {
         Some(NewCid { sequence, retire_prior_to, cid, token: entry.token? })
     }
 
+    /// Queues what `again` gives.
+    pub fn repeat(&mut self) {
+        if let Some(new) = self.again() {
+            self.on_lost(new.sequence);
+        }
+    }
+
     /// Issues an ID that the endpoint made; its frame is queued.
     pub fn issue(&mut self, cid: ConnectionId, token: ResetToken) -> u64 {
         self.requested = self.requested.saturating_sub(1);

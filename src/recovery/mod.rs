@@ -60,6 +60,10 @@ pub struct Recovery {
     /// Since when the client has nothing in flight but must keep the handshake alive (RFC 9002 section 6.2.2.1).
     deadlock_since: Option<Timestamp>,
     last_path: u8,
+    /// Data: the probe timer counts from here, whatever was sent since (see [`Self::on_keep_alive`]).
+    counts_from: Option<Timestamp>,
+    /// When it fired last for Data: should no probe have been possible then, the next time still counts from there.
+    fired_at: Timestamp,
 }
 
 impl Recovery {
@@ -78,6 +82,8 @@ impl Recovery {
             timer: Timer::Off,
             deadlock_since: None,
             last_path: 0,
+            counts_from: None,
+            fired_at: Timestamp::ZERO,
         }
     }
 
@@ -164,6 +170,7 @@ impl Recovery {
         if outcome.newly_acked {
             self.peer_validated |= space != SpaceId::Initial;
             self.deadlock_since = None;
+            self.counts_from = None;
             // RFC 9002 section 6.2.1: not at a client that may still be unvalidated at the server.
             if self.peer_completed_validation() {
                 self.pto_count = 0;
@@ -205,6 +212,16 @@ impl Recovery {
     /// grows with expirations of the timer and speaks of one network path, as RTT and window do, RFC 9000 section 9.4).
     pub fn on_migrated(&mut self) {
         self.pto_count = 0;
+    }
+
+    /// A PING is about to be sent because nothing was heard for a while. Unlike other packets (RFC 9002 section 6.2.1,
+    /// "SHOULD restart") it does not put off the probe timer: PINGs that come faster than the timer fires would keep what
+    /// is unacknowledged from ever being repeated.
+    pub fn on_keep_alive(&mut self) {
+        let data = self.space(0, SpaceId::Data);
+        if data.eliciting > 0 {
+            self.counts_from = self.counts_from.or(Some(data.last_eliciting_at));
+        }
     }
 
     /// Reports the oldest `max_packets` ack-eliciting packets of `space` to `sink.lost` but keeps them outstanding:

@@ -101,7 +101,11 @@ impl Recovery {
                 SpaceId::Data => self.context.max_ack_delay,
                 SpaceId::Initial | SpaceId::Handshake => Duration::ZERO,
             };
-            let at = space.last_eliciting_at + self.backed_off(pto(space.last_eliciting_path, delay, paths));
+            let since = match self.counts_from {
+                _ if space.id != SpaceId::Data => space.last_eliciting_at,
+                from => from.unwrap_or(space.last_eliciting_at).max(self.fired_at),
+            };
+            let at = since + self.backed_off(pto(space.last_eliciting_path, delay, paths));
             //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
             //# When ack-eliciting packets in multiple packet number spaces are in flight, the timer MUST be set to the
             //# earlier value of the Initial and Handshake packet number spaces.
@@ -184,6 +188,10 @@ impl Recovery {
             Timer::Probe(space, _) => {
                 let path = self.space(0, space).last_eliciting_path;
                 self.count_timeout(path, paths);
+                self.counts_from = None;
+                if space == SpaceId::Data {
+                    self.fired_at = now;
+                }
                 // RFC 9002 section 6.2.4: two, against the loss of one.
                 TimeoutAction::Probe { space, packets: 2 }
             }

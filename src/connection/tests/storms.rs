@@ -42,6 +42,21 @@ fn keep_alive_does_not_wait_for_the_backoff() {
     assert!(p.client.conn.stats().bytes_in_flight <= p.client.conn.stats().congestion_window);
 }
 
+/// PINGs that came faster than the probe timer would put it off for ever, and what was lost before them with it.
+#[test]
+fn keep_alive_does_not_put_off_probes() {
+    let mut p = keeping_alive(SECOND / 10);
+    p.run_for(SECOND * 2);
+    let id = p.start(Side::Client, Dir::Uni);
+    let sizes = deafen(&mut p);
+    p.client.conn.write(id, &pattern(500)).unwrap();
+    p.run_for(SECOND * 10);
+    let large = sizes.borrow().iter().filter(|n| **n >= 500).count();
+    let timeouts = p.client.conn.stats().pto_count;
+    assert!((4..=9).contains(&timeouts), "{timeouts} timeouts, each twice as long as the one before");
+    assert!(large > usize::try_from(timeouts).unwrap(), "the data went along: {:?}", sizes.borrow());
+}
+
 #[test]
 fn probes_in_vain_are_large_enough_for_a_full_answer_and_for_any_path() {
     let mut p = keeping_alive(Duration::ZERO);
@@ -53,8 +68,19 @@ fn probes_in_vain_are_large_enough_for_a_full_answer_and_for_any_path() {
     p.client.conn.ping();
     p.run_for(SECOND * 20);
     let sizes = sizes.borrow();
-    assert!(sizes.len() >= 9 && sizes[..3].iter().all(|n| *n < 100), "{sizes:?}");
-    assert!(sizes[5..].iter().all(|n| *n == 1200), "{sizes:?}");
+    assert!(sizes.len() >= 12 && sizes[..5].iter().all(|n| *n < 100), "{sizes:?}");
+    assert_eq!(sizes.iter().filter(|n| **n == 1200).count(), 2, "one of each third pair: {sizes:?}");
+    // Nor is a probe that carries data larger.
+    let mut p = keeping_alive(Duration::ZERO);
+    let id = p.start(Side::Client, Dir::Uni);
+    assert!(p.transfer(Side::Client, id, &pattern(100_000), SECOND * 10) == pattern(100_000));
+    let id = p.start(Side::Client, Dir::Uni);
+    let sizes = deafen(&mut p);
+    p.client.conn.write(id, &pattern(5000)).unwrap();
+    p.run_for(SECOND * 20);
+    let sizes = sizes.borrow();
+    assert!(sizes.len() > 12 && sizes[..3].iter().all(|n| *n > 1200), "{sizes:?}");
+    assert!(sizes[sizes.len() - 6..].iter().all(|n| *n <= 1200), "{sizes:?}");
 }
 
 /// What the server sends to a new address before that is proved.
