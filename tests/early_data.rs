@@ -235,6 +235,39 @@ fn without_a_store_shared_tickets_carry_no_early_data() {
     world.end();
 }
 
+/// Without shared keys: the workers of one server keep sessions together, so that a ticket is used once among them all.
+#[test]
+fn a_server_of_several_workers_takes_a_ticket_once() {
+    let pair = Pair::new();
+    let server = server_tls(&pair);
+    ok(tls::wb_tls_early_data(server, 1));
+    let mut world = World::with_workers(server, 4, &[]);
+    let client = early_client(&pair);
+    visit(&mut world, client, 0);
+    let relay = Relay::new(world.port);
+    let (conn, _) = send_early(&mut world, client, Some(relay.port));
+    world.wait("acceptance", |e| e.conn == conn && e.kind == WB_EV_ZERO_RTT_ACCEPTED);
+    world.wait("the stream", |e| e.conn != conn && e.kind == WB_EV_STREAM_INCOMING);
+    world.events.clear();
+    let flight = relay.recorded();
+    // Addresses spread the copies over the workers, also where the connection is unknown.
+    for _ in 0..16 {
+        let attacker = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        for packet in &flight {
+            attacker.send_to(packet, ("127.0.0.1", world.port)).expect("sent");
+        }
+    }
+    ok(unsafe { conn_calls::wb_conn_close(conn, 0, null(), 0) });
+    world.closed_status(conn);
+    for _ in 0..16 {
+        let check = world.connect(client_tls(&pair), &[]);
+        world.connected(check);
+    }
+    let early = world.events.iter().filter(|e| e.kind == WB_EV_STREAM_INCOMING).count();
+    assert_eq!(early, 0, "a replay reached the application");
+    world.end();
+}
+
 /// Flag of the event, and what the stream says of itself.
 fn earliness(event: &Seen) -> (bool, u32) {
     let mut desc: wb_stream_desc = unsafe { core::mem::zeroed() };

@@ -1,11 +1,13 @@
 //! Address validation tokens (RFC 9000 sections 8.1.2 to 8.1.4), sealed: the server keeps nothing per client.
 //!
 //! Retry tokens are bound to address and port, version and both connection IDs, and live for seconds. NEW_TOKEN
-//! tokens are bound to IP address and version, live for days, and are accepted once: a filter of fixed size remembers the
-//! ones used. A marker in clear tells the two kinds apart (section 8.1.1), because they fail differently.
+//! tokens are bound to IP address and version, live for days, and are accepted once (`used_tokens`).
+//! A marker in clear tells the two kinds apart (section 8.1.1), because they fail differently.
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::used_tokens::UsedTokens;
 use crate::base::{ConnectionId, Rng};
 use crate::crypto::TokenKey;
 use crate::wire::Reader;
@@ -16,11 +18,6 @@ const RETRY_MARKER: [u8; 4] = *b"WbR1";
 const NEW_TOKEN_MARKER: [u8; 4] = *b"WbN1";
 /// Clocks of servers that share a secret may differ by this much.
 const CLOCK_SKEW_MS: u64 = 10_000;
-/// Bits of one generation of the replay filter (128 KiB): 1 % false alarms at about 100 000 tokens. A false alarm
-/// only means that the address counts as not validated.
-const FILTER_BITS: u64 = 1 << 20;
-/// Bits set per token.
-const FILTER_HASHES: usize = 4;
 /// Longest token worth opening; longer ones were not made here.
 const MAX_TOKEN_LEN: usize = 128;
 
@@ -53,18 +50,13 @@ pub(super) enum TokenVerdict {
 pub(super) struct AddressTokens {
     retry_lifetime_ms: u64,
     new_token_lifetime_ms: u64,
-    used: ReplayFilter,
+    used: Arc<UsedTokens>,
 }
 
 impl AddressTokens {
-    pub(super) fn new(retry_lifetime: Duration, new_token_lifetime: Duration) -> Self {
+    pub(super) fn new(retry_lifetime: Duration, new_token_lifetime: Duration, used: Arc<UsedTokens>) -> Self {
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let new_token_lifetime_ms = ms(new_token_lifetime);
-        Self {
-            retry_lifetime_ms: ms(retry_lifetime),
-            new_token_lifetime_ms,
-            used: ReplayFilter::new(new_token_lifetime_ms.saturating_add(CLOCK_SKEW_MS)),
-        }
+        Self { retry_lifetime_ms: ms(retry_lifetime), new_token_lifetime_ms: ms(new_token_lifetime), used }
     }
 
     /// A token for a Retry packet.
@@ -94,7 +86,7 @@ impl AddressTokens {
 
     /// Judges the token of an Initial packet. `keys`: the current one first, then older ones.
     pub(super) fn check(
-        &mut self,
+        &self,
         keys: &[TokenKey],
         token: &[u8],
         binding: &RetryBinding<'_>,
@@ -128,7 +120,7 @@ impl AddressTokens {
         ConnectionId::new(r.rest())
     }
 
-    fn open_new_token(&mut self, keys: &[TokenKey], sealed: &[u8], binding: &RetryBinding<'_>, unix_ms: u64) -> bool {
+    fn open_new_token(&self, keys: &[TokenKey], sealed: &[u8], binding: &RetryBinding<'_>, unix_ms: u64) -> bool {
         let Some(plain) = open(keys, &new_token_aad(binding.remote.ip(), binding.version), sealed) else {
             return false;
         };
@@ -137,9 +129,10 @@ impl AddressTokens {
         if !r.is_empty() || !fresh(issued, unix_ms, self.new_token_lifetime_ms) {
             return false;
         }
-        // The nonce is authentic and was drawn at random by us: it is its own hash.
         match sealed.first_chunk::<12>() {
-            Some(nonce) => self.used.first_use(nonce, unix_ms),
+            Some(nonce) => {
+                self.used.first_use(nonce, unix_ms, self.new_token_lifetime_ms.saturating_add(CLOCK_SKEW_MS))
+            }
             None => false,
         }
     }
@@ -201,47 +194,4 @@ fn new_token_aad(remote: IpAddr, version: u32) -> Vec<u8> {
     aad.extend_from_slice(&ip_bytes(remote));
     aad.extend_from_slice(&version.to_be_bytes());
     aad
-}
-
-/// Two generations of a Bloom filter. A generation takes tokens for one lifetime and is asked for another, so a
-/// token is remembered until it has expired. Memory is fixed, and taken only once a token has been used.
-struct ReplayFilter {
-    current: Vec<u64>,
-    previous: Vec<u64>,
-    started_ms: u64,
-    window_ms: u64,
-}
-
-impl ReplayFilter {
-    const fn new(window_ms: u64) -> Self {
-        Self { current: Vec::new(), previous: Vec::new(), started_ms: 0, window_ms }
-    }
-
-    /// Remembers `nonce`; false when it (or, rarely, others that cover its bits) was seen before.
-    //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1.4
-    //# To protect against such attacks, servers MUST ensure that replay of tokens is prevented or limited.
-    fn first_use(&mut self, nonce: &[u8; 12], now_ms: u64) -> bool {
-        let age = now_ms.saturating_sub(self.started_ms);
-        if self.current.is_empty() || age > self.window_ms {
-            let old = core::mem::replace(&mut self.current, vec![0; (FILTER_BITS / 64) as usize]);
-            // After two windows without use even the newer generation has expired.
-            self.previous = if age > self.window_ms.saturating_mul(2) { Vec::new() } else { old };
-            self.started_ms = now_ms;
-        }
-        let spots: [(usize, u64); FILTER_HASHES] = core::array::from_fn(|i| {
-            let from = nonce.get(i * 3..i * 3 + 3).unwrap_or(&[]);
-            let bit = from.iter().fold(0u64, |acc, b| (acc << 8) | u64::from(*b)) % FILTER_BITS;
-            ((bit / 64) as usize, 1 << (bit % 64))
-        });
-        let holds = |table: &[u64]| spots.iter().all(|(word, mask)| table.get(*word).is_some_and(|w| w & mask != 0));
-        if holds(&self.current) || holds(&self.previous) {
-            return false;
-        }
-        for (word, mask) in spots {
-            if let Some(w) = self.current.get_mut(word) {
-                *w |= mask;
-            }
-        }
-        true
-    }
 }

@@ -1,7 +1,9 @@
 //! Settings and limits of an endpoint.
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::cid_source::ShardMask;
+use super::used_tokens::UsedTokens;
 use crate::base::codes::{VERSION_1, VERSION_2};
 use crate::crypto::TokenKey;
 
@@ -56,6 +58,8 @@ pub struct EndpointConfig {
     pub retry_token_lifetime: Duration,
     /// Lifetime of NEW_TOKEN tokens.
     pub new_token_lifetime: Duration,
+    /// NEW_TOKEN tokens that were used: the shards of one endpoint share it. A copy of the configuration shares it too.
+    pub used_tokens: Arc<UsedTokens>,
     /// Accept a cleared fixed bit, because our connections send grease_quic_bit (RFC 9287).
     pub grease_quic_bit: bool,
     /// Connections at a time; beyond it new ones are refused.
@@ -78,6 +82,7 @@ impl Default for EndpointConfig {
             retry: RetryPolicy::default(),
             retry_token_lifetime: Duration::from_secs(15),
             new_token_lifetime: Duration::from_secs(7 * 24 * 3600),
+            used_tokens: Arc::default(),
             grease_quic_bit: true,
             max_connections: 100_000,
             max_incoming: 4096,

@@ -12,6 +12,7 @@ mod receive;
 mod replies;
 mod router;
 mod slab;
+mod used_tokens;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use router::{Initial, Router};
 pub use accept::{INCOMING_LIFETIME, Incoming};
 pub use config::{EndpointConfig, RetryPolicy};
 pub use connections::ConnectionKey;
+pub use used_tokens::UsedTokens;
 
 /// Makes a source of randomness for each connection, and one for the endpoint.
 pub type RngSource = Box<dyn FnMut() -> Box<dyn Rng> + Send>;
@@ -144,7 +146,7 @@ impl Endpoint {
         Self {
             cids: cid_source::CidSource::new(cfg.shard, cfg.cid_len, &current),
             keys: core::iter::once(current).chain(cfg.previous_secrets.iter().map(TokenKey::new)).collect(),
-            tokens: AddressTokens::new(cfg.retry_token_lifetime, cfg.new_token_lifetime),
+            tokens: AddressTokens::new(cfg.retry_token_lifetime, cfg.new_token_lifetime, Arc::clone(&cfg.used_tokens)),
             router: Router::new(&mut *rng),
             connections: Connections::new(),
             incoming: IncomingTable::new(cfg.max_incoming),

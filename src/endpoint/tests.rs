@@ -1,5 +1,6 @@
 //! An endpoint against hand-made datagrams: routing, tokens, replies, bounds.
 mod unlinkable;
+mod used_tokens;
 
 use core::time::Duration;
 use std::net::SocketAddr;

@@ -113,11 +113,15 @@ pub struct World {
 
 impl World {
     pub fn new(server: wb_tls, settings: &[(u32, u64)]) -> Self {
+        Self::with_workers(server, 1, settings)
+    }
+
+    pub fn with_workers(server: wb_tls, workers: u64, settings: &[(u32, u64)]) -> Self {
         let (mut runtime, mut queue_handle, mut conf, mut endpoint) = (0, 0, 0, 0);
         let mut address = wb_addr::default();
         unsafe {
             ok(config::wb_config_new(WB_CONFIG_RUNTIME, &raw mut conf));
-            ok(config::wb_config_set_u64(conf, WB_KEY_WORKERS, 1));
+            ok(config::wb_config_set_u64(conf, WB_KEY_WORKERS, workers));
             ok(runtime_calls::wb_runtime_open(conf, &raw mut runtime));
             ok(handle_calls::wb_handle_release(conf));
             ok(queue::wb_queue_open(runtime, &raw mut queue_handle));
