@@ -64,6 +64,7 @@ peers: | $(OUT)
 # The quick tier: a few minutes, needs Rust, a C compiler and Python.
 test: lib
 	$(CARGO) test --locked
+	WB_LIBRARY=$(OUT)/$(LIB) $(CARGO) test --locked --test misuse
 
 # The fault matrix in full: MATRIX rows of a covering array, some minutes.
 MATRIX ?= 3000
