@@ -81,6 +81,10 @@ def everyone(build: pathlib.Path) -> list:
              "throughput profile, one worker, no send buffering (as much under way as it calls ideal), 16 MiB windows; the rest by "
              "default (CUBIC, pacing, GSO, GRO); no HTTP/3, resumption not written",
              EVERYTHING - {RESUMED}, payload=8972),
+        Peer("quiche", PROGRAMS / "quiche-bench", "quiche-bench", "quiche",
+             "its own HTTP/3, BoringSSL, a loop of one thread with GSO and GRO, 16 MiB windows, 1472-byte datagrams, CUBIC; pacing off, "
+             "since it needs a socket that sends at given times",
+             EVERYTHING, EVERYTHING),
         Peer("ngtcp2", pathlib.Path(foreign.SERVER or "gtlsserver"), settings=foreign.SETTINGS, http=frozenset({MOVE, UPLOAD, REQUESTS}),
              runner=foreign.run, crate="ngtcp2"),
         python("whimbrel", "whimbrel_bench.py", "the package of bindings/python, AsyncClient with views"),
