@@ -112,7 +112,7 @@ sanitize:
 # Whimbrel beside its peers (benches/run.py says how to shorten it). BENCH='--write docs/performance.md' writes the tables.
 BENCH ?=
 bench: setup all certs $(OUT)/wb_bench
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	$(VENV)/bin/python benches/run.py $(OUT) $(BENCH)
 
 # Share of handle look-ups in the CPU time, by perf and by callgrind (docs/performance.md).

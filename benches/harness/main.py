@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import sys
 
@@ -61,6 +62,8 @@ def main(arguments) -> int:
     os.environ["LD_LIBRARY_PATH"] = peers.library_path()
     os.environ["PYTHONPATH"] = str(peers.BENCHES.parent / "bindings" / "python")
     os.environ.setdefault("WHIMBREL_LIBRARY", str(build / "libwhimbrel.so"))
+    # A peer may want a socket for each of its connections.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     failures, results, when = [], {}, {}
     for case in cases.all_cases():
         if not wanted(case.name):
