@@ -64,23 +64,27 @@ impl std::error::Error for MigrateError {}
 pub(super) struct MtuNews {
     /// The probe: path, size, acknowledged.
     pub(super) probe: Option<(u8, u16, bool)>,
-    /// Newest acknowledged packet: path, number, size.
+    /// Newest acknowledged packet beyond 1200 bytes: path, number, size. Small ones say nothing.
     acked: Option<(u8, u64, u16)>,
-    lost: [(u8, u64, u16); LOSSES_NOTED],
+    /// The first of them, and the newest in the last place.
+    lost: [(u8, u64, u16, Timestamp); LOSSES_NOTED],
     lost_len: usize,
 }
 
 impl MtuNews {
     pub(super) fn on_acked(&mut self, pn: u64, packet: &SentPacket) {
-        if self.acked.is_none_or(|(_, newest, _)| pn > newest) {
+        if usize::from(packet.size) > MIN_DATAGRAM && self.acked.is_none_or(|(_, newest, _)| pn > newest) {
             self.acked = Some((packet.path, pn, packet.size));
         }
     }
 
     pub(super) fn on_lost(&mut self, pn: u64, packet: &SentPacket) {
+        let news = (packet.path, pn, packet.size, packet.sent_at);
         if let Some(slot) = self.lost.get_mut(self.lost_len) {
-            *slot = (packet.path, pn, packet.size);
+            *slot = news;
             self.lost_len += 1;
+        } else if let Some(last) = self.lost.last_mut() {
+            *last = news;
         }
     }
 }
@@ -566,9 +570,9 @@ impl Connection {
         {
             p.mtu.on_packet_acked(pn, size);
         }
-        for (path, pn, size) in news.lost.iter().take(news.lost_len) {
+        for (path, pn, size, sent_at) in news.lost.iter().take(news.lost_len) {
             if let Some(p) = self.paths.get_mut(*path)
-                && p.mtu.on_packet_lost(*pn, *size, now)
+                && p.on_packet_lost(*pn, *size, false, *sent_at, now)
             {
                 changed = Some(*path);
             }

@@ -17,7 +17,8 @@ const PRECISION: u16 = 24;
 const RAISE_INTERVAL: Duration = Duration::from_secs(600);
 /// How long after a black hole the search starts again: routes that changed may change back.
 const BLACK_HOLE_PAUSE: Duration = Duration::from_secs(60);
-/// Big packets lost in a row, none newer delivered, that make a black hole (RFC 8899 section 4.3).
+/// Big packets lost in a row, none sent since the first of them delivered, that make a black hole (RFC 8899 section 4.3)
+/// when they were sent over more than a probe timeout. A queue that overflows loses many at once, but not all for so long.
 const BLACK_HOLE_LOSSES: u8 = 6;
 /// AES works on blocks of this many bytes.
 const BLOCK: u16 = 16;
@@ -63,6 +64,8 @@ pub struct Mtu {
     in_flight: Option<u16>,
     failures: u8,
     black_hole_losses: u8,
+    /// Number of the first of them, and when it was sent.
+    black_hole_since: (u64, Timestamp),
     newest_big_delivered: Option<u64>,
 }
 
@@ -81,6 +84,7 @@ impl Mtu {
             in_flight: None,
             failures: 0,
             black_hole_losses: 0,
+            black_hole_since: (0, Timestamp::ZERO),
             newest_big_delivered: None,
         };
         let ceiling = mtu.aligned(ceiling);
@@ -203,17 +207,22 @@ impl Mtu {
     pub fn on_packet_acked(&mut self, pn: u64, size: u16) {
         if size > BASE {
             self.newest_big_delivered = self.newest_big_delivered.max(Some(pn));
-            self.black_hole_losses = 0;
+            if pn > self.black_hole_since.0 {
+                self.black_hole_losses = 0;
+            }
         }
     }
 
-    /// A packet that was no probe is lost; true when this proves a black hole and the MTU fell.
-    pub fn on_packet_lost(&mut self, pn: u64, size: u16, now: Timestamp) -> bool {
+    /// A packet that was no probe is lost; true when this proves a black hole and the MTU fell. `pto` is the path's.
+    pub fn on_packet_lost(&mut self, pn: u64, size: u16, sent_at: Timestamp, pto: Duration, now: Timestamp) -> bool {
         if size <= BASE || self.current <= BASE || self.newest_big_delivered.is_some_and(|newest| pn < newest) {
             return false;
         }
+        if self.black_hole_losses == 0 {
+            self.black_hole_since = (pn, sent_at);
+        }
         self.black_hole_losses = self.black_hole_losses.saturating_add(1);
-        if self.black_hole_losses < BLACK_HOLE_LOSSES {
+        if self.black_hole_losses < BLACK_HOLE_LOSSES || sent_at.since(self.black_hole_since.1) < pto {
             return false;
         }
         self.black_hole_losses = 0;

@@ -5,6 +5,7 @@ use super::peer_cids::PeerCid;
 use super::validation::Validation;
 use crate::base::{FourTuple, Timestamp};
 use crate::recovery::{PathRecovery, RecoveryConfig};
+use core::time::Duration;
 
 /// A path. Its `id` stays the same for the life of its recovery state, and is not used again soon.
 pub struct Path {
@@ -102,12 +103,13 @@ impl Path {
     }
 
     /// A 1-RTT packet sent on this path is lost; true when the MTU fell (RFC 8899 section 4.3).
-    pub fn on_packet_lost(&mut self, pn: u64, size: u16, mtu_probe: bool, now: Timestamp) -> bool {
+    pub fn on_packet_lost(&mut self, pn: u64, size: u16, mtu_probe: bool, sent_at: Timestamp, now: Timestamp) -> bool {
         if mtu_probe {
             self.mtu.on_probe_lost(size);
             return false;
         }
-        let fell = self.mtu.on_packet_lost(pn, size, now);
+        let pto = self.recovery.rtt.pto(Duration::ZERO);
+        let fell = self.mtu.on_packet_lost(pn, size, sent_at, pto, now);
         if fell {
             self.recovery.set_max_datagram(self.mtu.current());
         }

@@ -1,6 +1,7 @@
 //! Figures that have to hold under heavy loss, in virtual time: how long handshakes and transfers take.
 use std::time::Duration;
 
+use whimbrel::congestion::Algorithm;
 use whimbrel::connection::ConnectionConfig;
 use whimbrel::sim::{App, Client, LinkConfig, NodeConfig, Plan, Server, World, identity};
 
@@ -51,4 +52,56 @@ fn a_megabyte_gets_through_where_a_third_is_lost() {
     // With a third of the acknowledgements lost as well.
     assert!(both_ways[both_ways.len() / 2] < Duration::from_secs(60), "{both_ways:?}");
     assert!(both_ways[both_ways.len() - 1] < Duration::from_secs(90), "{both_ways:?}");
+}
+
+/// Plays a download over a queue of one round trip; the smallest MTU that the server ever used after its search, and how
+/// long it took. Beyond `hole_after` nothing larger than 1240 bytes gets through.
+fn smallest_mtu(seed: u64, bytes: u64, algorithm: Algorithm, hole_after: Option<Duration>) -> (u64, Duration) {
+    let mut world = World::new(seed);
+    let client = world.add_node(NodeConfig::client());
+    let server = world.add_node(NodeConfig::server(&["192.0.2.1:443".parse().unwrap()]));
+    let link = LinkConfig::pipe(100_000_000, Duration::from_millis(10), 250_000);
+    let [up, down] = [link.clone(), link].map(|l| world.add_link(l));
+    world.join(client, server, &[up], &[down]);
+    let config = ConnectionConfig { congestion: algorithm, ..ConnectionConfig::default() };
+    world.listen(
+        server,
+        identity::server(false),
+        config.clone(),
+        Box::new(move || Box::new(Server::new(seed)) as Box<dyn App>),
+    );
+    let start = world.now;
+    let app = Box::new(Client::new(Plan::download(seed, bytes)));
+    let id = world.connect(client, server, &identity::client(false), config, app);
+    if let Some(after) = hole_after {
+        world.after(after, move |w| {
+            for l in [up, down] {
+                w.links[l.0].config.mtu = 1240;
+            }
+        });
+    }
+    let (mut smallest, mut searched) = (u64::MAX, false);
+    let done = world.run_while(Duration::from_secs(60), |w| {
+        if let Some(conn) = w.connections(server).first().and_then(|c| w.conn(*c)) {
+            let mtu = conn.stats().mtu;
+            searched |= mtu > 1200;
+            smallest = if searched { smallest.min(mtu) } else { smallest };
+        }
+        !w.app::<Client>(id).is_done()
+    });
+    assert!(done, "{}", world.story());
+    (smallest, world.now.since(start))
+}
+
+#[test]
+fn a_full_queue_is_no_mtu_black_hole_and_a_hole_is_found() {
+    for algorithm in [Algorithm::Cubic, Algorithm::Adaptive, Algorithm::NewReno] {
+        for seed in 0..4 {
+            let (mtu, clean) = smallest_mtu(seed, 10_000_000, algorithm, None);
+            assert!(mtu > 1400, "{algorithm:?}, seed {seed}: down to {mtu} without a hole");
+            let (mtu, took) = smallest_mtu(seed, 10_000_000, algorithm, Some(Duration::from_millis(400)));
+            assert_eq!(mtu, 1200, "{algorithm:?}, seed {seed}: the hole");
+            assert!(took < clean + Duration::from_secs(2), "{algorithm:?}, seed {seed}: {took:?} instead of {clean:?}");
+        }
+    }
 }

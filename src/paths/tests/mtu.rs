@@ -19,6 +19,11 @@ fn search(mtu: &mut Mtu, limit: u16, now: Timestamp) -> (u16, u32) {
     (mtu.current(), probes)
 }
 
+/// Ten packets a second.
+fn sent(pn: u64) -> Timestamp {
+    START + SECOND / 10 * u32::try_from(pn).unwrap()
+}
+
 fn config(ceiling: u16) -> MtuConfig {
     MtuConfig { ceiling, ..MtuConfig::default() }
 }
@@ -77,22 +82,22 @@ fn a_black_hole_brings_it_down() {
     mtu.on_packet_acked(10, 1467);
     // Loss with big packets getting through is congestion.
     for pn in 11..100 {
-        assert!(!mtu.on_packet_lost(pn, 1467, START));
+        assert!(!mtu.on_packet_lost(pn, 1467, sent(pn), SECOND / 2, START));
         if pn % 3 == 0 {
             mtu.on_packet_acked(pn + 1, 1467);
         }
     }
     // Small packets say nothing about big ones.
     for pn in 100..120 {
-        assert!(!mtu.on_packet_lost(pn, 1200, START));
+        assert!(!mtu.on_packet_lost(pn, 1200, sent(pn), SECOND / 2, START));
         mtu.on_packet_acked(pn, 1200);
     }
     // A burst older than a delivered big packet neither.
     mtu.on_packet_acked(200, 1467);
     for pn in 120..200 {
-        assert!(!mtu.on_packet_lost(pn, 1467, START));
+        assert!(!mtu.on_packet_lost(pn, 1467, sent(pn), SECOND / 2, START));
     }
-    let fell: Vec<bool> = (201..207).map(|pn| mtu.on_packet_lost(pn, 1467, START)).collect();
+    let fell: Vec<bool> = (201..207).map(|pn| mtu.on_packet_lost(pn, 1467, sent(pn), SECOND / 2, START)).collect();
     assert_eq!(fell, [false, false, false, false, false, true]);
     assert_eq!(mtu.current(), 1200);
     assert!(!mtu.wants_probe(START + SECOND));
@@ -122,8 +127,28 @@ fn no_ceiling_no_search() {
     assert!(!mtu.wants_probe(START));
     assert_eq!(mtu.next_probe(START), None);
     for pn in 0..100 {
-        assert!(!mtu.on_packet_lost(pn, 1200, START));
+        assert!(!mtu.on_packet_lost(pn, 1200, sent(pn), SECOND / 2, START));
     }
+}
+
+/// A queue that is full loses a whole flight; what is sent later arrives, or has to be lost as well.
+#[test]
+fn an_overflow_is_no_black_hole() {
+    let mut mtu = Mtu::new(&MtuConfig::default(), false);
+    search(&mut mtu, 1472, START);
+    mtu.on_packet_acked(10, 1467);
+    let burst = |mtu: &mut Mtu, numbers: core::ops::Range<u64>, sent_at| {
+        numbers.fold(false, |fell, pn| fell | mtu.on_packet_lost(pn, 1467, sent_at, SECOND, START))
+    };
+    assert!(!burst(&mut mtu, 11..500, START), "one flight, and a small packet's acknowledgement told of its loss");
+    mtu.on_packet_acked(5, 1467);
+    mtu.on_packet_acked(500, 1467);
+    assert!(!burst(&mut mtu, 501..900, START + SECOND * 2), "a full-size packet got through in between");
+    assert_eq!(mtu.current(), 1467);
+    // Late news of an older packet is no sign of life.
+    mtu.on_packet_acked(499, 1467);
+    assert!(burst(&mut mtu, 900..902, START + SECOND * 3), "nothing for longer than a probe timeout");
+    assert_eq!(mtu.current(), 1200);
 }
 
 #[test]
@@ -134,7 +159,7 @@ fn recovery_learns_the_size() {
     path.mtu.on_probe_sent(size);
     path.on_packet_acked(5, size, true);
     assert_eq!(path.mtu(), 1467);
-    let fell = (6..12).fold(false, |_, pn| path.on_packet_lost(pn, 1467, false, START));
+    let fell = (6..30).fold(false, |fell, pn| fell | path.on_packet_lost(pn, 1467, false, sent(pn), START));
     assert!(fell);
     assert_eq!(path.mtu(), 1200);
 }
