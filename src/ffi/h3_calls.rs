@@ -13,28 +13,38 @@ use core::ffi::c_char;
 /// Fields of one section at most: more is a mistake, or an attack by way of the application.
 const MAX_FIELDS: usize = 1024;
 
-/// The caller's fields.
+/// Fields of one section that need no memory of their own.
+const FEW_FIELDS: usize = 16;
+
+/// Lets `act` have the caller's fields.
 ///
 /// # Safety
 /// The array, its names and its values are readable during the call.
-unsafe fn fields_of<'a>(fields: *const wb_field, count: usize) -> Result<Vec<Field<'a>>, Fail> {
+unsafe fn with_fields<R>(
+    fields: *const wb_field,
+    count: usize,
+    act: impl FnOnce(&[Field<'_>]) -> Result<R, Fail>,
+) -> Result<R, Fail> {
     if count > MAX_FIELDS {
         return Err(Fail::new(WB_E_RANGE, format!("{count} fields are too many")));
     }
     // SAFETY: passed on.
     let given = unsafe { args::slice(fields, count, "fields")? };
-    let mut out = Vec::with_capacity(given.len());
-    for field in given {
+    let convert = |field: &wb_field| {
         // SAFETY: passed on.
-        let (name, value) = unsafe {
-            (
-                args::bytes(field.name.cast(), field.name_len, "field name")?,
-                args::bytes(field.value.cast(), field.value_len, "field value")?,
-            )
-        };
-        out.push(Field::new(name, value));
+        unsafe {
+            let name = args::bytes(field.name.cast(), field.name_len, "field name")?;
+            Ok::<_, Fail>(Field::new(name, args::bytes(field.value.cast(), field.value_len, "field value")?))
+        }
+    };
+    let mut few = [Field::new(b"", b""); FEW_FIELDS];
+    if let Some(room) = few.get_mut(..given.len()) {
+        for (slot, field) in room.iter_mut().zip(given) {
+            *slot = convert(field)?;
+        }
+        return act(room);
     }
-    Ok(out)
+    act(&given.iter().map(convert).collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Client: sends a request: pseudo-fields (":method", ":scheme", ":authority", ":path") first, then fields with lower-case
@@ -59,8 +69,8 @@ pub unsafe extern "C" fn wb_h3_request(
             return Err(Fail::invalid("unknown flags"));
         }
         // SAFETY: readable by contract.
-        let fields = unsafe { fields_of(fields, count)? };
-        let stream = StreamObject::request(&conn, &fields, flags & WB_FIN != 0)?;
+        let stream =
+            unsafe { with_fields(fields, count, |fields| StreamObject::request(&conn, fields, flags & WB_FIN != 0))? };
         // SAFETY: checked above; writable by contract.
         unsafe { args::put(out, stream.meta().handle(), "stream")? };
         Ok(WB_OK)
@@ -85,8 +95,11 @@ pub unsafe extern "C" fn wb_h3_headers(
             return Err(Fail::invalid("unknown flags"));
         }
         // SAFETY: readable by contract.
-        let fields = unsafe { fields_of(fields, count)? };
-        stream.headers(&fields, flags & WB_H3_TRAILERS != 0, flags & WB_FIN != 0)?;
+        unsafe {
+            with_fields(fields, count, |fields| {
+                stream.headers(fields, flags & WB_H3_TRAILERS != 0, flags & WB_FIN != 0)
+            })?;
+        }
         Ok(WB_OK)
     })
 }

@@ -7,7 +7,7 @@ use super::conn::ConnObject;
 use super::error::Fail;
 use super::events::{Merge, Record, blank};
 use super::handle::Object;
-use super::hardened::Shown;
+use super::hardened::{self, Shown};
 use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
 use super::status::*;
@@ -52,60 +52,62 @@ pub(crate) struct StreamObject {
     info: Mutex<Vec<Arc<Block>>>,
 }
 
-/// Received fields with terminated names and values.
+/// Received fields; the list has a zero behind each name and each value.
 pub(crate) struct Block {
-    bytes: Shown,
-    /// Name and value as offset and length.
-    lines: Box<[[usize; 4]]>,
+    fields: FieldList,
+    /// Hardened mode: what the application gets to see instead of the list's own text.
+    shown: Option<Box<Shown>>,
 }
 
 impl Block {
-    fn new(fields: &FieldList) -> Self {
-        let mut bytes = Vec::new();
-        let mut lines = Vec::with_capacity(fields.len());
-        for field in fields.iter() {
-            let mut put = |text: &[u8]| {
-                let at = bytes.len();
-                bytes.extend_from_slice(text);
-                bytes.push(0);
-                (at, text.len())
-            };
-            let (name, value) = (put(field.name), put(field.value));
-            lines.push([name.0, name.1, value.0, value.1]);
-        }
-        Self { bytes: Shown::new(bytes.into()), lines: lines.into() }
+    fn new(fields: FieldList) -> Self {
+        let shown = hardened::is_on().then(|| Box::new(Shown::new(fields.text().into())));
+        Self { fields, shown }
     }
 
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.fields.len()
+    }
+
+    /// A field as C sees it; the pointers live as long as this block.
+    fn for_c(&self, field: Field<'_>) -> wb_field {
+        let place = |text: &[u8]| match &self.shown {
+            None => text.as_ptr().cast(),
+            // The same place in the copy.
+            Some(shown) => {
+                let at = (text.as_ptr() as usize).wrapping_sub(self.fields.text().as_ptr() as usize);
+                shown.as_ptr().wrapping_add(at).cast()
+            }
+        };
+        wb_field {
+            name: place(field.name),
+            name_len: field.name.len(),
+            value: place(field.value),
+            value_len: field.value.len(),
+        }
     }
 
     /// The fields as C sees them; the pointers live as long as this block.
     pub fn fields(&self) -> impl Iterator<Item = wb_field> + '_ {
-        self.lines.iter().map(|[name, name_len, value, value_len]| wb_field {
-            name: self.bytes.as_ptr().wrapping_add(*name).cast(),
-            name_len: *name_len,
-            value: self.bytes.as_ptr().wrapping_add(*value).cast(),
-            value_len: *value_len,
-        })
-    }
-
-    fn name_of(&self, line: &[usize; 4]) -> &[u8] {
-        line[0].checked_add(line[1]).and_then(|end| self.bytes.get(line[0]..end)).unwrap_or(&[])
+        self.fields.iter().map(|field| self.for_c(field))
     }
 
     /// The first field of a name.
     pub fn find(&self, name: &[u8]) -> Option<wb_field> {
-        let index = self.lines.iter().position(|line| self.name_of(line) == name)?;
-        self.fields().nth(index)
+        self.fields.iter().find(|f| f.name == name).map(|field| self.for_c(field))
     }
 
     /// Number in the ":status" field, 0 without one.
     fn status(&self) -> u64 {
-        let Some(field) = self.find(b":status") else { return 0 };
-        let at = (field.value as usize).wrapping_sub(self.bytes.as_ptr() as usize);
-        let text = at.checked_add(field.value_len).and_then(|end| self.bytes.get(at..end)).unwrap_or(&[]);
-        core::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(0)
+        let text = self.fields.value(b":status").and_then(|text| core::str::from_utf8(text).ok());
+        text.and_then(|t| t.parse().ok()).unwrap_or(0)
+    }
+
+    /// The application may not look at it any more.
+    fn expire(&self) {
+        if let Some(shown) = &self.shown {
+            shown.expire();
+        }
     }
 }
 
@@ -131,10 +133,10 @@ impl Object for StreamObject {
     /// Fields were promised as long as the handle is good, though the stream may live on.
     fn out_of_reach(&self) {
         for block in self.headers.get().into_iter().chain(self.trailers.get()) {
-            block.bytes.expire();
+            block.expire();
         }
         for block in self.info.lock().iter() {
-            block.bytes.expire();
+            block.expire();
         }
     }
 }
@@ -500,7 +502,7 @@ impl StreamObject {
             if let (Ok(true), Some(http3)) = (&result, &state.http3)
                 && let Some(fields) = http3.pending_trailers(self.id)
             {
-                self.note_fields(SectionKind::Trailers, fields, false);
+                self.note_fields(SectionKind::Trailers, fields.clone(), false);
             }
             // Reading may have made room that the peer must hear of, and the end is an event for the application.
             let ended = matches!(result, Ok(true));
@@ -666,9 +668,9 @@ impl StreamObject {
     }
 
     /// Keeps a received section; gives the status code in it, or 0.
-    pub fn note_fields(&self, kind: SectionKind, fields: &FieldList, end: bool) -> u64 {
+    pub fn note_fields(&self, kind: SectionKind, fields: FieldList, end: bool) -> u64 {
         let block = Block::new(fields);
-        let status = block.status();
+        let status = if kind == SectionKind::Request { 0 } else { block.status() };
         match kind {
             SectionKind::Request | SectionKind::Response => drop(self.headers.set(block)),
             SectionKind::Trailers => drop(self.trailers.set(block)),

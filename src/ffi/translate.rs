@@ -221,7 +221,7 @@ impl ConnObject {
             H3Event::Headers { stream: id, kind, fields, end } => {
                 let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind) } else { None };
                 let Some(stream) = stream else { return };
-                let status = stream.note_fields(kind, &fields, end);
+                let status = stream.note_fields(kind, fields, end);
                 let event = match kind {
                     SectionKind::Request | SectionKind::Response => WB_EV_H3_HEADERS,
                     SectionKind::Informational => WB_EV_H3_INFO,

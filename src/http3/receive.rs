@@ -198,7 +198,10 @@ impl Core {
     ) -> Result<(), Fault> {
         let mut list = self.new_list();
         match self.decoder.decode(slot.id.0, section, self.limits, &mut list) {
-            Ok(Decoded::Complete) => self.on_fields(conn, slot, list, last),
+            Ok(Decoded::Complete) => {
+                self.note_section(&list);
+                self.on_fields(conn, slot, list, last)
+            }
             Ok(Decoded::Blocked) => {
                 self.recycle(list);
                 self.blocked_bytes = self.blocked_bytes.saturating_add(section.len());

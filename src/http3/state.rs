@@ -19,6 +19,10 @@ use crate::qpack::{Decoder, Encoder, FieldList, SectionLimits};
 const POOL: usize = 64;
 /// Memory that a kept field list may hold.
 const POOL_ITEM: usize = 8 * 1024;
+/// Room beyond the last section's text: decompression reserves for the worst case, and paths differ.
+const SPARE_TEXT: usize = 64;
+/// Most lines that a new list has room for.
+const SPARE_LINES: usize = 64;
 /// Resets by the peer, and by us because of the peer, that completed messages have not paid for (rapid
 /// reset, CVE-2023-44487, and its mirror image).
 const MAX_GLITCHES: u32 = 1000;
@@ -32,6 +36,8 @@ pub(super) struct Core {
     pub peer: PeerSettings,
     pub events: VecDeque<H3Event>,
     pool: Vec<FieldList>,
+    /// Bytes of text and lines that a new list has room for.
+    usual_section: (usize, usize),
     pub scratch: Vec<u8>,
     /// Encoded sections that wait for the encoder stream.
     pub blocked_bytes: usize,
@@ -61,6 +67,7 @@ impl Core {
             peer: PeerSettings::default(),
             events: VecDeque::new(),
             pool: Vec::new(),
+            usual_section: (0, 0),
             scratch: Vec::new(),
             blocked_bytes: 0,
             glitches: 0,
@@ -73,8 +80,16 @@ impl Core {
         }
     }
 
+    /// A list with room for what the last section had: most sections of a connection resemble each other.
     pub(super) fn new_list(&mut self) -> FieldList {
-        self.pool.pop().unwrap_or_default()
+        let (text, lines) = self.usual_section;
+        self.pool.pop().unwrap_or_else(|| FieldList::with_capacity(text, lines))
+    }
+
+    /// Remembers how large sections are here.
+    pub(super) fn note_section(&mut self, list: &FieldList) {
+        let text = list.iter().map(|f| f.name.len().saturating_add(f.value.len())).fold(0usize, usize::saturating_add);
+        self.usual_section = (text.saturating_add(SPARE_TEXT).min(POOL_ITEM / 2), list.len().min(SPARE_LINES));
     }
 
     pub(super) fn recycle(&mut self, mut list: FieldList) {

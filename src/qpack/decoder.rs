@@ -279,7 +279,7 @@ impl Decoder {
         } else if first & 0x20 != 0 {
             let (name, used) = prefix_int::decode_literal(bytes, 3, usize::MAX).map_err(bad_line)?;
             append(name, out.buffer(), room).map_err(bad_text)?;
-            (out.buffer().len().saturating_sub(at), used, first & 0x10 != 0)
+            (out.close_name(at), used, first & 0x10 != 0)
         } else {
             let (index, used) = prefix_int::decode(bytes, 3).map_err(bad_line)?;
             let (name, _) = self.entry(base.checked_add(index), required)?;
@@ -341,8 +341,9 @@ fn add_name(name: &[u8], room: usize, out: &mut FieldList) -> Result<usize, Qpac
     if name.len() > room {
         return Err(QpackError::TooLarge);
     }
+    let at = out.buffer().len();
     out.buffer().extend_from_slice(name);
-    Ok(name.len())
+    Ok(out.close_name(at))
 }
 
 fn append(literal: Literal<'_>, out: &mut Vec<u8>, room: usize) -> Result<(), HuffmanError> {

@@ -2,7 +2,8 @@
 //!
 //! One buffer holds all names and values, one index holds offsets, so a section costs two allocations at
 //! most and none when the list is used again. Limits are checked while lines are added (RFC 9114 section
-//! 4.2.2), never after the fact. Invariant: every line lies inside `bytes`.
+//! 4.2.2), never after the fact. Each name and each value has a zero behind it, so that C can look at the list
+//! as it is. Invariant: every line lies inside `bytes`.
 use core::fmt;
 
 /// One field line: a view for reading, and the unit in which an application hands fields over.
@@ -48,6 +49,9 @@ struct Line {
     sensitive: bool,
 }
 
+/// Zeros behind the texts of a line; they do not count as size.
+const TERMINATORS: usize = 2;
+
 /// A section grew past its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SectionTooLarge;
@@ -66,6 +70,13 @@ impl FieldList {
         Self { bytes: Vec::new(), lines: Vec::new() }
     }
 
+    /// An empty list with room for so many bytes of text and lines.
+    #[must_use]
+    pub fn with_capacity(text: usize, lines: usize) -> Self {
+        let bytes = text.saturating_add(lines.saturating_mul(TERMINATORS));
+        Self { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+    }
+
     /// Number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -81,7 +92,7 @@ impl FieldList {
     /// Size as RFC 9114 section 4.2.2 counts it: names, values and 32 for each line.
     #[must_use]
     pub fn section_size(&self) -> usize {
-        self.bytes.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD))
+        self.bytes.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD - TERMINATORS))
     }
 
     /// The `n`-th line.
@@ -107,6 +118,12 @@ impl FieldList {
         self.lines.clear();
     }
 
+    /// All names and values as they lie in memory, with the zeros behind them: what lines are views of.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -117,7 +134,8 @@ impl FieldList {
         let (at, name, value) = (l.at as usize, l.name as usize, l.value as usize);
         let line = self.bytes.get(at..).unwrap_or(&[]);
         let (name, rest) = line.split_at_checked(name).unwrap_or((&[], &[]));
-        Field { name, value: rest.get(..value).unwrap_or(&[]), sensitive: l.sensitive }
+        let value = rest.get(1..).and_then(|r| r.get(..value)).unwrap_or(&[]);
+        Field { name, value, sensitive: l.sensitive }
     }
 
     /// Adds a line whose name and value are at hand, within `limit` bytes of section size.
@@ -128,6 +146,7 @@ impl FieldList {
         }
         let at = self.bytes.len();
         self.bytes.extend_from_slice(f.name);
+        self.bytes.push(0);
         self.bytes.extend_from_slice(f.value);
         self.close_line(at, f.name.len(), f.sensitive)
     }
@@ -137,9 +156,17 @@ impl FieldList {
         &mut self.bytes
     }
 
-    /// Ends the line that began at `at`; the value is whatever follows the name.
+    /// Ends the name that began at `at`; gives its length.
+    pub(super) fn close_name(&mut self, at: usize) -> usize {
+        let len = self.bytes.len().saturating_sub(at);
+        self.bytes.push(0);
+        len
+    }
+
+    /// Ends the line that began at `at`; the value is whatever follows the closed name.
     pub(super) fn close_line(&mut self, at: usize, name: usize, sensitive: bool) -> Result<(), SectionTooLarge> {
-        let value = self.bytes.len().saturating_sub(at).saturating_sub(name);
+        let value = self.bytes.len().saturating_sub(at).saturating_sub(name).saturating_sub(1);
+        self.bytes.push(0);
         let line = (u32::try_from(at), u32::try_from(name), u32::try_from(value));
         let (Ok(at), Ok(name), Ok(value)) = line else {
             return Err(SectionTooLarge);

@@ -451,9 +451,13 @@ impl Streams {
         self.control.remove(slot);
         self.starved.remove(slot);
         self.events.remove(slot);
-        let Some(stream) = self.table.remove(slot) else { return };
-        if stream.id.initiator() != self.side && self.remote.of_mut(stream.id.dir()).on_closed() {
-            self.due |= due::max_streams(stream.id.dir());
+        // Chunks that were handed out may have kept buffers here to the end.
+        if let Some(recv) = self.table.get_mut(slot).and_then(|stream| stream.recv.as_mut()) {
+            recv.data.recycle(&mut self.pool);
+        }
+        let Some(id) = self.table.remove(slot) else { return };
+        if id.initiator() != self.side && self.remote.of_mut(id.dir()).on_closed() {
+            self.due |= due::max_streams(id.dir());
         }
         if self.table.is_empty() {
             self.pool.trim_to_small();

@@ -219,6 +219,14 @@ impl Reassembly {
         }
     }
 
+    /// The stream is over: its buffers go back, also those that the application still reads.
+    pub fn recycle(&mut self, pool: &mut SlabPool) {
+        for slab in self.segments.drain(..).filter_map(|s| s.slab) {
+            pool.give(slab);
+        }
+        pool.take_segments(&mut self.segments);
+    }
+
     /// Forgets all bytes (reset or stopped stream): nothing can be read any more.
     pub fn discard(&mut self, pool: &mut SlabPool) {
         for segment in self.segments.drain(..) {

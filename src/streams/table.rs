@@ -129,9 +129,12 @@ impl Table {
     }
 
     /// Forgets a stream.
-    pub fn remove(&mut self, slot: Slot) -> Option<Stream> {
-        let stream = self.slots.get_mut(slot as usize)?.take()?;
-        self.map.remove(&stream.id.0);
+    pub fn remove(&mut self, slot: Slot) -> Option<StreamId> {
+        let place = self.slots.get_mut(slot as usize)?;
+        let id = place.as_ref()?.id;
+        // Dropped where it lies: it is large.
+        *place = None;
+        self.map.remove(&id.0);
         self.free.push(slot);
         if self.map.is_empty() {
             // A burst of streams should not leave its table behind for the connection's life.
@@ -141,7 +144,7 @@ impl Table {
             self.slots.shrink_to(SLOTS_KEPT);
             self.map.shrink_to(SLOTS_KEPT);
         }
-        Some(stream)
+        Some(id)
     }
 
     /// All slots in use.
