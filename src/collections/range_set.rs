@@ -91,6 +91,7 @@ impl RangeSet {
         match self.ranges.back() {
             None => return 0,
             Some(last) if last.end <= value => return self.ranges.len(),
+            Some(last) if last.start <= value => return self.ranges.len() - 1,
             Some(_) => {}
         }
         if self.ranges.front().is_some_and(|first| first.end > value) {
@@ -126,6 +127,18 @@ impl RangeSet {
     pub fn insert(&mut self, range: Range<u64>) -> bool {
         if range.is_empty() {
             return false;
+        }
+        // At the top: packet numbers in order.
+        match self.ranges.back_mut() {
+            Some(last) if last.end == range.start => {
+                last.end = range.end;
+                return true;
+            }
+            Some(last) if last.end > range.start => {}
+            _ => {
+                self.ranges.push_back(range);
+                return true;
+            }
         }
         // First range that touches or follows: one that ends exactly at our start merges.
         let from = if range.start == 0 { 0 } else { self.seek(range.start - 1) };

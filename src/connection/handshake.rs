@@ -423,6 +423,7 @@ impl Connection {
             return;
         }
         self.hs = None;
+        self.recovery.forget_handshake();
         if self.side.is_server() {
             //= https://www.rfc-editor.org/rfc/rfc9001#section-4.4
             //# A server MUST NOT use post-handshake client authentication (as defined in Section 4.6.2 of [TLS13])

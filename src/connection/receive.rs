@@ -278,7 +278,7 @@ impl Connection {
                 if !self.life.is_complete() {
                     return Err(NotOpened::NoKeys);
                 }
-                let keys = self.data.keys.as_ref().ok_or(NotOpened::NoKeys)?;
+                let keys = self.data.keys.as_mut().ok_or(NotOpened::NoKeys)?;
                 keys.unmask(packet, head.pn_offset)
             }
             _ => self.early_keys(level, head.version)?.unmask(packet, head.pn_offset),
@@ -365,7 +365,9 @@ impl Connection {
         pn: u64,
         now: Timestamp,
     ) -> Result<(usize, bool), NotOpened> {
-        let pto = self.pto();
+        let first = packet.first().copied().unwrap_or(0);
+        let steady = self.data.keys.as_ref().is_some_and(|keys| keys.is_steady(first));
+        let pto = if steady { core::time::Duration::ZERO } else { self.pto() };
         let keys = self.data.keys.as_mut().ok_or(NotOpened::NoKeys)?;
         match keys.open(packet, payload_at, pn, now, pto) {
             Ok(opened) => {

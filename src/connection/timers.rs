@@ -96,6 +96,7 @@ impl Connection {
             has_handshake_keys: self.has_keys(SpaceId::Handshake),
             amplification_blocked: self.amplification_blocked && !validated,
             max_ack_delay: self.peer_max_ack_delay(),
+            has_spare: self.data.keys.as_ref().is_some_and(|k| k.is_awake()),
         };
         self.settle_ack_frequency(now);
         self.recovery.rearm(now, context, &mut self.paths);
@@ -193,6 +194,9 @@ impl Connection {
         self.tokens = Vec::new();
         self.told_paths.shrink_to_fit();
         self.streams.trim();
+        if let Some(keys) = self.data.keys.as_mut() {
+            keys.sleep();
+        }
     }
 
     //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4

@@ -11,6 +11,8 @@ pub const TAG_LEN: usize = 16;
 /// RFC 9001 section 5.4.2: the sample is taken as if the packet number had 4 bytes.
 const SAMPLE_OFFSET: usize = 4;
 const SAMPLE_LEN: usize = 16;
+/// The longest key of our ciphers.
+const MAX_KEY: usize = 32;
 const LONG_FORM: u8 = 0x80;
 const LONG_MASK: u8 = 0x0f;
 const SHORT_MASK: u8 = 0x1f;
@@ -22,12 +24,59 @@ pub struct OpenFailed;
 /// Header protection of one direction; it survives key updates (RFC 9001 section 6).
 pub(super) struct HeaderKey(aead::quic::HeaderProtectionKey);
 
+/// A header protection key as it is derived, wiped when dropped.
+pub(super) struct HeaderKeyBytes([u8; MAX_KEY]);
+
+impl HeaderKeyBytes {
+    pub(super) fn derive(cipher: Cipher, version: u32, secret: &Secret) -> Self {
+        let mut bytes = Self([0; MAX_KEY]);
+        let key = bytes.0.get_mut(..cipher.header().key_len()).expect("the longest key has 32 bytes");
+        expand(&secret.prk(cipher), labels(version).hp, key);
+        bytes
+    }
+}
+
+impl Drop for HeaderKeyBytes {
+    fn drop(&mut self) {
+        self.0 = [0; MAX_KEY];
+        core::hint::black_box(&self.0);
+    }
+}
+
+/// Key and IV of a direction and phase as they are derived, wiped when dropped.
+pub(super) struct PacketKeyBytes {
+    key: [u8; MAX_KEY],
+    iv: [u8; aead::NONCE_LEN],
+}
+
+impl PacketKeyBytes {
+    pub(super) fn derive(cipher: Cipher, version: u32, secret: &Secret) -> Self {
+        let prk = secret.prk(cipher);
+        let labels = labels(version);
+        let mut bytes = Self { key: [0; MAX_KEY], iv: [0; aead::NONCE_LEN] };
+        let key = bytes.key.get_mut(..cipher.aead().key_len()).expect("the longest key has 32 bytes");
+        expand(&prk, labels.key, key);
+        expand(&prk, labels.iv, &mut bytes.iv);
+        bytes
+    }
+}
+
+impl Drop for PacketKeyBytes {
+    fn drop(&mut self) {
+        self.key = [0; MAX_KEY];
+        core::hint::black_box(&self.key);
+    }
+}
+
 impl HeaderKey {
     pub(super) fn new(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        let mut bytes = [0; 32];
+        Self::expand(cipher, &HeaderKeyBytes::derive(cipher, version, secret))
+    }
+
+    /// The form that works, some hundred bytes.
+    pub(super) fn expand(cipher: Cipher, bytes: &HeaderKeyBytes) -> Self {
         let algorithm = cipher.header();
-        let key = bytes.get_mut(..algorithm.key_len()).expect("the longest key has 32 bytes");
-        expand(&secret.prk(cipher), labels(version).hp, key);
+        let key = bytes.0.get(..algorithm.key_len()).expect("the longest key has 32 bytes");
         Self(aead::quic::HeaderProtectionKey::new(algorithm, key).expect("the length is the algorithm's own"))
     }
 
@@ -83,16 +132,15 @@ pub(super) struct PacketKey {
 
 impl PacketKey {
     pub(super) fn new(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        let prk = secret.prk(cipher);
-        let labels = labels(version);
-        let mut bytes = [0; 32];
+        Self::expand(cipher, &PacketKeyBytes::derive(cipher, version, secret))
+    }
+
+    /// The form that works, half a kilobyte.
+    pub(super) fn expand(cipher: Cipher, bytes: &PacketKeyBytes) -> Self {
         let algorithm = cipher.aead();
-        let key = bytes.get_mut(..algorithm.key_len()).expect("the longest key has 32 bytes");
-        expand(&prk, labels.key, key);
-        let mut iv = [0; aead::NONCE_LEN];
-        expand(&prk, labels.iv, &mut iv);
+        let key = bytes.key.get(..algorithm.key_len()).expect("the longest key has 32 bytes");
         let key = aead::UnboundKey::new(algorithm, key).expect("the length is the algorithm's own");
-        Self { key: aead::LessSafeKey::new(key), iv }
+        Self { key: aead::LessSafeKey::new(key), iv: bytes.iv }
     }
 
     /// RFC 9001 section 5.3: the packet number, left-padded, XORed into the IV.

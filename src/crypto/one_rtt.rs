@@ -4,8 +4,11 @@
 //! are needed, so that a flipped phase bit costs no derivation before the packet authenticates (section 9.5);
 //! those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
 //! Every packet gets exactly one attempt to open, chosen by phase bit and packet number.
+//!
+//! The expanded keys of a quiet connection go (`sleep`) and come back with its next packet, all of them and whatever
+//! that packet is, so that the time tells nothing about its phase bit.
 use super::cipher::Cipher;
-use super::keys::{HeaderKey, OpenFailed, PacketKey};
+use super::keys::{HeaderKey, HeaderKeyBytes, OpenFailed, PacketKey, PacketKeyBytes};
 use super::schedule::Secret;
 use crate::base::{Timestamp, TransportError, codes};
 use core::time::Duration;
@@ -49,17 +52,20 @@ struct Previous {
     highest: Option<u64>,
 }
 
-/// Keys of both directions at the 1-RTT level.
-pub struct OneRttKeys {
-    version: u32,
-    cipher: Cipher,
-    generation: u64,
+/// Keys as they are derived.
+struct Material {
+    local_header: HeaderKeyBytes,
+    remote_header: HeaderKeyBytes,
+    local: PacketKeyBytes,
+    remote: PacketKeyBytes,
+    next_remote: PacketKeyBytes,
+}
+
+/// Keys in the form that works: ten times as large.
+struct Expanded {
     local_header: HeaderKey,
     remote_header: HeaderKey,
-    local_secret: Secret,
     local: PacketKey,
-    /// Secret of `next_remote`.
-    next_remote_secret: Secret,
     remote: PacketKey,
     //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
     //# Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might
@@ -68,7 +74,33 @@ pub struct OneRttKeys {
     //# For this reason, endpoints MUST be able to retain two sets of packet protection keys for receiving packets: the
     //# current and the next.
     next_remote: PacketKey,
-    previous: Option<Previous>,
+}
+
+impl Expanded {
+    #[cold]
+    fn new(cipher: Cipher, material: &Material) -> Box<Self> {
+        Box::new(Self {
+            local_header: HeaderKey::expand(cipher, &material.local_header),
+            remote_header: HeaderKey::expand(cipher, &material.remote_header),
+            local: PacketKey::expand(cipher, &material.local),
+            remote: PacketKey::expand(cipher, &material.remote),
+            next_remote: PacketKey::expand(cipher, &material.next_remote),
+        })
+    }
+}
+
+/// Keys of both directions at the 1-RTT level.
+pub struct OneRttKeys {
+    version: u32,
+    cipher: Cipher,
+    generation: u64,
+    local_secret: Secret,
+    /// Secret of the receiving keys of the next phase.
+    next_remote_secret: Secret,
+    material: Material,
+    /// `None` while the connection is quiet.
+    expanded: Option<Box<Expanded>>,
+    previous: Option<Box<Previous>>,
     /// Lowest and highest packet numbers that `remote` opened.
     lowest: Option<u64>,
     highest: Option<u64>,
@@ -93,15 +125,19 @@ impl OneRttKeys {
         let local = Secret::new(cipher, local_secret).expect("TLS yields secrets of its hash's length");
         let remote = Secret::new(cipher, remote_secret).expect("TLS yields secrets of its hash's length");
         let next_remote_secret = remote.next(cipher, version);
+        let material = Material {
+            local_header: HeaderKeyBytes::derive(cipher, version, &local),
+            remote_header: HeaderKeyBytes::derive(cipher, version, &remote),
+            local: PacketKeyBytes::derive(cipher, version, &local),
+            remote: PacketKeyBytes::derive(cipher, version, &remote),
+            next_remote: PacketKeyBytes::derive(cipher, version, &next_remote_secret),
+        };
         Self {
             version,
             cipher,
             generation: 0,
-            local_header: HeaderKey::new(cipher, version, &local),
-            remote_header: HeaderKey::new(cipher, version, &remote),
-            local: PacketKey::new(cipher, version, &local),
-            remote: PacketKey::new(cipher, version, &remote),
-            next_remote: PacketKey::new(cipher, version, &next_remote_secret),
+            material,
+            expanded: None,
             local_secret: local,
             next_remote_secret,
             previous: None,
@@ -153,13 +189,38 @@ impl OneRttKeys {
         //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
         //# Endpoints MUST count the number of encrypted packets for each set of keys.
         self.sealed = self.sealed.saturating_add(1);
-        self.local.seal(packet, pn_at + pn_len, pn);
-        self.local_header.mask(packet, pn_at, pn_len);
+        let keys = self.awake();
+        keys.local.seal(packet, pn_at + pn_len, pn);
+        keys.local_header.mask(packet, pn_at, pn_len);
+    }
+
+    /// The keys in the form that works.
+    #[inline]
+    fn awake(&mut self) -> &mut Expanded {
+        let Self { expanded, cipher, material, .. } = self;
+        expanded.get_or_insert_with(|| Expanded::new(*cipher, material))
+    }
+
+    /// A packet with this first byte changes nothing about phases: `open` does not ask for the PTO.
+    #[must_use]
+    pub fn is_steady(&self, first: u8) -> bool {
+        self.previous.is_none() && (first & KEY_PHASE_BIT != 0) == self.phase()
+    }
+
+    /// `sleep` would give memory back.
+    #[must_use]
+    pub const fn is_awake(&self) -> bool {
+        self.expanded.is_some()
+    }
+
+    /// Nothing is sent or received for a while: what can be had again from the key bytes goes.
+    pub fn sleep(&mut self) {
+        self.expanded = None;
     }
 
     /// Removes header protection, which key updates do not change.
-    pub fn unmask(&self, packet: &mut [u8], pn_at: usize) -> Option<(usize, u32)> {
-        self.remote_header.unmask(packet, pn_at)
+    pub fn unmask(&mut self, packet: &mut [u8], pn_at: usize) -> Option<(usize, u32)> {
+        self.awake().remote_header.unmask(packet, pn_at)
     }
 
     /// Opens an unmasked packet in place, with the keys that its phase bit and packet number ask for.
@@ -175,8 +236,8 @@ impl OneRttKeys {
         let phase = packet.first().is_some_and(|first| first & KEY_PHASE_BIT != 0);
         let keys = self.keys_for(phase, pn);
         let opened = match keys {
-            Keys::Current => self.remote.open(packet, payload_at, pn),
-            Keys::Next => self.next_remote.open(packet, payload_at, pn),
+            Keys::Current => self.awake().remote.open(packet, payload_at, pn),
+            Keys::Next => self.awake().next_remote.open(packet, payload_at, pn),
             Keys::Previous => match &self.previous {
                 Some(previous) => previous.key.open(packet, payload_at, pn),
                 None => Err(OpenFailed),
@@ -296,13 +357,18 @@ impl OneRttKeys {
     //# packets with lower packet numbers.
     fn rotate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
-        self.local_secret = self.local_secret.next(self.cipher, self.version);
-        self.local = PacketKey::new(self.cipher, self.version, &self.local_secret);
-        self.next_remote_secret = self.next_remote_secret.next(self.cipher, self.version);
-        let after_next = PacketKey::new(self.cipher, self.version, &self.next_remote_secret);
-        let next = core::mem::replace(&mut self.next_remote, after_next);
-        let key = core::mem::replace(&mut self.remote, next);
-        self.previous = Some(Previous { key, discard_at: None, highest: self.highest });
+        let (cipher, version) = (self.cipher, self.version);
+        self.local_secret = self.local_secret.next(cipher, version);
+        self.next_remote_secret = self.next_remote_secret.next(cipher, version);
+        let local = PacketKeyBytes::derive(cipher, version, &self.local_secret);
+        let after_next = PacketKeyBytes::derive(cipher, version, &self.next_remote_secret);
+        let keys = self.awake();
+        keys.local = PacketKey::expand(cipher, &local);
+        let next = core::mem::replace(&mut keys.next_remote, PacketKey::expand(cipher, &after_next));
+        let key = core::mem::replace(&mut keys.remote, next);
+        self.material.local = local;
+        self.material.remote = core::mem::replace(&mut self.material.next_remote, after_next);
+        self.previous = Some(Box::new(Previous { key, discard_at: None, highest: self.highest }));
         self.lowest = None;
         self.highest = None;
         self.first_sent = None;

@@ -472,7 +472,7 @@ impl ConnObject {
             return false;
         }
         let (http3_failure, http3) = conn.inspect(|s| {
-            let failure = s.http3.as_ref().and_then(crate::http3::Http3::failure);
+            let failure = s.http3.as_ref().and_then(|h| h.failure());
             (failure.map(|f| (f.code, f.reason)), s.http3.is_some())
         });
         let around = Circumstances {

@@ -51,7 +51,9 @@ pub struct AckOutcome {
 
 /// Loss state of the packet number spaces of one connection.
 pub struct Recovery {
-    spaces: [Space; 3],
+    /// Initial and Handshake, until the handshake is over and done with.
+    early: Option<Box<[Space; 2]>>,
+    data: Space,
     context: PtoContext,
     /// A Handshake or 1-RTT packet of ours was acknowledged: the peer knows our address is real.
     peer_validated: bool,
@@ -71,11 +73,8 @@ impl Recovery {
     #[must_use]
     pub fn new(side: Side, seed: u64) -> Self {
         Self {
-            spaces: [
-                Space::new(SpaceId::Initial, seed),
-                Space::new(SpaceId::Handshake, seed),
-                Space::new(SpaceId::Data, seed),
-            ],
+            early: Some(Box::new([Space::new(SpaceId::Initial, seed), Space::new(SpaceId::Handshake, seed)])),
+            data: Space::new(SpaceId::Data, seed),
             context: PtoContext::default(),
             peer_validated: side.is_server(),
             pto_count: 0,
@@ -88,40 +87,48 @@ impl Recovery {
     }
 
     /// The space that `path` uses for `id`: today all paths share one set (multipath would give each its own Data).
-    fn space(&self, _path: u8, id: SpaceId) -> &Space {
-        let [initial, handshake, data] = &self.spaces;
+    /// `None`: the handshake is long over.
+    fn space(&self, _path: u8, id: SpaceId) -> Option<&Space> {
         match id {
-            SpaceId::Initial => initial,
-            SpaceId::Handshake => handshake,
-            SpaceId::Data => data,
+            SpaceId::Data => Some(&self.data),
+            SpaceId::Initial => self.early.as_deref().map(|[initial, _]| initial),
+            SpaceId::Handshake => self.early.as_deref().map(|[_, handshake]| handshake),
         }
     }
 
-    fn space_mut(&mut self, _path: u8, id: SpaceId) -> &mut Space {
-        let [initial, handshake, data] = &mut self.spaces;
+    fn space_mut(&mut self, _path: u8, id: SpaceId) -> Option<&mut Space> {
         match id {
-            SpaceId::Initial => initial,
-            SpaceId::Handshake => handshake,
-            SpaceId::Data => data,
+            SpaceId::Data => Some(&mut self.data),
+            SpaceId::Initial => self.early.as_deref_mut().map(|[initial, _]| initial),
+            SpaceId::Handshake => self.early.as_deref_mut().map(|[_, handshake]| handshake),
         }
+    }
+
+    fn spaces(&self) -> impl Iterator<Item = &Space> {
+        self.early.as_deref().into_iter().flatten().chain(core::iter::once(&self.data))
+    }
+
+    /// Nothing will be sent or acknowledged in the Initial and Handshake spaces any more.
+    pub fn forget_handshake(&mut self) {
+        self.early = None;
     }
 
     /// Consumes the next packet number. In the Data space some are skipped: a peer that acknowledges one of those
     /// did not receive what it acknowledges (RFC 9000 section 21.4).
     pub fn next_packet_number(&mut self, path: u8, space: SpaceId) -> u64 {
-        self.space_mut(path, space).next_packet_number()
+        self.space_mut(path, space).map_or(0, Space::next_packet_number)
     }
 
     /// What [`Self::next_packet_number`] would give.
     #[must_use]
     pub fn peek_packet_number(&self, path: u8, space: SpaceId) -> u64 {
-        self.space(path, space).peek_packet_number()
+        self.space(path, space).map_or(0, Space::peek_packet_number)
     }
 
     /// Largest packet number that the peer acknowledged.
     #[must_use]
     pub fn largest_acked(&self, path: u8, space: SpaceId) -> Option<u64> {
-        self.space(path, space).largest_acked
+        self.space(path, space)?.largest_acked
     }
 
     /// Records a packet that was handed over for sending.
@@ -139,7 +146,9 @@ impl Recovery {
                 path.on_sent(packet.size, packet.ack_eliciting, packet.ect, packet.sent_at);
             }
         }
-        self.space_mut(packet.path, space).on_sent(pn, packet, tokens);
+        if let Some(space) = self.space_mut(packet.path, space) {
+            space.on_sent(pn, packet, tokens);
+        }
     }
 
     /// Takes an ACK frame that arrived in `space`. `ack_delay` is the field decoded with the peer's exponent.
@@ -165,7 +174,7 @@ impl Recovery {
             _ => ack_delay,
         };
         let max_ack_delay = self.context.max_ack_delay;
-        let state = self.space_mut(0, space);
+        let Some(state) = self.space_mut(0, space) else { return Ok(AckOutcome::default()) };
         let outcome = state.on_ack(ack.largest, ack.ranges(), ack.ecn, delay, max_ack_delay, now, paths, sink)?;
         if outcome.newly_acked {
             self.peer_validated |= space != SpaceId::Initial;
@@ -192,7 +201,9 @@ impl Recovery {
     //# The sender MUST discard all recovery state associated with those packets and MUST remove them from the count of
     //# bytes in flight.
     pub fn discard_space(&mut self, space: SpaceId, paths: &mut impl PathLookup) {
-        self.space_mut(0, space).drain(paths, &mut Unheard);
+        if let Some(space) = self.space_mut(0, space) {
+            space.drain(paths, &mut Unheard);
+        }
         // RFC 9002 section 6.2.2: discarding keys indicates forward progress.
         self.pto_count = 0;
         self.timer = Timer::Off;
@@ -202,7 +213,9 @@ impl Recovery {
     /// Every outstanding packet of `space` is reported lost without blaming the network: after Retry, Version
     /// Negotiation, or rejected 0-RTT (RFC 9002 sections 6.3 and 6.4).
     pub fn requeue_all(&mut self, space: SpaceId, paths: &mut impl PathLookup, sink: &mut impl SentSink) {
-        self.space_mut(0, space).drain(paths, sink);
+        if let Some(space) = self.space_mut(0, space) {
+            space.drain(paths, sink);
+        }
         self.pto_count = 0;
         self.timer = Timer::Off;
         self.deadlock_since = None;
@@ -227,7 +240,7 @@ impl Recovery {
     /// Reports the oldest `max_packets` ack-eliciting packets of `space` to `sink.lost` but keeps them outstanding:
     /// their data goes into probe packets (RFC 9002 section 6.2.4). Returns how many there were.
     pub fn for_probe(&mut self, space: SpaceId, max_packets: usize, sink: &mut impl SentSink) -> usize {
-        self.space_mut(0, space).for_probe(max_packets, sink)
+        self.space_mut(0, space).map_or(0, |s| s.for_probe(max_packets, sink))
     }
 
     /// Probe timeouts since the last acknowledgment.
@@ -239,19 +252,19 @@ impl Recovery {
     /// Ack-eliciting packets of `space` await acknowledgment.
     #[must_use]
     pub fn has_eliciting_in_flight(&self, space: SpaceId) -> bool {
-        self.space(0, space).eliciting > 0
+        self.space(0, space).is_some_and(|s| s.eliciting > 0)
     }
 
     /// Packets whose fate is open, oldest first in each space.
     #[cfg(feature = "sim")]
     pub fn outstanding(&self) -> impl Iterator<Item = SentPacket> + '_ {
-        self.spaces.iter().flat_map(|s| s.sent.iter().map(|(_, record)| record.packet()))
+        self.spaces().flat_map(|s| s.sent.iter().map(|(_, record)| record.packet()))
     }
 
     /// Heap memory held, for the idle-connection budget.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.spaces.iter().map(Space::heap_bytes).sum()
+        self.spaces().map(Space::heap_bytes).sum()
     }
 }
 

@@ -65,6 +65,7 @@ impl World {
             has_handshake_keys: true,
             amplification_blocked: false,
             max_ack_delay: ms(25),
+            has_spare: false,
         };
         let mut world = Self {
             recovery: Recovery::new(side, 7),

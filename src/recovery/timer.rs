@@ -1,4 +1,5 @@
 //! The loss detection timer (RFC 9002 sections 6.1.2 and 6.2, appendix A.8 and A.9).
+use super::space::Space;
 use super::{PathLookup, Recovery, SentSink};
 use crate::base::time::nanos;
 use crate::base::{SpaceId, Timestamp};
@@ -23,6 +24,8 @@ pub struct PtoContext {
     pub amplification_blocked: bool,
     /// The peer's max_ack_delay.
     pub max_ack_delay: Duration,
+    /// The owner holds memory that a quiet connection does not need.
+    pub has_spare: bool,
 }
 
 impl Default for PtoContext {
@@ -33,6 +36,7 @@ impl Default for PtoContext {
             has_handshake_keys: false,
             amplification_blocked: false,
             max_ack_delay: Duration::from_millis(25),
+            has_spare: false,
         }
     }
 }
@@ -81,7 +85,7 @@ impl Recovery {
     fn next_timer(&mut self, now: Timestamp, paths: &mut impl PathLookup) -> Timer {
         //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
         //# The PTO timer MUST NOT be set if a timer is set for time threshold loss detection; see Section 6.1.2.
-        if let Some((at, space)) = self.spaces.iter().filter_map(|s| Some((s.loss_time?, s.id))).min() {
+        if let Some((at, space)) = self.spaces().filter_map(|s| Some((s.loss_time?, s.id))).min() {
             return Timer::Loss(space, at);
         }
         //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.2.1
@@ -91,7 +95,7 @@ impl Recovery {
             return Timer::Off;
         }
         let mut best: Option<(Timestamp, SpaceId)> = None;
-        for space in self.spaces.iter().filter(|s| s.eliciting > 0) {
+        for space in self.spaces().filter(|s| s.eliciting > 0) {
             // RFC 9002 section 6.2.1: MUST NOT be set for Application Data until the handshake is confirmed.
             let delay = match space.id {
                 //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
@@ -119,8 +123,7 @@ impl Recovery {
         }
         // Data sent before confirmation has no timer of its own, may fill the window, and is acknowledged only once
         // the handshake is complete at the peer: a CRYPTO frame that waits for window would wait for ever.
-        let data_waits =
-            !self.context.handshake_confirmed && self.spaces.iter().any(|s| s.id == SpaceId::Data && s.eliciting > 0);
+        let data_waits = !self.context.handshake_confirmed && self.data.eliciting > 0;
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
         //# To prevent this deadlock, clients MUST send a packet on a Probe Timeout (PTO); see Section 6.2 of
         //# [QUIC-RECOVERY].
@@ -141,7 +144,11 @@ impl Recovery {
             return Timer::Deadlock(space, since + self.backed_off(pto(self.last_path, Duration::ZERO, paths)));
         }
         self.deadlock_since = None;
-        if self.spaces.iter().any(|s| s.has_spare()) { Timer::Quiet(now + QUIET) } else { Timer::Off }
+        if self.context.has_spare || self.spaces().any(Space::has_spare) {
+            Timer::Quiet(now + QUIET)
+        } else {
+            Timer::Off
+        }
     }
 
     //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.1
@@ -179,14 +186,16 @@ impl Recovery {
             Timer::Off => TimeoutAction::Nothing,
             Timer::Loss(space, _) => {
                 let max_ack_delay = self.context.max_ack_delay;
-                self.space_mut(0, space).detect_losses(now, max_ack_delay, paths, sink);
+                if let Some(space) = self.space_mut(0, space) {
+                    space.detect_losses(now, max_ack_delay, paths, sink);
+                }
                 TimeoutAction::Lost
             }
             //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2
             //# A PTO timer expiration event does not indicate packet loss and MUST NOT cause prior unacknowledged
             //# packets to be marked as lost.
             Timer::Probe(space, _) => {
-                let path = self.space(0, space).last_eliciting_path;
+                let path = self.space(0, space).map_or(self.last_path, |s| s.last_eliciting_path);
                 self.count_timeout(path, paths);
                 self.counts_from = None;
                 if space == SpaceId::Data {
@@ -201,9 +210,11 @@ impl Recovery {
                 TimeoutAction::Probe { space, packets: 1 }
             }
             Timer::Quiet(_) => {
-                for space in &mut self.spaces {
+                for space in self.early.as_deref_mut().into_iter().flatten() {
                     space.release();
                 }
+                self.data.release();
+                self.context.has_spare = false;
                 if let Some(path) = paths.recovery(self.last_path) {
                     path.release();
                 }

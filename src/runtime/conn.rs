@@ -33,7 +33,7 @@ pub(super) fn next_id() -> u64 {
 pub struct ConnState {
     pub connection: Connection,
     /// Attached when the settings ask for it and the handshake agreed on it.
-    pub http3: Option<Http3>,
+    pub http3: Option<Box<Http3>>,
     /// Server: what to attach once ALPN is known.
     http3_later: Option<Arc<Http3Config>>,
     /// The transport has told that it is over; nothing more will come.
@@ -97,7 +97,11 @@ pub(super) enum PathChange {
 }
 
 impl ConnState {
-    pub(super) fn new(connection: Connection, http3: Option<Http3>, http3_later: Option<Arc<Http3Config>>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        http3: Option<Box<Http3>>,
+        http3_later: Option<Arc<Http3Config>>,
+    ) -> Self {
         Self { connection, http3, http3_later, drained: false, retiring: false, poisoned: false, gone: false }
     }
 
@@ -128,7 +132,7 @@ impl ConnState {
             return false;
         }
         let idle = !self.connection.is_established()
-            || self.http3.as_ref().is_none_or(Http3::is_drained) && self.connection.is_flushed();
+            || self.http3.as_ref().is_none_or(|h| h.is_drained()) && self.connection.is_flushed();
         if idle {
             let code = if self.http3.is_some() { codes::h3::NO_ERROR } else { 0 };
             self.connection.close(code, b"", now);
@@ -213,7 +217,7 @@ impl ConnState {
         let agreed = self.connection.alpn() == Some(b"h3");
         if let Some(config) = self.http3_later.take() {
             if agreed {
-                self.http3 = Some(Http3::new(self.connection.side(), (*config).clone()));
+                self.http3 = Some(Box::new(Http3::new(self.connection.side(), (*config).clone())));
             }
         } else if !agreed && self.connection.alpn().is_some() {
             self.http3 = None;

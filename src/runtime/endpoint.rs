@@ -536,7 +536,7 @@ impl EndpointHandle {
             .endpoint
             .connect(config.connection, &config.tls, &config.server_name, tuple, config.token, now)
             .map_err(RuntimeError::from)?;
-        let http3 = config.http3.map(|c| Http3::new(Side::Client, (*c).clone()));
+        let http3 = config.http3.map(|c| Box::new(Http3::new(Side::Client, (*c).clone())));
         let mut state = ConnState::new(connection, http3, None);
         state.start_early_http3(now);
         let conn = Arc::new(Conn::new(Arc::clone(inner), part, key, Names { id, tag: config.tag }, state));

@@ -272,6 +272,7 @@ impl Streams {
     pub fn on_window(&mut self, round_trip: u64) {
         let wanted = round_trip.saturating_mul(4).min(self.config.send_buffer_max);
         self.send_limit = self.send_limit.max(wanted);
+        self.scheduler.on_window(round_trip);
     }
 
     /// A writer waits for room, or everything for the peer's credit: having nothing to send now does not mean that the

@@ -116,16 +116,22 @@ const CREDIT: usize = 2 * URGENCIES as usize;
 const LIMIT: usize = CREDIT + 1;
 const LISTS: usize = LIMIT + 1;
 
-/// Bytes that an incremental stream sends before the next one has its turn: a few packets, so that a batch does not
-/// touch a different stream for each packet.
+/// Bytes that an incremental stream sends at least before the next one has its turn: a few packets, so that a batch
+/// does not touch a different stream for each packet.
 pub const INCREMENTAL_QUANTUM: usize = 4096;
+/// And at most, on a path that carries much: what one receive call brings then belongs to few streams.
+const LARGEST_QUANTUM: usize = 32 * 1024;
+/// Turns in what a round trip carries: a turn takes that much of the time.
+const TURNS_PER_ROUND_TRIP: u64 = 16;
 
 /// Streams with something to send.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     queues: Queues<LISTS>,
     /// Bytes that the incremental stream at the front has sent in this turn, by urgency.
-    spent: [usize; URGENCIES as usize],
+    spent: [u32; URGENCIES as usize],
+    /// Length of a turn beyond `INCREMENTAL_QUANTUM`.
+    longer: u32,
     /// Alternates between one-by-one and incremental streams of the same urgency.
     turn: bool,
 }
@@ -208,13 +214,19 @@ impl Scheduler {
         self.queues.front(if incremental { urgency + INCREMENTAL } else { urgency })
     }
 
+    /// The path carries so many bytes in a round trip.
+    pub fn on_window(&mut self, round_trip: u64) {
+        let turn = usize::try_from(round_trip / TURNS_PER_ROUND_TRIP).unwrap_or(usize::MAX).min(LARGEST_QUANTUM);
+        self.longer = turn.saturating_sub(INCREMENTAL_QUANTUM) as u32;
+    }
+
     /// The stream returned by `next` sent `bytes` and has more.
     pub fn on_sent(&mut self, slot: u32, bytes: usize) {
         self.turn = !self.turn;
         let Some(list) = self.queues.list_of(slot) else { return };
         let Some(spent) = list.checked_sub(INCREMENTAL).and_then(|u| self.spent.get_mut(u)) else { return };
-        *spent = spent.saturating_add(bytes);
-        if *spent >= INCREMENTAL_QUANTUM {
+        *spent = spent.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if *spent >= (INCREMENTAL_QUANTUM as u32).saturating_add(self.longer) {
             *spent = 0;
             self.queues.remove(slot);
             self.queues.push_back(list, slot);

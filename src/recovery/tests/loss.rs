@@ -193,19 +193,19 @@ fn spurious_losses_by_time_stretch_the_time_threshold() {
 fn ack_only_packets_are_bounded_and_never_lost() {
     let mut w = World::sampled();
     w.send_ack_only(150);
-    assert_eq!(w.recovery.space(0, SpaceId::Data).ack_only, 0, "nothing outstanding: nobody will acknowledge it");
+    assert_eq!(w.recovery.data.ack_only, 0, "nothing outstanding: nobody will acknowledge it");
     let first = w.send(200);
     for i in 0..10_000 {
         w.send_ack_only(201 + i / 100);
     }
-    let space = w.recovery.space(0, SpaceId::Data);
+    let space = &w.recovery.data;
     assert!(space.ack_only <= 256);
     assert!(w.recovery.heap_bytes() < 32 * 1024, "{}", w.recovery.heap_bytes());
     let last = w.send(310);
     w.log = Log::default();
     w.ack(&[last..=last], 400);
     assert_eq!(w.log.lost(), [first]);
-    let space = w.recovery.space(0, SpaceId::Data);
+    let space = &w.recovery.data;
     assert_eq!((space.eliciting, space.ack_only, space.sent.len()), (0, 0, 0));
 }
 

@@ -113,7 +113,7 @@ fn play(seed: u64) {
             w.rearm(now);
         }
         assert_eq!(w.paths[0].in_flight(), naive.in_flight, "seed {seed}, step {step}");
-        let space = w.recovery.space(0, SpaceId::Data);
+        let space = &w.recovery.data;
         assert_eq!(space.sent.len(), naive.sent.len(), "seed {seed}, step {step}");
         assert_eq!(space.eliciting as usize, naive.sent.len(), "seed {seed}, step {step}");
         assert_eq!(space.loss_time, naive.loss_time, "seed {seed}, step {step}");

@@ -285,7 +285,7 @@ fn steady_state_does_not_grow() {
             let mut ranges = Vec::new();
             let mut end = upto;
             for pn in (oldest..=upto).rev() {
-                if w.recovery.space(0, SpaceId::Data).was_skipped(pn) {
+                if w.recovery.data.was_skipped(pn) {
                     if end > pn {
                         ranges.push(pn + 1..=end);
                     }
