@@ -231,7 +231,7 @@ impl Recovery {
     /// "SHOULD restart") it does not put off the probe timer: PINGs that come faster than the timer fires would keep what
     /// is unacknowledged from ever being repeated.
     pub fn on_keep_alive(&mut self) {
-        let data = self.space(0, SpaceId::Data);
+        let data = &self.data;
         if data.eliciting > 0 {
             self.counts_from = self.counts_from.or(Some(data.last_eliciting_at));
         }
