@@ -70,6 +70,7 @@ test: lib
 MATRIX ?= 3000
 matrix:
 	WB_MATRIX=$(MATRIX) $(CARGO) test --locked --test matrix
+	WB_CONGESTION_SEEDS=5 $(CARGO) test --locked --test congestion seeds::
 
 lint:
 	$(CARGO) fmt --check

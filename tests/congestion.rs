@@ -2,6 +2,8 @@
 //! the figures mean; `cargo test --test congestion -- --nocapture` prints them.
 #[path = "congestion/bulk.rs"]
 mod bulk;
+#[path = "congestion/seeds.rs"]
+mod seeds;
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! CUBIC that tells random loss from congestion: the default.
 //!
 //! A loss is congestion (and answered as RFC 9438 says) unless everything speaks against it. Tolerance has to be
-//! earned: five losses in a row, each at a smaller window than the one before although each was answered by a
-//! reduction, with an empty queue, and none of them more than a few packets. On a path whose losses come from its
-//! queue a reduction makes them stop until the window has grown back, and the queue shows in the round-trip time. Once
+//! earned: by five losses in a row, each at a smaller window than the one before although each was answered by a
+//! reduction, or by eight in a row at windows well below one that was reached among them; all with an empty queue, and
+//! none of them more than a few packets. On a path whose losses come from its queue a reduction makes them stop until the
+//! window has grown back to where it was, and the queue shows in the round-trip time. Once
 //! earned, it covers only losses at an empty queue and a rate of at most 2 %, BBR's threshold (draft-ietf-ccwg-bbr
 //! section 2.8). It ends with the losses. RFC 8085 section 3.1 and RFC 9743 section 5 are what this has to answer to:
 //! CE marks, persistent congestion, delay and higher loss get CUBIC's full answer always, so that on a path without
@@ -14,6 +15,9 @@ use core::time::Duration;
 
 /// Losses after the first one of a chain until loss counts as random.
 const EVIDENCE: u8 = 4;
+/// Losses in a row at windows below three quarters of one reached before them until loss counts as random. Where chance
+/// keeps the window small from the start, it goes up and down without a chain: this is what shows it there.
+const LOW_EVIDENCE: u8 = 8;
 /// Loss rate (one part in so many) beyond which no loss is taken for random.
 const MAX_RATE_INVERSE: u64 = 50;
 /// The rate is taken over between so many datagrams and twice as many.
@@ -46,6 +50,9 @@ pub struct Adaptive {
     peak: u64,
     chain_start: u64,
     evidence: u8,
+    /// The largest window that had a loss lately, and the losses in a row well below it.
+    highest: u64,
+    low: u8,
     random: bool,
     /// The last reduction answered a full queue: what that overflow lost says nothing about chance.
     overflowed: bool,
@@ -110,6 +117,8 @@ impl Adaptive {
             peak: 0,
             chain_start: 0,
             evidence: 0,
+            highest: 0,
+            low: 0,
             random: false,
             overflowed: false,
             resumed: false,
@@ -176,7 +185,7 @@ impl Adaptive {
         let queue = self.queue_shows(min_rtt);
         if rate_high || burst || queue {
             self.overflowed = queue;
-            self.evidence = 0;
+            (self.evidence, self.low, self.highest) = (0, 0, window);
             self.chain_start = window;
             self.peak = window;
             return false;
@@ -191,11 +200,18 @@ impl Adaptive {
             self.chain_start = window;
         }
         self.peak = window;
-        if self.evidence < EVIDENCE {
+        if window < self.highest / 4 * 3 {
+            self.low += 1;
+        } else {
+            self.low = 0;
+            self.highest = self.highest.max(window);
+        }
+        if self.evidence < EVIDENCE && self.low < LOW_EVIDENCE {
             return false;
         }
         // The reductions of the chain were for nothing, and the slow start that they ended was cut short.
-        self.evidence = 0;
+        self.chain_start = self.chain_start.max(self.highest);
+        (self.evidence, self.low, self.highest) = (0, 0, 0);
         self.random = true;
         self.resumed = true;
         self.cubic.resume(self.chain_start);
@@ -204,7 +220,7 @@ impl Adaptive {
 
     fn stop(&mut self) {
         self.random = false;
-        self.evidence = 0;
+        (self.evidence, self.low, self.highest) = (0, 0, 0);
     }
 
     pub(super) fn on_persistent_congestion(&mut self) {

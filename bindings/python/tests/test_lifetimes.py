@@ -263,7 +263,8 @@ def test_a_forked_child_may_end_like_any_program(server, ca):
 # ------------------------------------------------------------------------------------- ends of the interpreter
 
 PROGRAM = """
-import atexit, gc, os, sys, threading, time
+import atexit, gc, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell ignores it
 sys.path[:0] = [{package!r}, {tests!r}]
 import whimbrel
 from conftest import echo

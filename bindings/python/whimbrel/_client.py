@@ -117,8 +117,8 @@ class Connection:
             self.send_waiting()
         elif ev.kind == _abi.WB_EV_CONFIRMED:
             self.confirmed = True
-        elif ev.kind == _abi.WB_EV_STREAMS_AVAILABLE:
-            self.send_waiting()
+        elif ev.kind == _abi.WB_EV_STREAMS_AVAILABLE or (ev.kind == _abi.WB_EV_KEYS_INSTALLED and ev.a == _abi.WB_LEVEL_EARLY):
+            self.send_waiting()  # with the keys for early data requests may go before the handshake is done
         elif ev.kind >> 8 == _abi.WB_GROUP_PATH:
             self.events.append(ev)
 
