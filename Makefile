@@ -22,7 +22,7 @@ CFLAGS   ?= -O2 -g
 CWARN    := -std=c11 -Wall -Wextra -Werror -pedantic -D_GNU_SOURCE
 EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 
-.PHONY: all lib examples demo test sanitize models seeded check grid matrix lint bench instructions lookups setup install uninstall clean peers certs
+.PHONY: all lib examples demo test sanitize models seeded check grid matrix lint bench instructions lookups setup install uninstall clean peers certs duvet
 
 all: lib examples
 
@@ -115,6 +115,17 @@ BENCH ?=
 bench: setup all certs $(OUT)/wb_bench
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	$(VENV)/bin/python benches/run.py $(OUT) $(BENCH)
+
+# The citations of the specifications once more, by duvet (docs/requirements/README.md). SPECS: a folder with rfcNNNN.txt; without
+# it duvet downloads them. Not part of `check`, which has a checker of its own: duvet takes five minutes of CPU to build.
+DUVET := $(OUT)/duvet
+RFCS  := .duvet/specifications/www.rfc-editor.org/rfc
+duvet: | $(OUT)
+	[ -x $(DUVET)/bin/duvet ] || $(CARGO) install duvet --version 0.4.3 --locked --root $(DUVET)
+	[ -z "$(SPECS)" ] || { mkdir -p $(RFCS) && for n in 8999 9000 9001 9002 9221 9287 9368 9369; do \
+	  cp "$$(ls $(SPECS)/rfc$$n*.txt | head -1)" $(RFCS)/rfc$$n.txt || exit 1; done; }
+	$(DUVET)/bin/duvet report
+	$(PYTHON) tests/requirements/duvet.py $(OUT)/duvet/report.json
 
 # Share of handle look-ups in the CPU time, by perf and by callgrind (docs/performance.md).
 lookups: all certs
