@@ -235,6 +235,33 @@ fn without_a_store_shared_tickets_carry_no_early_data() {
     world.end();
 }
 
+/// RFC 9114 section 7.2.4.2: a client remembers the settings of the server that gave it the ticket. One with others takes the
+/// session and no early data; nobody is asked whether they are new.
+#[test]
+fn early_data_are_not_taken_under_other_http3_settings() {
+    let pair = Pair::new();
+    let h3 = |more: &[(u32, u64)]| World::new(fleet_tls_for(&pair, "h3"), &[&[(WB_KEY_HTTP3, 1)], more].concat());
+    let (mut one, mut same, mut other) = (h3(&[]), h3(&[]), h3(&[(WB_KEY_MAX_FIELD_SECTION, 1000)]));
+    let client = early_client_for(&pair, "h3");
+    for (world, taken) in [(&mut same, true), (&mut other, false)] {
+        visit(&mut one, client, 1);
+        let conn = connect_early(world, client, 1, None);
+        if taken {
+            let asked = world.decision(WB_EV_DECIDE_EARLY);
+            ok(decision::wb_decision_accept(asked.a));
+            world.wait("acceptance", |e| e.conn == conn && e.kind == WB_EV_ZERO_RTT_ACCEPTED);
+        } else {
+            world.wait("refusal", |e| e.conn == conn && e.kind == WB_EV_ZERO_RTT_REJECTED);
+            assert!(!world.events.iter().any(|e| e.kind == WB_EV_DECIDE_EARLY), "nothing to decide");
+        }
+        let up = world.wait("the handshake", |e| e.conn == conn && e.kind == WB_EV_CONNECTED);
+        assert_eq!(up.a, 1, "resumed");
+    }
+    for world in [one, same, other] {
+        world.end();
+    }
+}
+
 /// Without shared keys: the workers of one server keep sessions together, so that a ticket is used once among them all.
 #[test]
 fn a_server_of_several_workers_takes_a_ticket_once() {

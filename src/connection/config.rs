@@ -61,6 +61,9 @@ pub struct ConnectionConfig {
     pub handshake_timeout: Duration,
     /// Server: early data are refused when the application has not said within this time whether they are new.
     pub early_data_patience: Duration,
+    /// Server: what else early data depend on, such as HTTP/3's settings. Early data sent with a ticket from another
+    /// context are refused; the session resumes.
+    pub early_data_context: Vec<u8>,
     pub flow: FlowConfig,
     /// Streams that the peer may have open at a time (RFC 9000 section 4.6).
     pub max_streams_bidi: u64,
@@ -122,6 +125,7 @@ impl Default for ConnectionConfig {
             keep_alive: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),
             early_data_patience: Duration::from_millis(200),
+            early_data_context: Vec::new(),
             flow: FlowConfig::default(),
             max_streams_bidi: 100,
             max_streams_uni: 100,

@@ -234,6 +234,7 @@ impl Connection {
         };
         let own = parameters::own(&cfg, Side::Server, params.version, &ids, rng.as_mut());
         let mut session = Session::server(tls, params.version, own)?;
+        session.early_data_context(&cfg.early_data_context);
         if cfg.choose_version {
             session.prefer_versions(&cfg.versions);
         }

@@ -370,6 +370,10 @@ impl Values {
         {
             c.versions.insert(0, first);
         }
+        if with_http3 {
+            // RFC 9114 section 7.2.4.2: no early data from clients that remember other settings.
+            c.early_data_context = http3.early_data_context();
+        }
         c.preferred_ipv4 = self.preferred_ipv4;
         c.preferred_ipv6 = self.preferred_ipv6;
         Settings {

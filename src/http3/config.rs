@@ -1,4 +1,5 @@
 //! Limits and choices of one HTTP/3 connection, each with the line of the RFC or the attack that asks for it.
+use crate::base::Side;
 
 /// Defaults are safe for a public server.
 #[derive(Clone, Debug)]
@@ -43,5 +44,16 @@ impl Default for Http3Config {
             huffman: true,
             grease: true,
         }
+    }
+}
+
+impl Http3Config {
+    /// What a server's 0-RTT data depends on beside transport parameters, for
+    /// [`ConnectionConfig::early_data_context`](crate::connection::ConnectionConfig): the encoded settings. A client may
+    /// have remembered them with its ticket, so early data is taken only by a server that still has the same (RFC 9114
+    /// section 7.2.4.2).
+    #[must_use]
+    pub fn early_data_context(&self) -> Vec<u8> {
+        super::settings::announced(self, Side::Server)
     }
 }

@@ -78,8 +78,8 @@ fn flag(value: u64) -> Result<bool, Fatal> {
     }
 }
 
-/// Appends our SETTINGS frame. `n` varies the reserved setting that keeps peers tolerant.
-pub(super) fn write(out: &mut Vec<u8>, config: &Http3Config, side: Side, n: u64) {
+/// The settings that we announce, as they are encoded, without the reserved one: what a client remembers with a ticket.
+pub(super) fn announced(config: &Http3Config, side: Side) -> Vec<u8> {
     let mut payload = Vec::with_capacity(32);
     let mut put = |id, value| {
         put_varint(&mut payload, id);
@@ -91,8 +91,15 @@ pub(super) fn write(out: &mut Vec<u8>, config: &Http3Config, side: Side, n: u64)
     if side.is_server() && config.extended_connect {
         put(ENABLE_CONNECT_PROTOCOL, 1);
     }
+    payload
+}
+
+/// Appends our SETTINGS frame. `n` varies the reserved setting that keeps peers tolerant.
+pub(super) fn write(out: &mut Vec<u8>, config: &Http3Config, side: Side, n: u64) {
+    let mut payload = announced(config, side);
     if config.grease {
-        put(reserved(n), n & 0x3fff);
+        put_varint(&mut payload, reserved(n));
+        put_varint(&mut payload, n & 0x3fff);
     }
     put_header(out, kind::SETTINGS, payload.len() as u64);
     out.extend_from_slice(&payload);

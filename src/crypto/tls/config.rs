@@ -78,7 +78,6 @@ impl fmt::Debug for ClientTls {
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) store: Arc<SessionStore>,
-    pub(super) early_data_context: Vec<u8>,
     pub(super) asks: Asks,
     /// One of our keys is, or was, elsewhere.
     pub(super) external: bool,
@@ -314,7 +313,6 @@ pub struct ServerTlsBuilder {
     alpn: Vec<Vec<u8>>,
     identities: Vec<Option<Pair>>,
     early_data: bool,
-    early_data_context: Vec<u8>,
     client_roots: Vec<Vec<u8>>,
     client_required: bool,
     client_wanted: bool,
@@ -333,7 +331,6 @@ impl ServerTlsBuilder {
             alpn: Vec::new(),
             identities: Vec::new(),
             early_data: false,
-            early_data_context: Vec::new(),
             client_roots: Vec::new(),
             client_required: false,
             client_wanted: false,
@@ -393,14 +390,6 @@ impl ServerTlsBuilder {
     #[must_use]
     pub fn early_data(mut self, on: bool) -> Self {
         self.early_data = on;
-        self
-    }
-
-    /// What else 0-RTT data depends on, such as encoded HTTP/3 settings: a ticket issued with another context
-    /// resumes, but its 0-RTT data is rejected (RFC 9114 section 7.2.4.2).
-    #[must_use]
-    pub fn early_data_context(mut self, context: &[u8]) -> Self {
-        self.early_data_context = context.to_vec();
         self
     }
 
@@ -508,7 +497,6 @@ impl ServerTlsBuilder {
         Ok(Arc::new(ServerTls {
             config: Arc::new(config),
             store,
-            early_data_context: self.early_data_context,
             asks: self.asks,
             external: external_key,
             identities,

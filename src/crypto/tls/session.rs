@@ -109,6 +109,8 @@ pub struct Session {
     secrets: Vec<Logged>,
     /// What the digest of `Captured` is made of, for another version.
     server: Option<(Arc<ServerTls>, Vec<u8>)>,
+    /// Server: what else 0-RTT data depends on ([`Session::early_data_context`]).
+    early_data_context: Vec<u8>,
     /// Client: where tokens are kept.
     tokens: Option<Arc<ClientSessions>>,
     server_name: Option<String>,
@@ -187,6 +189,7 @@ impl Session {
             captured,
             secrets: Vec::new(),
             server: None,
+            early_data_context: Vec::new(),
             tokens: None,
             server_name,
             early_offered: false,
@@ -203,10 +206,17 @@ impl Session {
         }
     }
 
+    /// Server, before anything is received: what else 0-RTT data depends on, such as encoded HTTP/3 settings. A ticket
+    /// issued with another context resumes, but its 0-RTT data is rejected (RFC 9114 section 7.2.4.2).
+    pub fn early_data_context(&mut self, context: &[u8]) {
+        self.early_data_context = context.to_vec();
+        self.update_digest();
+    }
+
     fn update_digest(&mut self) {
         self.captured.version = self.version;
         if let Some((tls, parameters)) = &self.server {
-            self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &tls.early_data_context);
+            self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &self.early_data_context);
         }
     }
 

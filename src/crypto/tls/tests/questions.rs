@@ -102,7 +102,6 @@ fn a_signature_after_a_hello_retry_request() {
     let server = Arc::new(ServerTls {
         config: Arc::new(config),
         store: Arc::clone(&plain.store),
-        early_data_context: Vec::new(),
         asks: plain.asks,
         external: true,
         identities: Arc::clone(&plain.identities),

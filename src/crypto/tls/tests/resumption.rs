@@ -113,6 +113,30 @@ fn zero_rtt_rejected_when_limits_changed_but_the_session_resumes() {
     assert!(s.seen.zero_rtt.is_none());
 }
 
+/// RFC 9114 section 7.2.4.2: a server that cannot tell whether the settings that the client remembers suit its own takes no
+/// early data.
+#[test]
+fn zero_rtt_rejected_when_the_applications_settings_changed_but_the_session_resumes() {
+    for (issued, now, accepted) in
+        [(&b"a"[..], &b"a"[..], true), (b"a", b"b", false), (b"a", b"", false), (b"", b"a", false)]
+    {
+        let w = world();
+        let server = |context: &[u8]| {
+            let mut session = Session::server(&w.server, 1, SERVER_PARAMETERS.to_vec()).unwrap();
+            session.early_data_context(context);
+            End { session, seen: Seen::default() }
+        };
+        let (mut c, _) = ends(&w.client, &w.server, 1);
+        shake(&mut c, &mut server(issued), usize::MAX).unwrap();
+        let (mut c, _) = ends(&w.client, &w.server, 1);
+        let mut s = server(now);
+        shake(&mut c, &mut s, usize::MAX).unwrap();
+        assert!(c.session.resumed() && s.session.resumed());
+        assert_eq!(c.session.early_data_accepted(), Some(accepted), "{issued:?} then {now:?}");
+        assert_eq!(s.seen.zero_rtt.is_some(), accepted);
+    }
+}
+
 #[test]
 fn zero_rtt_rejected_when_the_server_does_not_take_it() {
     let pki = pki("localhost");
@@ -239,7 +263,6 @@ fn with_other_group(pki: &Pki, store: &Arc<ServerTls>) -> Arc<ServerTls> {
     Arc::new(ServerTls {
         config: Arc::new(config),
         store: Arc::clone(&store.store),
-        early_data_context: Vec::new(),
         asks: Asks::default(),
         external: false,
         identities: ids,
