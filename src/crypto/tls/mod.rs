@@ -1,12 +1,14 @@
 //! The TLS 1.3 handshake as QUIC carries it (RFC 9001 section 4): bytes of CRYPTO frames in and out, keys out.
 //!
-//! `asking` and `tape` let the application decide in the middle of a handshake. `config` builds what lives long, `session` runs one handshake, `tickets` keeps sessions for resumption,
-//! `secrets` is where rustls tells traffic secrets, `client_hello` checks what rustls does not.
+//! `asking` and `tape` let the application decide in the middle of a handshake. `config` builds what lives long, `session`
+//! runs one handshake, `tickets` keeps sessions for resumption, `secrets` is where rustls tells traffic secrets,
+//! `client_hello` checks what rustls does not, `exchange` has the key exchange groups.
 mod alerts;
 mod asking;
 mod client_hello;
 mod client_sessions;
 mod config;
+mod exchange;
 mod framing;
 mod identities;
 mod provider;

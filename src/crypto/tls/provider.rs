@@ -1,5 +1,6 @@
-//! The rustls cryptography provider: ring, with QUIC key derivation switched off, because packet keys are
-//! derived in this room from the traffic secrets.
+//! The rustls cryptography provider: ring with a faster X25519 (`exchange`), and with QUIC key derivation switched off,
+//! because packet keys are derived in this room from the traffic secrets.
+use super::exchange::groups;
 use crate::crypto::Cipher;
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::crypto::{CryptoProvider, ring as suites};
@@ -114,6 +115,7 @@ fn has_aes() -> bool {
 //# impossible to deploy a new cipher suite.
 pub(super) fn provider(ciphers: &[Cipher]) -> Arc<CryptoProvider> {
     let mut provider = suites::default_provider();
+    provider.kx_groups = groups();
     provider.cipher_suites = ciphers
         .iter()
         .filter_map(|cipher| SUITES.iter().find(|s| u16::from(s.common.suite) == cipher.wire_id()))

@@ -4,6 +4,7 @@
 //! call twice: the first run stops at the signature, the second is given it. Both must write the same transcript,
 //! hence the random bytes and key exchanges of the first run are kept and played to the second. Invariant: nothing
 //! of a first run leaves the session, so no random value is ever used for two handshakes; what is kept is wiped.
+use super::exchange::groups;
 use super::secrets::with_tape;
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup, ring as suites,
@@ -75,8 +76,7 @@ pub(super) fn taped(provider: &CryptoProvider) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-static GROUPS: LazyLock<Vec<TapedGroup>> =
-    LazyLock::new(|| suites::default_provider().kx_groups.into_iter().map(TapedGroup).collect());
+static GROUPS: LazyLock<Vec<TapedGroup>> = LazyLock::new(|| groups().into_iter().map(TapedGroup).collect());
 
 static SOURCE: LazyLock<&'static dyn SecureRandom> = LazyLock::new(|| suites::default_provider().secure_random);
 
