@@ -23,6 +23,7 @@ use rustls::{AlertDescription, ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
 
+mod early_data;
 mod versions;
 
 /// Bytes held for levels that TLS does not read yet; the limit of RFC 9000 section 7.5 is the caller's.
@@ -203,20 +204,6 @@ impl Session {
             early_data: None,
             history: Vec::new(),
             client: None,
-        }
-    }
-
-    /// Server, before anything is received: what else 0-RTT data depends on, such as encoded HTTP/3 settings. A ticket
-    /// issued with another context resumes, but its 0-RTT data is rejected (RFC 9114 section 7.2.4.2).
-    pub fn early_data_context(&mut self, context: &[u8]) {
-        self.early_data_context = context.to_vec();
-        self.update_digest();
-    }
-
-    fn update_digest(&mut self) {
-        self.captured.version = self.version;
-        if let Some((tls, parameters)) = &self.server {
-            self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &self.early_data_context);
         }
     }
 
@@ -575,19 +562,6 @@ impl Session {
         }
     }
 
-    /// The server's keys for the client's 0-RTT packets. rustls logs the early secret of every resumption,
-    /// but has keys only if it accepts early data.
-    fn accept_early_data(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
-        let secret = self.secret(EARLY);
-        if self.tls.zero_rtt_keys().is_none() {
-            return Ok(());
-        }
-        let (Some(secret), Some(cipher)) = (secret, self.cipher()) else { return Err(no_secret()) };
-        let keys = self.early_direction(cipher, &secret)?;
-        ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
-        Ok(())
-    }
-
     /// Sends what rustls has to say; keys change between its answers.
     fn drain(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
         loop {
@@ -680,28 +654,6 @@ impl Session {
     fn secret(&mut self, label: &str) -> Option<Logged> {
         let at = self.secrets.iter().position(|s| s.label == label)?;
         Some(self.secrets.swap_remove(at))
-    }
-
-    /// Client with 0-RTT keys: the server's transport parameters of last time (RFC 9000 section 7.4.1).
-    #[must_use]
-    pub fn remembered_parameters(&self) -> Option<Vec<u8>> {
-        if self.side.is_server() || self.parameters_told {
-            return None;
-        }
-        let offered = self.early_offered || self.captured.secrets.iter().any(|s| s.label == EARLY);
-        self.tls.quic_transport_parameters().filter(|_| offered).map(<[u8]>::to_vec)
-    }
-
-    /// Whether 0-RTT was accepted; `None` while that is open, or when it was not offered.
-    #[must_use]
-    pub fn early_data_accepted(&self) -> Option<bool> {
-        if !self.early_offered || !self.parameters_told {
-            return None;
-        }
-        Some(match &self.tls {
-            Connection::Client(client) => client.is_early_data_accepted(),
-            Connection::Server(server) => server.zero_rtt_keys().is_some(),
-        })
     }
 
     /// The application protocol, once chosen.
