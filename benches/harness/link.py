@@ -33,7 +33,7 @@ def run(case, peer, build, name) -> dict:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         try:
-            net = stack.enter_context(Network(f"wb{os.getpid()}", pathlib.Path(folder), options, 1))
+            net = stack.enter_context(Network(f"wb{os.getpid()}", pathlib.Path(folder), options, 1, captures=False))
         except (RuntimeError, OSError) as e:
             raise processes.BenchError(f"no network namespaces here: {e}") from None
         flags = ["--host", host, "--payload", case.payload]

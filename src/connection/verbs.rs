@@ -1,4 +1,6 @@
 //! What the application and HTTP/3 may ask of a connection: streams, datagrams, keys, closing, questions.
+use core::time::Duration;
+
 use super::Connection;
 use super::events::{CloseReason, EarlyData};
 use super::life::Phase;
@@ -309,6 +311,12 @@ impl Connection {
             mtu: u64::from(path.mtu()),
             ..self.stats
         }
+    }
+
+    /// The shortest round trip of the active path so far, zero before the first sample.
+    #[must_use]
+    pub fn shortest_round_trip(&self) -> Duration {
+        self.paths.active().recovery.rtt.min()
     }
 
     /// Sequence number 0 of our connection IDs.

@@ -6,6 +6,7 @@
 //! socket, or has a deadline in the wheel; no other thread takes events out of it.
 mod driven;
 mod log_files;
+mod nap;
 mod receive;
 mod send;
 mod sockets;
@@ -24,6 +25,7 @@ use self::driven::Outbox;
 pub use self::driven::{Arrived, Driver, Outgoing, TooSmall};
 use self::log_files::LogFiles;
 pub(super) use self::log_files::LogName;
+use self::nap::Nap;
 use self::sockets::Sockets;
 use self::timers::Timers;
 use super::clock;
@@ -67,6 +69,7 @@ pub(super) struct Shard {
     ready: VecDeque<Arc<Conn>>,
     harvest: Harvest,
     log_files: LogFiles,
+    nap: Nap,
     recv_arena: Box<[u8]>,
     send_arena: Box<[u8]>,
     /// One worker keeps them for all.
@@ -106,6 +109,7 @@ impl Shard {
             ready: VecDeque::new(),
             harvest: Harvest::default(),
             log_files: LogFiles::default(),
+            nap: Nap::new(now),
             recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
             send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
             _offload: (index == 0).then(OffloadKeepers::open),
@@ -153,13 +157,19 @@ impl Shard {
     /// Sleeps until something happens, or only looks when there is work already.
     fn wait(&mut self) {
         let busy = !self.ready.is_empty() || self.sockets.has_readable();
+        if !busy {
+            let (now, next) = (clock::now(), self.next_deadline());
+            if let Some(time) = self.nap.wanted(now, next)
+                && !self.shared.bell.nap(time)
+            {
+                self.nap.cut_short();
+            }
+        }
         let timeout = if busy || !self.shared.bell.lie_down() {
             Duration::ZERO
         } else {
-            let drain = self.drains.iter().map(|d| d.1).min();
-            let next = [self.timers.next(), self.sockets.next_retirement(), self.leave_at, drain];
             let now = clock::now();
-            next.into_iter().flatten().min().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP)
+            self.next_deadline().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP)
         };
         if let Err(e) = poll_precisely(&mut self.poll, &mut self.poll_events, timeout) {
             // Interruptions cannot happen (signals are blocked) but under a debugger; the next round looks again.
@@ -170,6 +180,12 @@ impl Shard {
                 self.sockets.note(event);
             }
         }
+    }
+
+    /// When there is something to do even if nothing happens.
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let drain = self.drains.iter().map(|d| d.1).min();
+        [self.timers.next(), self.sockets.next_retirement(), self.leave_at, drain].into_iter().flatten().min()
     }
 
     fn take_commands(&mut self) {

@@ -44,6 +44,24 @@ fn the_doorbell_wakes_a_sleeper_and_stops_one_about_to_sleep() {
     assert!(!events.is_empty(), "the sleeper was not woken");
 }
 
+#[test]
+fn the_doorbell_ends_a_nap() {
+    let poll = mio::Poll::new().expect("poll");
+    let bell = std::sync::Arc::new(wake::Doorbell::new(poll.registry(), mio::Token(0)).expect("bell"));
+    assert!(bell.nap(std::time::Duration::from_millis(1)), "nobody rang");
+    bell.ring();
+    assert!(!bell.nap(std::time::Duration::from_secs(600)), "work was waiting");
+    bell.get_up();
+    let ringer = std::sync::Arc::clone(&bell);
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        ringer.ring();
+    });
+    assert!(!bell.nap(std::time::Duration::from_secs(600)), "the sleeper was not woken");
+    thread.join().expect("ringer");
+    assert!(!bell.lie_down(), "the work is still to be looked for");
+}
+
 fn run_of(bytes: usize, endpoint: u64) -> Handoff {
     let remote = "127.0.0.1:9".parse().expect("address");
     Handoff { endpoint, bound: remote, local: None, remote, ecn: Ecn::Ect0, stride: 1200, bytes: vec![0; bytes] }

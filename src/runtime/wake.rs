@@ -5,12 +5,19 @@
 //! orders are sequentially consistent, so one of the two sees the other.
 use crate::base::sync::{AtomicBool, Ordering};
 use std::io;
+use std::sync::OnceLock;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 /// See the file comment.
 pub struct Doorbell {
     waker: mio::Waker,
     asleep: AtomicBool,
     work: AtomicBool,
+    /// The sleep is a nap: no poll.
+    napping: AtomicBool,
+    /// Who naps.
+    worker: OnceLock<Thread>,
 }
 
 impl Doorbell {
@@ -20,13 +27,25 @@ impl Doorbell {
     /// Those of the system.
     pub fn new(registry: &mio::Registry, token: mio::Token) -> io::Result<Self> {
         let waker = mio::Waker::new(registry, token)?;
-        Ok(Self { waker, asleep: AtomicBool::new(false), work: AtomicBool::new(false) })
+        Ok(Self {
+            waker,
+            asleep: AtomicBool::new(false),
+            work: AtomicBool::new(false),
+            napping: AtomicBool::new(false),
+            worker: OnceLock::new(),
+        })
     }
 
     /// There is work. Any thread, after the work was put where the worker finds it.
     pub fn ring(&self) {
         self.work.store(true, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            if self.napping.load(Ordering::SeqCst)
+                && let Some(worker) = self.worker.get()
+            {
+                // When the nap is over already, the worker finds the work before it sleeps.
+                return worker.unpark();
+            }
             // Cannot fail but for a full counter, and then the worker is being woken already.
             let _ = self.waker.wake();
         }
@@ -40,6 +59,26 @@ impl Doorbell {
             return false;
         }
         true
+    }
+
+    /// Worker: sleeps for `time`, whatever the sockets say. `false`: the bell rang before it was over.
+    pub fn nap(&self, time: Duration) -> bool {
+        self.worker.get_or_init(std::thread::current);
+        self.napping.store(true, Ordering::SeqCst);
+        let until = Instant::now() + time;
+        let mut undisturbed = self.lie_down();
+        while undisturbed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            // May return for no reason.
+            std::thread::park_timeout(left);
+            undisturbed = !self.work.load(Ordering::SeqCst);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+        self.napping.store(false, Ordering::SeqCst);
+        undisturbed
     }
 
     /// Worker: awake again, and about to look for work.

@@ -56,7 +56,7 @@ impl Shard {
                 break;
             };
             match state.socket.receive(&mut arena, &mut runs) {
-                Ok(count) => {
+                Ok((_, full)) => {
                     let (endpoint, part) = (Arc::clone(&state.endpoint), state.part);
                     let tuples = runs.map(|r| r.map(|r| (state.tuple(number, &r), r)));
                     self.now = clock::now();
@@ -68,7 +68,7 @@ impl Shard {
                             self.take_run(&run, bytes);
                         }
                     }
-                    if SHORT_MEANS_EMPTY && count < RECV_SLOTS {
+                    if SHORT_MEANS_EMPTY && !full {
                         empty = true;
                         break;
                     }
@@ -223,6 +223,7 @@ impl Shard {
     /// Gives datagrams to their connection.
     fn feed(&mut self, conn: &Arc<Conn>, run: &Run<'_>, stride: usize, group: &mut [u8]) {
         let now = self.now;
+        let count = group.len().div_ceil(stride);
         let fed = catch_unwind(AssertUnwindSafe(|| {
             let mut state = conn.state.lock();
             if !state.poisoned {
@@ -230,11 +231,14 @@ impl Shard {
                     state.connection.receive(&run.tuple, run.ecn, datagram, now);
                 }
             }
+            state.connection.shortest_round_trip()
         }));
-        if fed.is_err() {
-            self.poison(conn);
-        } else {
-            self.touch(conn);
+        match fed {
+            Err(_) => self.poison(conn),
+            Ok(round_trip) => {
+                self.nap.note(count, round_trip);
+                self.touch(conn);
+            }
         }
     }
 }

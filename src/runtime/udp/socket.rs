@@ -18,8 +18,12 @@ use crate::endpoint::cid_source::ShardMask;
 
 /// Bytes of one receive slot: the longest GRO run.
 pub const RECV_SLOT: usize = 65536;
-/// Receive slots per call. Few, so that the arena stays in the second-level cache.
-pub const RECV_SLOTS: usize = 4;
+/// Receive slots per call at most, as many as quinn-udp takes.
+pub const RECV_SLOTS: usize = 32;
+/// Slots of a call while they fill with merged runs: few, so that what they hold stays in the second-level cache.
+const FEW_SLOTS: usize = 4;
+/// Runs of at most so many bytes, as where nothing merges datagrams, leave room in the cache for all slots.
+const SHORT_RUN: usize = 4096;
 /// GSO failures in a row after which the socket goes on without.
 const GSO_STRIKES: u32 = 3;
 
@@ -41,6 +45,8 @@ pub struct UdpSocket {
     state: UdpSocketState,
     local: SocketAddr,
     connected: Option<SocketAddr>,
+    /// Slots that the next receive call offers.
+    slots: usize,
     gso_strikes: u32,
 }
 
@@ -225,7 +231,7 @@ impl UdpSocket {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-14
         //# In IPv4 [IPv4], the Don't Fragment (DF) bit MUST be set if possible, to prevent fragmentation on the path.
         let state = UdpSocketState::new((&io).into())?;
-        Ok(Self { io, state, local, connected, gso_strikes: 0 })
+        Ok(Self { io, state, local, connected, slots: FEW_SLOTS, gso_strikes: 0 })
     }
 
     /// Takes over a socket that the application has bound.
@@ -288,17 +294,25 @@ impl UdpSocket {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Reads up to [`RECV_SLOTS`] runs into `arena`, slot `i` at `i * RECV_SLOT`.
+    /// Reads up to [`RECV_SLOTS`] runs into `arena`, slot `i` at `i * RECV_SLOT`: how many, and whether there may be more.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there; others are ICMP errors of earlier sends, not of this call.
-    pub fn receive(&mut self, arena: &mut [u8], out: &mut [Option<Received>; RECV_SLOTS]) -> io::Result<usize> {
+    pub fn receive(&mut self, arena: &mut [u8], out: &mut [Option<Received>; RECV_SLOTS]) -> io::Result<(usize, bool)> {
         let mut slots: [IoSliceMut<'_>; RECV_SLOTS] = core::array::from_fn(|_| IoSliceMut::new(&mut []));
-        for (slot, part) in slots.iter_mut().zip(arena.chunks_exact_mut(RECV_SLOT)) {
+        for (slot, part) in slots.iter_mut().zip(arena.chunks_exact_mut(RECV_SLOT)).take(self.slots) {
             *slot = IoSliceMut::new(part);
         }
         let mut meta = [RecvMeta::default(); RECV_SLOTS];
-        let count = self.state.recv((&self.io).into(), &mut slots, &mut meta)?;
+        let offered = slots.get_mut(..self.slots).unwrap_or_default();
+        let count = self.state.recv((&self.io).into(), offered, &mut meta)?;
+        let full = count >= self.slots;
+        let bytes: usize = meta.iter().take(count).map(|m| m.len).sum();
+        if bytes > count.saturating_mul(SHORT_RUN) {
+            self.slots = FEW_SLOTS;
+        } else if full {
+            self.slots = RECV_SLOTS;
+        }
         for (to, m) in out.iter_mut().zip(meta.iter().take(count)) {
             let len = m.len.min(RECV_SLOT);
             *to = Some(Received {
@@ -309,7 +323,7 @@ impl UdpSocket {
                 stride: if m.stride == 0 { len } else { m.stride },
             });
         }
-        Ok(count)
+        Ok((count, full))
     }
 
     /// Sends `bytes` as datagrams of `segment` bytes in one call where the system can.

@@ -33,7 +33,7 @@ fn collect(socket: &mut UdpSocket, bytes: usize) -> Vec<(Received, Vec<u8>)> {
     while got < bytes && clock::now() < end {
         let mut runs = [None; RECV_SLOTS];
         match socket.receive(&mut arena, &mut runs) {
-            Ok(n) => {
+            Ok((n, _)) => {
                 for (i, run) in runs.iter().take(n).flatten().enumerate() {
                     out.push((*run, arena[i * RECV_SLOT..][..run.len].to_vec()));
                     got += run.len;

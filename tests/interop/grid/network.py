@@ -14,9 +14,10 @@ CLIENT6, SERVER6, OTHER6 = "2001:db8:1::2", "2001:db8:2::1", "2001:db8:2::2"
 class Network:
     """Use as a context manager; everything is gone afterwards."""
 
-    def __init__(self, name, folder, options, seed, v6=False):
+    def __init__(self, name, folder, options, seed, v6=False, captures=True):
         self.client, self.server = f"{name}c", f"{name}s"
         self.folder, self.options, self.seed, self.v6 = folder, options, seed, v6
+        self.captures = captures
         self.processes = []
 
     @property
@@ -31,10 +32,10 @@ class Network:
         try:
             for ns in (self.client, self.server):
                 self.ip(f"netns add {ns}")
+            pcaps = ["--client-pcap", self.folder / "client.pcap", "--server-pcap", self.folder / "server.pcap"]
             self.link = self.start(
                 None, "link", [LINK, "--client-ns", self.client, "--server-ns", self.server, "--seed", self.seed,
-                               "--client-pcap", self.folder / "client.pcap", "--server-pcap", self.folder / "server.pcap",
-                               *self.options])
+                               *(pcaps if self.captures else []), *self.options])
             self.wait_for_text("link", self.link)
             for ns, v4, v6 in ((self.client, [CLIENT4], [CLIENT6]), (self.server, [SERVER4, OTHER4], [SERVER6, OTHER6])):
                 lines = ["link set lo up"]
