@@ -88,6 +88,7 @@ check: setup lint all certs instructions peers $(OUT)/wb_bench test matrix
 	$(MAKE) sanitize
 	$(MAKE) models
 	$(PYTHON) tests/seeded/run.py --quick
+	tests/darwin.sh
 
 # The concurrency of the C boundary under model checkers (tests/models): loom for what stands on memory orderings, shuttle for
 # the whole library. A workspace of its own with a target folder beside the library's.

@@ -15,6 +15,7 @@ pub struct PeerError {
 }
 
 /// Errors taken per call: the queue is refilled by whoever can send us ICMP.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const MAX_PER_CALL: usize = 64;
 
 /// Asks the kernel to keep ICMP errors for [`drain_errors`].
