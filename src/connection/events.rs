@@ -108,7 +108,9 @@ pub enum EndpointEvent {
     /// Datagrams from this address that end in this token reset the connection (RFC 9000 section 10.3.1).
     ResetTokenLearned(FourTuple, ResetToken),
     ResetTokenForgotten(ResetToken),
-    /// Server, handshake confirmed: call `send_new_token` with a token for this address and version.
+    /// Server: the handshake is confirmed.
+    HandshakeDone,
+    /// Server, the client's address is proved: call `send_new_token` with a token for this address and version.
     NeedToken(FourTuple, u32),
     /// Forget the connection.
     Drained,

@@ -6,7 +6,7 @@
 use super::Connection;
 use super::config::ConnectionConfig;
 use super::crypto_stream::CryptoSend;
-use super::events::{EarlyData, EndpointEvent, Event};
+use super::events::{EarlyData, Event};
 use super::life::Phase;
 use super::spaces::EarlySpace;
 use super::timers::Timer;
@@ -381,7 +381,6 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9001#section-4.1.2
             //# The server MUST send a HANDSHAKE_DONE frame as soon as the handshake is complete.
             self.control.handshake_done = true;
-            self.endpoint_events.push_back(EndpointEvent::NeedToken(self.paths.active().tuple, self.version));
             self.on_handshake_confirmed(now);
         }
         Ok(())
@@ -412,6 +411,7 @@ impl Connection {
         self.discard_space(SpaceId::Handshake);
         self.events.push_back(Event::HandshakeConfirmed);
         self.paths.on_handshake_confirmed(now);
+        self.prove_early_moves(now);
         self.follow_preferred_address(now);
     }
 

@@ -183,6 +183,7 @@ impl Connection {
             PathEvent::Validated { path, tuple } => {
                 self.log_migration(now, "probing_successful", &tuple);
                 self.events.push_back(Event::PathValidated { path, tuple });
+                self.ask_for_token();
                 if self.migrating_to == Some(path) {
                     self.migrating_to = None;
                     //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.3
@@ -213,6 +214,7 @@ impl Connection {
                 let failed = self.last_migration.unwrap_or(tuple);
                 self.events.push_back(Event::PathFailed { path: from, tuple: failed });
                 self.events.push_back(Event::Migrated { path: to, tuple, by_peer: false, rebinding: false });
+                self.ask_for_token();
                 self.after_path_change();
             }
             PathEvent::NoPath { path, tuple } => {
@@ -255,7 +257,7 @@ impl Connection {
 
     /// The first authentic packet of a path.
     pub(super) fn tell_new_path(&mut self, path: u8) {
-        if path == self.paths.active_index() || self.told_paths.contains(&path) {
+        if path == self.paths.active_index() || !self.is_confirmed() || self.told_paths.contains(&path) {
             return;
         }
         let Some(tuple) = self.paths.get(path).map(|p| p.tuple) else { return };
@@ -265,7 +267,7 @@ impl Connection {
         self.events.push_back(Event::PathNew { path, tuple });
     }
 
-    fn on_migration(&mut self, migration: Migration, by_peer: bool, kept: bool, now: Timestamp) {
+    pub(super) fn on_migration(&mut self, migration: Migration, by_peer: bool, kept: bool, now: Timestamp) {
         self.paths.bind_cid(&migration, kept, &mut self.peer_cids);
         if migration.validate_new {
             self.paths.start_validation(migration.to, self.rng.as_mut(), now);

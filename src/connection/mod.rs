@@ -23,6 +23,7 @@ pub mod config;
 mod control_frames;
 mod crypto_stream;
 mod dispatch;
+mod early_moves;
 pub mod events;
 mod handshake;
 mod idle;
@@ -131,6 +132,8 @@ pub struct Connection {
     /// Client: where the server would rather be (RFC 9000 section 9.6), until the handshake is confirmed.
     preferred: Option<Box<PreferredAddress>>,
     last_migration: Option<FourTuple>,
+    /// Server: no token was asked for yet.
+    token_owed: bool,
     /// Client: it has gone where the server would rather be, and may move on from there in any case (section 9).
     at_preferred: bool,
     /// Paths that the application has heard of.
@@ -303,6 +306,7 @@ impl Connection {
             migrating_to: None,
             preferred: None,
             last_migration: None,
+            token_owed: false,
             at_preferred: false,
             told_paths: Vec::new(),
             announced_token: None,

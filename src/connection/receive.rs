@@ -59,7 +59,7 @@ enum NotOpened {
     /// Keys may come later.
     NoKeys,
     Drop,
-    Duplicate,
+    Duplicate(u64),
     Fatal(TransportError),
 }
 
@@ -74,7 +74,7 @@ impl Connection {
             self.count_drop();
             return;
         };
-        let arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), now };
+        let mut arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), now };
         // RFC 9000 section 10.3.1: read before anything is decrypted in place.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
         //# However, endpoints MUST treat any packet ending in a valid stateless reset token as a Stateless Reset, as
@@ -101,7 +101,7 @@ impl Connection {
                 self.count_drop();
                 continue;
             }
-            opened_any |= self.receive_packet(&arrival, head, packet);
+            opened_any |= self.receive_packet(&mut arrival, head, packet);
             if self.life.phase() >= Phase::Draining {
                 return;
             }
@@ -150,7 +150,7 @@ impl Connection {
     //= https://www.rfc-editor.org/rfc/rfc9000#section-12.2
     //# For example, if decryption fails (because the keys are not available or for any other reason), the receiver MAY
     //# either discard or buffer the packet for later processing and MUST attempt to process the remaining packets.
-    fn receive_packet(&mut self, arrival: &Arrival, head: Header, packet: &mut [u8]) -> bool {
+    fn receive_packet(&mut self, arrival: &mut Arrival, head: Header, packet: &mut [u8]) -> bool {
         let Some(level) = head.ty.level() else {
             match head.ty {
                 PacketType::Retry => self.on_retry(packet, arrival.now),
@@ -174,9 +174,10 @@ impl Connection {
                 self.on_authentic(arrival, &head, &opened, payload);
                 true
             }
-            Err(NotOpened::Duplicate) => {
+            Err(NotOpened::Duplicate(pn)) => {
                 self.log_dropped(arrival.now, packet.len(), DropTrigger::Duplicate);
                 self.stats.packets_duplicate = self.stats.packets_duplicate.saturating_add(1);
+                self.on_duplicate(arrival, level, pn);
                 true
             }
             Err(NotOpened::NoKeys) => {
@@ -306,7 +307,7 @@ impl Connection {
         //# number recovery, and packet protection removal MUST be applied together without timing and other side
         //# channels.
         if self.received(0, space).is_none_or(|r| r.is_duplicate(pn)) {
-            return Err(NotOpened::Duplicate);
+            return Err(NotOpened::Duplicate(pn));
         }
         // RFC 9000 sections 17.2 and 17.3.1: checked only now that the header is authenticated too.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-17.2
@@ -383,10 +384,11 @@ impl Connection {
     }
 
     /// The packet is the peer's: everything that follows from its header alone, then its frames.
-    fn on_authentic(&mut self, arrival: &Arrival, head: &Header, opened: &OpenedPacket, payload: &[u8]) {
+    fn on_authentic(&mut self, arrival: &mut Arrival, head: &Header, opened: &OpenedPacket, payload: &[u8]) {
         let now = arrival.now;
         if self.hs.is_some() {
             self.on_handshake_header(arrival, head, opened);
+            self.follow_early(arrival, opened);
         }
         if self.life.phase() == Phase::Closing {
             self.on_packet_while_closing(opened, payload, now);
@@ -433,7 +435,7 @@ impl Connection {
         }
         match (self.side, opened.level) {
             // RFC 9000 section 8.1: only a client that saw our Initial has Handshake keys.
-            (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(arrival.path),
+            (Side::Server, Level::Handshake) => self.paths.on_handshake_packet(),
             //= https://www.rfc-editor.org/rfc/rfc9001#section-4.9.3
             //# After receiving a 1-RTT packet, servers MUST discard 0-RTT keys within a short time; the RECOMMENDED
             //# time period is three times the Probe Timeout (PTO, see [QUIC-RECOVERY]).
@@ -460,8 +462,8 @@ impl Connection {
             }
             let Some(path) = self.paths.find(&old.tuple) else { continue };
             let Some(head) = self.parse(&old.bytes) else { continue };
-            let arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
-            self.receive_packet(&arrival, head, &mut old.bytes);
+            let mut arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
+            self.receive_packet(&mut arrival, head, &mut old.bytes);
         }
     }
 }

@@ -113,7 +113,8 @@ impl Connection {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-14.1
         //# The server MUST also limit the number of bytes it sends before validating the address of the client; see
         //# Section 8.
-        let blocked = self.paths.sendable(path) < segment as u64;
+        let tight = self.tight_segment(path, segment);
+        let blocked = self.paths.sendable(path) < tight.unwrap_or(segment) as u64;
         if blocked != self.amplification_blocked {
             // RFC 9002 section 6.2.2.1: a blocked server arms no timer.
             self.amplification_blocked = blocked;
@@ -131,6 +132,7 @@ impl Connection {
         if self.amplification_blocked {
             return self.transmit_tight(path, now, out);
         }
+        let segment = tight.unwrap_or(segment);
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
         //# Prior to validating the client address, servers MUST NOT send more than three times as many bytes as the
         //# number of bytes they have received.
@@ -307,6 +309,7 @@ impl Connection {
             //= https://www.rfc-editor.org/rfc/rfc9001#section-9.3
             //# First, the packet containing a ClientHello MUST be padded to a minimum size.
             pad |= initial && self.side.is_client();
+            pad |= level == Level::Handshake && self.gives_server_room();
             let built = self.build_packet(level, batch, room, Shape { pad, last: !more });
             // The same for a server's ack-eliciting ones.
             pad |= initial && built.eliciting;
@@ -424,6 +427,16 @@ impl Connection {
     fn has_to_be_answered_in_full(&self) -> bool {
         let first = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n > 0);
         self.side.is_client() && first && self.recovery.pto_count().is_multiple_of(PROBES_IN_VAIN)
+    }
+
+    /// The same before confirmation: a server that sees the client at another address has little to send its flight with
+    /// while all that comes from there is small. Padding counts as in flight, so not every time.
+    fn gives_server_room(&self) -> bool {
+        let first = self.control.probes.get(SpaceId::Handshake.index()).is_some_and(|n| *n > 0);
+        let count = self.recovery.pto_count();
+        self.side.is_client()
+            && first
+            && (matches!(count, 1 | 2) || (count > 0 && count.is_multiple_of(PROBES_IN_VAIN)))
     }
 
     /// RFC 9000 section 13.2.4: a PING now and then keeps the ranges to report few; and a side that only receives

@@ -421,8 +421,11 @@ impl Endpoint {
                 }
                 Answer::None
             }
-            EndpointEvent::NeedToken(tuple, version) => {
+            EndpointEvent::HandshakeDone => {
                 self.connections.on_handshake_done(key);
+                Answer::None
+            }
+            EndpointEvent::NeedToken(tuple, version) => {
                 let unix_ms = self.unix_ms(now);
                 let Some(seal) = self.keys.first() else { return Answer::None };
                 Answer::Token(AddressTokens::new_token(seal, &mut *self.rng, tuple.remote.ip(), version, unix_ms))

@@ -360,7 +360,7 @@ fn retry_policy_by_load() {
     keys.push(connection(&mut e, Side::Server).0);
     assert!(retry::parse_retry(&replied(&mut e, &tuple(), &initial(&[]), T0)).is_ok());
     // A confirmed handshake is not pending any more.
-    e.on_event(keys[0], EndpointEvent::NeedToken(tuple(), VERSION_1), T0);
+    e.on_event(keys[0], EndpointEvent::HandshakeDone, T0);
     assert_eq!(e.pending_count(), 2);
     let i = incoming(&mut e, &tuple(), &initial(&[]), T0);
     let mut reply = Vec::new();

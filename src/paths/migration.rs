@@ -39,11 +39,42 @@ impl PathTable {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.2
         //# The server MUST send non- probing packets from its original address until it receives a non- probing packet
         //# from the client at its preferred address and until the server has validated the new path.
-        if !path.is_validated() && !same_local(&path.tuple, &self.active().tuple) {
+        // Nor will it follow any more without a proof once datagrams were copied (RFC 9000 section 9.3.2): each copy would
+        // lead away and its original back, and the challenges of both moves fill the window.
+        if !path.is_validated() && (self.copied || !same_local(&path.tuple, &self.active().tuple)) {
             self.asked_to = Some(id);
             return None;
         }
-        self.switch(id, now)
+        self.switch(id, true, now)
+    }
+
+    /// Server, before the handshake is confirmed: a packet authenticated that has the highest number of its space. The
+    /// answers go to where it came from; whether the client is there, only a challenge can find out, later.
+    pub fn on_early_packet(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+        if id == self.active || self.side.is_client() || self.confirmed {
+            return None;
+        }
+        self.on_authenticated(id);
+        let migration = self.switch(id, true, now)?;
+        Some(Migration { validate_new: false, validate_old: false, ..migration })
+    }
+
+    /// The newest packet once more, now from the address that was left for one that has proved nothing: it was copied on the
+    /// way (RFC 9000 section 9.3.2), and the client is where it was. Back there; should the other be the client's all the
+    /// same, then its answer to our challenge still counts, and nobody can call a proved address into question like this.
+    pub fn on_copied(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+        let before = self.fallback.or(self.left) == Some(id);
+        if id == self.active || self.side.is_client() || !before || self.active().is_validated() {
+            return None;
+        }
+        self.copied = true;
+        self.switch(id, false, now)
+    }
+
+    /// The address that the connection would go back to, while the active one is not proved.
+    #[must_use]
+    pub const fn fallback(&self) -> Option<u8> {
+        self.fallback
     }
 
     /// The peer speaks on the active path, and nowhere else later: whatever it wanted before, and as long as it is
@@ -65,7 +96,7 @@ impl PathTable {
     /// A path was validated: the move that waited for it.
     pub fn on_proof(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
         self.asked_to.take_if(|asked| *asked == id)?;
-        self.switch(id, now)
+        self.switch(id, true, now)
     }
 
     /// Our application moves the connection to a path (RFC 9000 section 9.2). `None`: no such path, or it is
@@ -74,7 +105,7 @@ impl PathTable {
         if id == self.active || !self.confirmed {
             return None;
         }
-        let migration = self.switch(id, now)?;
+        let migration = self.switch(id, true, now)?;
         // The application has left the old path on purpose, and its socket may be closed.
         if let Some(old) = self.get_mut(migration.from) {
             old.pinned = false;
@@ -83,7 +114,8 @@ impl PathTable {
         Some(Migration { validate_old: false, ..migration })
     }
 
-    fn switch(&mut self, id: u8, now: Timestamp) -> Option<Migration> {
+    /// `abandon`: what was asked at an unproved address that is left matters no more.
+    fn switch(&mut self, id: u8, abandon: bool, now: Timestamp) -> Option<Migration> {
         let old = self.active;
         let tuple = self.get(id)?.tuple;
         let rebinding = self.is_rebinding(&tuple);
@@ -116,14 +148,16 @@ impl PathTable {
         //# initiate path validation (Section 8.2) to verify the peer's ownership of the address if validation is not
         //# already underway.
         self.active = to;
-        let old_path = self.get_mut(from)?;
+        let at = self.position(from)?;
+        let old_path = self.paths.get_mut(at)?;
         let old_validated = old_path.is_validated();
         if old_validated {
             self.fallback = Some(from);
-        } else {
+        } else if abandon || old_path.validation.is_patient() {
             // RFC 9000 section 9.3: the validation of an address that is left may be abandoned.
-            self.get_mut(from)?.validation.abandon();
+            old_path.validation.abandon();
         }
+        self.left = Some(from);
         let new = self.get(to)?;
         let new_validated = new.is_validated();
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9

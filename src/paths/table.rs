@@ -4,7 +4,7 @@
 //! and one more slot is for an address that so far only sent datagrams; a newer such address replaces it, so
 //! that forged datagrams cannot push out anything that was proved.
 use super::mtu::MtuConfig;
-use super::path::{Path, same_hosts};
+use super::path::{Path, same_hosts, same_local};
 use super::peer_cids::{PeerCid, PeerCids};
 use super::validation::Answer;
 use crate::base::{FourTuple, Rng, Side, Timestamp};
@@ -41,10 +41,16 @@ pub struct PathTable {
     pub(super) active: u8,
     /// The last validated path that was active, while the active one is not validated.
     pub(super) fallback: Option<u8>,
+    /// Server: the path that the last switch left.
+    pub(super) left: Option<u8>,
+    /// Server: somebody copies the client's datagrams to other source addresses.
+    pub(super) copied: bool,
     /// Server: the client speaks at another address of ours, which it has not been asked about or has not answered yet.
     pub(super) asked_to: Option<u8>,
     next_id: u8,
     pub(super) confirmed: bool,
+    /// Before confirmation: something went to an address that is not among `paths` any more.
+    spoke_elsewhere: bool,
     recovery: RecoveryConfig,
     mtu: MtuConfig,
     peer_max_payload: u64,
@@ -75,9 +81,12 @@ impl PathTable {
             paths: vec![path],
             active: 0,
             fallback: None,
+            left: None,
+            copied: false,
             asked_to: None,
             next_id: 1,
             confirmed: false,
+            spoke_elsewhere: false,
             recovery: *recovery,
             mtu: *mtu,
             peer_max_payload: u64::from(u16::MAX),
@@ -143,15 +152,15 @@ impl PathTable {
     }
 
     /// A datagram of the connection arrived. `None`: drop it. An address that is new to a server becomes a
-    /// candidate once the handshake is confirmed (RFC 9000 section 9: addresses are stable until then); a
-    /// client takes packets only from addresses that it has sent to.
+    /// candidate, before the handshake is confirmed only one that speaks to the same address of ours; a client
+    /// takes packets only from addresses that it has sent to.
     pub fn on_datagram_received(&mut self, tuple: &FourTuple, len: usize, now: Timestamp) -> Option<u8> {
         let id = match self.find(tuple) {
             Some(id) => id,
             //= https://www.rfc-editor.org/rfc/rfc9000#section-9
             //# If a client receives packets from an unknown server address, the client MUST discard these packets.
             None if self.side.is_client() => self.find_moved_client(tuple)?,
-            None if self.confirmed => self.add_candidate(tuple, now),
+            None if self.confirmed || same_local(&self.active().tuple, tuple) => self.add_candidate(tuple, now),
             None => return None,
         };
         let path = self.get_mut(id)?;
@@ -246,8 +255,12 @@ impl PathTable {
 
     pub(super) fn remove_at(&mut self, at: usize) {
         let path = self.paths.remove(at);
+        self.spoke_elsewhere |= !self.confirmed && path.bytes_sent > 0;
         if self.fallback == Some(path.id) {
             self.fallback = None;
+        }
+        if self.left == Some(path.id) {
+            self.left = None;
         }
         if self.asked_to == Some(path.id) {
             self.asked_to = None;
@@ -323,10 +336,13 @@ impl PathTable {
         self.get(id).map_or(0, |p| p.budget.sendable())
     }
 
-    /// A Handshake packet proves the client's address (RFC 9000 section 8.1).
-    pub fn on_handshake_packet(&mut self, id: u8) {
-        if let Some(path) = self.get_mut(id) {
-            path.on_proven();
+    /// A Handshake packet shows that the client has read our first Initial packets (RFC 9000 section 8.1): that proves
+    /// the address they went to, wherever the packet itself seems to come from. When several addresses were sent to, it
+    /// is not known which of them the client reads, and none is proved.
+    pub fn on_handshake_packet(&mut self) {
+        let mut heard_us = self.paths.iter_mut().filter(|p| p.bytes_sent > 0);
+        if let (Some(only), None, false) = (heard_us.next(), heard_us.next(), self.spoke_elsewhere) {
+            only.on_proven();
         }
     }
 
@@ -398,8 +414,14 @@ impl PathTable {
             self.measured_pto = pto;
         }
         let pto = self.validation_pto();
+        // A server that has no proved address to go back to (the client moved during the handshake) asks until there is an
+        // answer or the idle timeout ends the connection.
+        let patient = self.side.is_server() && id == self.active && self.fallback.is_none();
         if let Some(path) = self.get_mut(id) {
             path.validation.start(rng, now, pto);
+            if patient && !path.proven {
+                path.validation.be_patient();
+            }
         }
     }
 

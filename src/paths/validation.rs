@@ -14,6 +14,8 @@ const MAX_OUTSTANDING: usize = 4;
 const MAX_TRIES: u8 = 6;
 /// Doublings of the time between challenges; only a peer that goes on speaking gets to hear that many.
 const MAX_BACKOFF: u8 = 3;
+/// The same where giving up would end the connection.
+const MAX_PATIENT_BACKOFF: u8 = 10;
 /// Answers owed on one path; beyond it the oldest is dropped (PATH_CHALLENGE floods).
 pub const MAX_RESPONSES: usize = 8;
 /// RFC 9000 section 8.2.4.
@@ -48,6 +50,8 @@ pub struct Validation {
     spare: Data,
     outstanding: [Option<(Data, bool)>; MAX_OUTSTANDING],
     tries: u8,
+    /// There is nothing to fall back on: no end of its own.
+    patient: bool,
     gives_up_at: Timestamp,
     again_at: Timestamp,
     responses: [Data; MAX_RESPONSES],
@@ -64,6 +68,7 @@ impl Validation {
             spare: [0; 8],
             outstanding: [None; MAX_OUTSTANDING],
             tries: 0,
+            patient: false,
             gives_up_at: Timestamp::NEVER,
             again_at: Timestamp::NEVER,
             responses: [[0; 8]; MAX_RESPONSES],
@@ -76,9 +81,17 @@ impl Validation {
         self.state = State::Pending;
         self.outstanding = [None; MAX_OUTSTANDING];
         self.tries = 0;
+        self.patient = false;
         self.gives_up_at = now + pto.saturating_mul(TIMEOUT_PTOS);
         self.again_at = Timestamp::NEVER;
         self.queue(rng);
+    }
+
+    /// This validation neither gives up nor runs out of challenges: they become rare, and the anti-amplification limit
+    /// bounds them (RFC 9000 section 8.2.4 leaves the time to us; the idle timeout ends the connection).
+    pub fn be_patient(&mut self) {
+        self.patient = true;
+        self.gives_up_at = Timestamp::NEVER;
     }
 
     //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
@@ -118,9 +131,11 @@ impl Validation {
         }
         //= https://www.rfc-editor.org/rfc/rfc9000#section-9.4
         //# This timer SHOULD be set as described in Section 6.2.1 of [QUIC-RECOVERY] and MUST NOT be more aggressive.
-        let backoff = 1u32 << self.tries.min(MAX_BACKOFF);
+        let most = if self.patient { MAX_PATIENT_BACKOFF } else { MAX_BACKOFF };
+        let backoff = 1u32 << self.tries.min(most);
         self.tries = self.tries.saturating_add(1);
-        self.again_at = if self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
+        self.again_at =
+            if self.patient || self.tries < MAX_TRIES { now + pto.saturating_mul(backoff) } else { Timestamp::NEVER };
         Some(data)
     }
 
@@ -133,6 +148,11 @@ impl Validation {
             return;
         }
         self.gives_up_at = self.gives_up_at.max(now + pto.saturating_mul(TIMEOUT_PTOS));
+        if self.patient {
+            // It is there: ask soon again.
+            self.again_at = self.again_at.min(now + pto);
+            self.tries = self.tries.min(1);
+        }
         if self.due.is_none() && self.again_at == Timestamp::NEVER {
             self.again_at = now + pto;
         }
@@ -213,6 +233,12 @@ impl Validation {
     #[must_use]
     pub const fn is_validated(&self) -> bool {
         matches!(self.state, State::Succeeded)
+    }
+
+    /// In progress without an end.
+    #[must_use]
+    pub const fn is_patient(&self) -> bool {
+        self.is_pending() && self.patient
     }
 
     /// Given up.

@@ -8,7 +8,7 @@ use crate::connection::{Connection, ConnectionConfig, Transmit};
 use crate::paths::MAX_PATHS;
 use crate::paths::local_cids::MAX_ACTIVE;
 use crate::streams::StreamsConfig;
-use crate::wire::header::{self, PacketType};
+use crate::wire::header::{self, PacketType, ProtectedHeader};
 
 /// RFC 9000 section 8.1: at most three times what an unvalidated address has sent.
 #[derive(Debug, Default)]
@@ -31,7 +31,9 @@ impl Amplification {
         budget.received += datagram.len() as u64;
         // Damage hits one byte; other packets of the datagram may be whole.
         let short = datagram.first().is_some_and(|b| b & 0x80 == 0);
-        budget.validated |= proves_address(datagram) || (intact && short && answers);
+        // A Handshake packet shows that its sender has read what the server sent: here, unless nothing ever came here. One
+        // from a new address proves nothing there.
+        budget.validated |= token(datagram) || (answers && (handshake(datagram) || (intact && short)));
     }
 
     /// This side speaks to `address` of its own accord.
@@ -52,13 +54,20 @@ impl Amplification {
     }
 }
 
-/// A Handshake packet, or an Initial with a token (RFC 9000 sections 8.1, 8.1.1).
-fn proves_address(mut datagram: &[u8]) -> bool {
+/// A Handshake packet (RFC 9000 section 8.1).
+fn handshake(datagram: &[u8]) -> bool {
+    any(datagram, |h| h.ty == PacketType::Handshake)
+}
+
+/// An Initial with a token (section 8.1.1).
+fn token(datagram: &[u8]) -> bool {
+    any(datagram, |h| h.ty == PacketType::Initial && !h.token.is_empty())
+}
+
+fn any(mut datagram: &[u8], wanted: impl Fn(&ProtectedHeader<'_>) -> bool) -> bool {
     while let Ok(h) = header::parse(datagram, 8) {
-        match h.ty {
-            PacketType::Handshake => return true,
-            PacketType::Initial if !h.token.is_empty() => return true,
-            _ => {}
+        if wanted(&h) {
+            return true;
         }
         match datagram.get(h.packet_len..) {
             Some(rest) if h.packet_len > 0 => datagram = rest,

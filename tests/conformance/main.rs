@@ -7,6 +7,7 @@ mod acknowledgements;
 mod client_handshake;
 mod client_role;
 mod connection_ids;
+mod early_moves;
 mod endings;
 mod frames;
 mod http3;

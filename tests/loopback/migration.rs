@@ -84,6 +84,30 @@ fn a_nat_rebinding_that_the_client_does_not_know_of() {
     world.end();
 }
 
+/// The same while the handshake is under way, with a socket of the endpoint and with one of the connection's own: the client
+/// just goes on, and the server follows it.
+#[test]
+fn a_nat_rebinding_during_the_handshake() {
+    for connected_sockets in [false, true] {
+        let options = EndpointOptions { connected_sockets, ..EndpointOptions::default() };
+        let world = World::with_options("127.0.0.1:0", 2, options);
+        for tag in 1..=30 {
+            let conn = world.connect(tag);
+            // Somewhere between the first datagram and the confirmation: each connection another moment.
+            for _ in 0..tag * 40 {
+                std::hint::spin_loop();
+                std::thread::yield_now();
+            }
+            conn.rebind_silently().expect("rebind");
+            world.client_app.wait(tag, "confirmation", |s| s.confirmed || s.closed.is_some());
+            world.ask(&conn, 10_000);
+            let seen = world.client_app.wait(tag, "answer", |s| s.fins == 1 || s.closed.is_some());
+            assert_eq!((seen.closed, seen.migrated), (None, 0), "connection {tag}");
+        }
+        world.end();
+    }
+}
+
 /// RFC 9000 section 9.6: the server names another of its addresses, the client goes there with the connection ID that
 /// came with it, and the transfer goes on.
 #[test]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use whimbrel::base::Timestamp;
-use whimbrel::connection::{CloseReason, Connection, Event};
+use whimbrel::connection::{CloseReason, Connection};
 use whimbrel::endpoint::EndpointConfig;
 use whimbrel::sim::{App, Client, ConnId, Job, LinkId, NodeConfig, NodeId, Plan, Rebind, Server, World, identity};
 
@@ -32,9 +32,6 @@ pub struct Verdict {
 pub enum Cause {
     /// Nothing got through for longer than the idle timeout: that has to end it (RFC 9000 section 10.1).
     Outlasted,
-    /// The address changed before the handshake was confirmed: "the design of QUIC relies on endpoints retaining a
-    /// stable address for the duration of the handshake" (RFC 9000 section 9).
-    MovedEarly,
     /// Nobody heard the client while its Retry token was valid (RFC 9000 section 8.1.3).
     TokenExpired,
     /// Where a third of all datagrams or more is lost, a probe and its answer seldom both arrive, and the time between
@@ -91,8 +88,7 @@ impl<'a> Run<'a> {
         self.world.listen(self.server, identity::server(early), self.row.config(), Box::new(app));
     }
 
-    /// Changes of address, counted from the confirmed handshake: before it they are fatal (RFC 9000 section 9: the
-    /// design relies on stable addresses for the duration of the handshake).
+    /// Changes of address, counted from the confirmed handshake; those before it are in `plan_start`.
     fn plan_rebinds(&mut self) {
         let row = self.row;
         let rtt = row.rtt();
@@ -210,19 +206,12 @@ impl<'a> Run<'a> {
         }
         let silent = matches!(live.closed, Some(CloseReason::IdleTimeout | CloseReason::NoPath));
         let forgotten = matches!(live.closed, Some(CloseReason::StatelessReset));
-        let server = self.world.connections(self.server).last().copied();
-        let confirmed = server.is_some_and(|s| {
-            let told = |(_, e): &(Timestamp, Event)| matches!(e, Event::HandshakeConfirmed);
-            self.world.live(s).events.iter().any(told)
-        });
         // The last datagram may have been under way when the dead time began, and keep-alive may have spoken after it:
         // the idle timeout counts from there. A later end has another cause.
         let late = self.row.rtt() * 2 + Duration::from_secs(30);
         let dead = self.row.is("outage", "longer than idle") && self.world.now < self.outage_ends + late;
-        let moved_early = matches!(self.row.get("address"), "in handshake" | "NAT") && !confirmed;
         match () {
             () if silent && dead => Some(Cause::Outlasted),
-            () if silent && moved_early => Some(Cause::MovedEarly),
             () if (silent || forgotten) && self.row.is_stormy() => Some(Cause::Storm),
             () => None,
         }

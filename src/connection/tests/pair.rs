@@ -3,6 +3,7 @@
 //! The network delays every datagram by the same time and asks a closure about its fate. It knows the client's
 //! public address per local address, so that a test can rebind it as a NAT does.
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -73,6 +74,12 @@ pub struct Pair {
     pub segments: usize,
     order: u64,
     rng: Pcg,
+    /// Every datagram of the client also reaches the server that much earlier, from this address.
+    pub copier: Option<(SocketAddr, Duration)>,
+    /// Bytes that the server received from an address and sent there.
+    pub traffic: BTreeMap<SocketAddr, [u64; 2]>,
+    /// Tokens that the server asked for.
+    pub tokens_for: Vec<SocketAddr>,
     /// Bytes that reached the server, and that it sent, while its peer's address was not validated.
     pub unvalidated_in: u64,
     pub unvalidated_out: u64,
@@ -151,6 +158,9 @@ impl Pair {
             segments: 16,
             order: 0,
             rng,
+            copier: None,
+            traffic: BTreeMap::new(),
+            tokens_for: Vec::new(),
             unvalidated_in: 0,
             unvalidated_out: 0,
         }
@@ -207,6 +217,7 @@ impl Pair {
         let index = self.peer(from).sent - 1;
         if from.is_server() {
             self.unvalidated_out += datagram.len() as u64;
+            self.traffic.entry(t.tuple.remote).or_default()[1] += datagram.len() as u64;
         }
         let mut bytes = datagram.to_vec();
         let fate = (self.hook)(from, index, &mut bytes);
@@ -223,6 +234,18 @@ impl Pair {
                 *local
             }
         };
+        if let Some((remote, lead)) = self.copier.filter(|_| from.is_client()) {
+            self.order += 1;
+            let (at, tuple) = (self.now + self.delay.saturating_sub(lead), FourTuple { remote, ..tuple });
+            self.flights.push(Flight {
+                at,
+                order: self.order,
+                to: Side::Server,
+                tuple,
+                ecn: t.ecn,
+                bytes: bytes.clone(),
+            });
+        }
         let late = match fate {
             Fate::Drop => return,
             Fate::Late(by) => by,
@@ -243,10 +266,15 @@ impl Pair {
                     let fresh = (0..n).map(|_| (cid(&mut self.rng), token(&mut self.rng))).collect();
                     self.peer(side).conn.on_new_cids(fresh);
                 }
-                EndpointEvent::NeedToken(..) => self.peer(side).conn.send_new_token(b"a token".to_vec()),
+                EndpointEvent::NeedToken(tuple, _) => {
+                    self.tokens_for.push(tuple.remote);
+                    self.peer(side).conn.send_new_token(b"a token".to_vec());
+                }
                 EndpointEvent::RetireCid(cid) => self.peer(side).retired.push(cid),
                 EndpointEvent::Drained => self.peer(side).drained = true,
-                EndpointEvent::ResetTokenLearned(..) | EndpointEvent::ResetTokenForgotten(_) => {}
+                EndpointEvent::HandshakeDone
+                | EndpointEvent::ResetTokenLearned(..)
+                | EndpointEvent::ResetTokenForgotten(_) => {}
             }
         }
         let peer = self.peer(side);
@@ -284,6 +312,7 @@ impl Pair {
             let mut flight = self.flights.swap_remove(index);
             if flight.to.is_server() {
                 self.unvalidated_in += flight.bytes.len() as u64;
+                self.traffic.entry(flight.tuple.remote).or_default()[0] += flight.bytes.len() as u64;
                 if self.server.is_none() && !self.accept(&flight) {
                     continue;
                 }

@@ -120,17 +120,81 @@ fn a_silent_home_is_still_better_than_an_address_that_never_answered() {
 }
 
 #[test]
-fn addresses_are_stable_until_the_handshake_is_confirmed() {
-    let config = (RecoveryConfig::default(), MtuConfig::default());
-    let mut paths = PathTable::new(Side::Server, tuple(HOME), false, &config.0, &config.1, START);
-    assert_eq!(paths.on_datagram_received(&tuple(AWAY), 1200, START), None);
+fn the_address_that_alone_was_sent_to_is_proved_by_a_handshake_packet() {
+    let mut paths = unproved();
     assert_eq!(paths.on_datagram_received(&tuple(HOME), 1200, START), Some(0));
     assert_eq!(paths.sendable(0), 3600);
-    paths.on_handshake_packet(0);
+    paths.on_handshake_packet();
+    assert_eq!(paths.sendable(0), 3600, "nothing was sent that it could answer");
+    paths.on_bytes_sent(0, 1200);
+    let away = paths.on_datagram_received(&tuple(AWAY), 100, START).unwrap();
+    paths.on_handshake_packet();
     assert_eq!(paths.sendable(0), u64::MAX);
-    assert_eq!(paths.open(tuple(AWAY), START), None);
+    let m = paths.on_early_packet(away, START).unwrap();
+    assert_eq!((m.to, m.from, m.tuple), (away, 0, tuple(AWAY)));
+    assert_eq!((paths.sendable(away), paths.fallback()), (300, Some(0)), "keys are no proof of an address");
+    assert_eq!(paths.open(tuple(NEW_PORT), START), None);
+    // Nor are they later.
+    paths.on_bytes_sent(away, 300);
+    paths.on_handshake_packet();
+    assert_eq!(paths.sendable(away), 0);
+    assert_eq!(paths.on_early_packet(0, START).map(|m| m.to), Some(0), "and back");
+    assert_eq!(paths.fallback(), None);
+}
+
+fn unproved() -> PathTable {
+    let config = (RecoveryConfig::default(), MtuConfig::default());
+    PathTable::new(Side::Server, tuple(HOME), false, &config.0, &config.1, START)
+}
+
+#[test]
+fn which_of_two_addresses_heard_the_server_nobody_knows() {
+    // The same whether the first one is still known or was forgotten meanwhile.
+    for forgotten in [false, true] {
+        let mut paths = unproved();
+        paths.on_datagram_received(&tuple(HOME), 1200, START);
+        paths.on_bytes_sent(0, 1200);
+        let away = paths.on_datagram_received(&tuple(AWAY), 1200, START).unwrap();
+        paths.on_early_packet(away, START).unwrap();
+        assert_eq!(paths.fallback(), None);
+        paths.on_bytes_sent(away, 1200);
+        if forgotten {
+            paths.on_deadline(START + SECOND * 60, &mut Pcg::new(1));
+            assert_eq!(paths.iter().count(), 1);
+        }
+        paths.on_handshake_packet();
+        assert!(paths.iter().all(|p| !p.is_validated()));
+        // It is asked until it answers: there is no other to go to.
+        paths.on_handshake_confirmed(START);
+        let mut rng = Pcg::new(2);
+        paths.start_validation(away, &mut rng, START);
+        let mut now = START;
+        let mut asked = 0;
+        while now < START + SECOND * 600 {
+            assert_eq!(paths.on_deadline(now, &mut rng), []);
+            asked += u32::from(paths.next_challenge(away, now).is_some());
+            now = now + SECOND / 10;
+        }
+        assert!((8..14).contains(&asked), "{asked}");
+    }
+}
+
+#[test]
+fn before_confirmation_only_the_clients_side_changes() {
+    let mut paths = unproved();
+    let other = FourTuple { local: Some("192.0.2.99:443".parse().unwrap()), ..tuple(AWAY) };
+    assert_eq!(paths.on_datagram_received(&other, 1200, START), None);
     paths.on_handshake_confirmed(START);
-    assert!(paths.on_datagram_received(&tuple(AWAY), 1200, START).is_some());
+    assert!(paths.on_datagram_received(&other, 1200, START).is_some());
+    let mut client = PathTable::new(
+        Side::Client,
+        from_local("10.0.0.1:1", 0),
+        true,
+        &RecoveryConfig::default(),
+        &MtuConfig::default(),
+        START,
+    );
+    assert_eq!(client.on_datagram_received(&tuple(AWAY), 1200, START), None);
 }
 
 #[test]
