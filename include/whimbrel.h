@@ -84,6 +84,12 @@ struct sockaddr;
 // Flag of `wb_h3_headers`: these are trailers (implies `WB_FIN`).
 #define WB_H3_TRAILERS 2
 
+// Flag of a message for `wb_h3_submit`: nothing more is wanted of its stream than the peer's message. When ours was taken
+// whole, there is no STREAM_SEND_DONE, and when the peer's came as one H3_MESSAGE no STREAM_CLOSED either: the stream's handle
+// goes stale by itself. Whatever else happens to the stream is told as ever. Has no effect on a message of which a part was
+// left.
+#define WB_H3_DONE 4
+
 // What `wb_buf_revoke` does with bytes that are still needed: copy them to library memory, or reset the streams.
 #define WB_REVOKE_COPY 0
 
@@ -230,6 +236,12 @@ struct sockaddr;
 // The peer will take no more: a = first stream, or push, that it does not process.
 #define WB_EV_H3_GOAWAY 2053
 
+// With `http3.whole_messages`: a request or final response that has come whole, in place of its H3_HEADERS and READABLE:
+// a = status code or 0, b = length of the field text; data = the field text, then the body. The text has a zero byte behind
+// each name and each value. Flag `WB_EVF_FIN` always, `WB_EVF_EARLY` as with H3_HEADERS. Nothing is left to be received;
+// `wb_h3_fields` gives the fields all the same.
+#define WB_EV_H3_MESSAGE 2054
+
 // Server: may this client connect? No state of a connection exists yet. a = decision. Answered by `wb_decision_accept`
 // or `wb_decision_refuse`; without an answer the attempt is forgotten after 10 seconds.
 #define WB_EV_DECIDE_ADMIT 2305
@@ -286,7 +298,7 @@ struct sockaddr;
 // Flag of an event: the stream ends here.
 #define WB_EVF_FIN 1
 
-// Flag of STREAM_INCOMING, H3_HEADERS and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
+// Flag of STREAM_INCOMING, H3_HEADERS, H3_MESSAGE and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
 // completed its handshake yet, so it may be a replay. What must not happen twice waits for CONNECTED, or is answered with
 // 425 Too Early (RFC 8470 section 5.2). The flag belongs to the moment of the event: what began early and became an event
 // after the handshake has it not. `wb_stream_info` tells both at any time.
@@ -415,6 +427,11 @@ struct sockaddr;
 
 // http3.max_field_section: largest field section that we take.
 #define WB_KEY_MAX_FIELD_SECTION 61
+
+// http3.whole_messages: a request or response whose body has at most so many bytes, and which has come to its end when its
+// event is made, is one event H3_MESSAGE; 0 (default): never. All others are told as ever: be ready for both. Not with
+// transport.manual_credit.
+#define WB_KEY_WHOLE_MESSAGES 62
 
 // endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
 // configuration that listens.
@@ -838,6 +855,23 @@ typedef struct wb_field {
     const char *value;
     size_t value_len;
 } wb_field;
+
+// A whole message for `wb_h3_submit`.
+typedef struct wb_h3_message {
+    // 0: a request; filled in, also with 0 when it failed. Else the stream that this is the response to.
+    wb_stream stream;
+    // Names and values in the order of `wb_h3_request` or `wb_h3_headers`, a zero byte behind each.
+    const char *fields;
+    size_t fields_len;
+    const void *body;
+    size_t body_len;
+    // `WB_H3_DONE` or 0.
+    uint32_t flags;
+    // Filled in: what became of it.
+    int32_t status;
+    // Filled in: bytes of the body that were taken.
+    size_t accepted;
+} wb_h3_message;
 
 // Called once when the library is done with lent memory, on any thread, never under a lock.
 typedef void (*wb_release_fn)(void *ctx);
@@ -1529,6 +1563,24 @@ wb_status wb_h3_field(wb_stream stream,
 // Ownership: unchanged. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_STATE` (not HTTP/3), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_h3_goaway(wb_conn conn);
+
+// Sends whole messages of one connection, each with its fields, its body and the end: requests (as `wb_h3_request`), or
+// responses to requests (as `wb_h3_headers`). All of them cost one lock and one wake-up of the worker. `size` is
+// `sizeof(wb_h3_message)`. Each element gets its own `status`: `WB_OK` when it was taken whole; `WB_PARTIAL` when only its fields
+// and `accepted` bytes of its body were (WRITABLE follows; the rest, and `WB_FIN`, go by the stream calls); else an error of
+// that message, of which nothing was taken. The result is `WB_OK` when all were taken whole, else `WB_PARTIAL`; with one
+// message it is that message's status, with the detail of its error.
+//
+// Ownership: fields and bodies stay the caller's. The stream of a request is the caller's; with `WB_H3_DONE` it is the
+// library's and lives until its STREAM_CLOSED, or, where that is not told, its H3_MESSAGE was delivered. Threads: any.
+// Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (more than 1024 messages, or `size` is too small),
+// `WB_E_STATE` (not connected); of a message: handle errors, `WB_E_INVALID`, `WB_E_RANGE`, `WB_E_H3` (a field is not allowed, or
+// not now), `WB_E_WOULD_BLOCK` (the peer allows no more requests now; STREAMS_AVAILABLE follows), `WB_E_STOPPED`,
+// `WB_E_FINISHED`, `WB_E_STATE` (not HTTP/3, or the peer goes away), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_h3_submit(wb_conn conn,
+                       struct wb_h3_message *messages,
+                       size_t count,
+                       size_t size);
 
 // Makes a buffer of library memory, zeroed. `*data` (may be null if not wanted) gets the memory, writable until
 // the buffer is first sent or sliced.

@@ -621,6 +621,10 @@ public:
     result<stream> request(std::initializer_list<field> fields, std::uint32_t flags = WB_FIN) const noexcept {
         return request(fields.begin(), fields.size(), flags);
     }
+    /* Whole requests, or responses to requests: what became of each is told in it. */
+    result<void> submit(wb_h3_message *messages, std::size_t count) const noexcept {
+        return wb_h3_submit(handle_, messages, count, sizeof(wb_h3_message));
+    }
     result<void> goaway() const noexcept { return wb_h3_goaway(handle_); }
 };
 

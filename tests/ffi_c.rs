@@ -21,6 +21,11 @@ fn http3_with_retry_resumption_and_logs() {
 }
 
 #[test]
+fn whole_messages_go_with_one_call_and_come_with_one_event() {
+    run_source("messages");
+}
+
+#[test]
 fn lent_memory_comes_back_once_and_revoked_memory_is_left_alone() {
     run_source("buffers");
 }

@@ -22,6 +22,7 @@ const SOURCES: &[&str] = &[
     "decision",
     "stream_calls",
     "h3_calls",
+    "h3_messages",
     "buf",
     "queue",
     "core",

@@ -74,6 +74,11 @@ pub const WB_STREAM_UNI: u32 = 1;
 pub const WB_FIN: u32 = 1;
 /// Flag of `wb_h3_headers`: these are trailers (implies `WB_FIN`).
 pub const WB_H3_TRAILERS: u32 = 2;
+/// Flag of a message for `wb_h3_submit`: nothing more is wanted of its stream than the peer's message. When ours was taken
+/// whole, there is no STREAM_SEND_DONE, and when the peer's came as one H3_MESSAGE no STREAM_CLOSED either: the stream's handle
+/// goes stale by itself. Whatever else happens to the stream is told as ever. Has no effect on a message of which a part was
+/// left.
+pub const WB_H3_DONE: u32 = 4;
 
 /// What `wb_buf_revoke` does with bytes that are still needed: copy them to library memory, or reset the streams.
 pub const WB_REVOKE_COPY: u32 = 0;
@@ -174,6 +179,12 @@ pub const WB_EV_H3_TRAILERS: u16 = 0x0804;
 /// The peer will take no more: a = first stream, or push, that it does not process.
 pub const WB_EV_H3_GOAWAY: u16 = 0x0805;
 
+/// With `http3.whole_messages`: a request or final response that has come whole, in place of its H3_HEADERS and READABLE:
+/// a = status code or 0, b = length of the field text; data = the field text, then the body. The text has a zero byte behind
+/// each name and each value. Flag `WB_EVF_FIN` always, `WB_EVF_EARLY` as with H3_HEADERS. Nothing is left to be received;
+/// `wb_h3_fields` gives the fields all the same.
+pub const WB_EV_H3_MESSAGE: u16 = 0x0806;
+
 /// Server: may this client connect? No state of a connection exists yet. a = decision. Answered by `wb_decision_accept`
 /// or `wb_decision_refuse`; without an answer the attempt is forgotten after 10 seconds.
 pub const WB_EV_DECIDE_ADMIT: u16 = 0x0901;
@@ -215,7 +226,7 @@ pub const WB_REFUSE_SILENT: u32 = 2;
 
 /// Flag of an event: the stream ends here.
 pub const WB_EVF_FIN: u16 = 1;
-/// Flag of STREAM_INCOMING, H3_HEADERS and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
+/// Flag of STREAM_INCOMING, H3_HEADERS, H3_MESSAGE and DATAGRAM on a server: some of it came as early data (0-RTT), and the client has not
 /// completed its handshake yet, so it may be a replay. What must not happen twice waits for CONNECTED, or is answered with
 /// 425 Too Early (RFC 8470 section 5.2). The flag belongs to the moment of the event: what began early and became an event
 /// after the handshake has it not. `wb_stream_info` tells both at any time.
@@ -307,6 +318,10 @@ pub const WB_KEY_PREFERRED_IPV6: u32 = 59;
 pub const WB_KEY_HTTP3: u32 = 60;
 /// http3.max_field_section: largest field section that we take.
 pub const WB_KEY_MAX_FIELD_SECTION: u32 = 61;
+/// http3.whole_messages: a request or response whose body has at most so many bytes, and which has come to its end when its
+/// event is made, is one event H3_MESSAGE; 0 (default): never. All others are told as ever: be ready for both. Not with
+/// transport.manual_credit.
+pub const WB_KEY_WHOLE_MESSAGES: u32 = 62;
 /// endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
 /// configuration that listens.
 pub const WB_KEY_ADMIT: u32 = 21;
@@ -599,6 +614,25 @@ pub struct wb_field {
     pub name_len: usize,
     pub value: *const c_char,
     pub value_len: usize,
+}
+
+/// A whole message for `wb_h3_submit`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_h3_message {
+    /// 0: a request; filled in, also with 0 when it failed. Else the stream that this is the response to.
+    pub stream: wb_stream,
+    /// Names and values in the order of `wb_h3_request` or `wb_h3_headers`, a zero byte behind each.
+    pub fields: *const c_char,
+    pub fields_len: usize,
+    pub body: *const c_void,
+    pub body_len: usize,
+    /// `WB_H3_DONE` or 0.
+    pub flags: u32,
+    /// Filled in: what became of it.
+    pub status: i32,
+    /// Filled in: bytes of the body that were taken.
+    pub accepted: usize,
 }
 
 /// UTF-8 text or a protocol name by pointer and length.

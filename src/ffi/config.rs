@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub admit: bool,
     pub hardened: bool,
     pub manual_credit: bool,
+    /// Longest body of a message that is told in one event; `None`: messages are told in parts.
+    pub whole_messages: Option<usize>,
     pub drain: Duration,
     pub qlog_dir: Option<String>,
 }
@@ -87,6 +89,9 @@ const fn key(number: u32, name: &'static str, kind: u32, min: u64, max: u64) -> 
 
 /// Time that a graceful close gives to what is under way.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// Longest body that is told in one event: what HTTP/3 takes out of a stream at a time.
+const WHOLE_MESSAGE: u64 = 64 * 1024;
 
 /// A day: longer timeouts are mistakes.
 const DAY_MS: u64 = 86_400_000;
@@ -125,6 +130,7 @@ const KEYS: &[Key] = &[
     key(WB_KEY_PREFERRED_IPV6, "transport.preferred_ipv6", WB_CONFIG_CONN, 0, 0),
     key(WB_KEY_HTTP3, "http3.enable", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_FIELD_SECTION, "http3.max_field_section", WB_CONFIG_CONN, 256, 16 << 20),
+    key(WB_KEY_WHOLE_MESSAGES, "http3.whole_messages", WB_CONFIG_CONN, 0, WHOLE_MESSAGE),
     key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_CONN, 0, 0),
     // A server that binds before it listens decides here.
     key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_ENDPOINT, 0, 0),
@@ -315,6 +321,7 @@ impl Values {
         let mut admit = false;
         let mut hardened = false;
         let mut manual_credit = false;
+        let mut whole_messages = None;
         let mut drain = DRAIN;
         for &(number, value) in &self.numbers {
             let millis = Duration::from_millis(value);
@@ -324,6 +331,7 @@ impl Values {
                 WB_KEY_ADMIT => admit = value != 0,
                 WB_KEY_HARDENED => hardened = value != 0,
                 WB_KEY_MANUAL_CREDIT => manual_credit = value != 0,
+                WB_KEY_WHOLE_MESSAGES => whole_messages = usize::try_from(value).ok().filter(|n| *n > 0),
                 WB_KEY_DRAIN_MS => drain = millis,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
                 WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
@@ -385,6 +393,8 @@ impl Values {
             admit,
             hardened,
             manual_credit,
+            // Who gives credit by hand has to see what there is to give it for.
+            whole_messages: whole_messages.filter(|_| !manual_credit),
             drain,
             qlog_dir: self.qlog_dir.clone(),
         }

@@ -153,6 +153,11 @@ impl ConnObject {
         self.settings.manual_credit
     }
 
+    /// Longest body of a message that is told in one event, if any is.
+    pub fn whole_messages(&self) -> Option<usize> {
+        self.settings.whole_messages
+    }
+
     pub fn side(&self) -> Side {
         self.side
     }

@@ -44,7 +44,7 @@ impl StreamObject {
 
     /// Flag of an event that begins something.
     pub(super) fn early_flag(&self, kind: u16) -> u16 {
-        let begins = matches!(kind, WB_EV_STREAM_INCOMING | WB_EV_H3_HEADERS);
+        let begins = matches!(kind, WB_EV_STREAM_INCOMING | WB_EV_H3_HEADERS | WB_EV_H3_MESSAGE);
         if begins && self.earliness() == WB_EARLY_UNPROVEN { WB_EVF_EARLY } else { 0 }
     }
 }

@@ -90,6 +90,7 @@ fn event_name(kind: u16) -> &'static CStr {
         WB_EV_H3_INFO => c"H3_INFO",
         WB_EV_H3_TRAILERS => c"H3_TRAILERS",
         WB_EV_H3_GOAWAY => c"H3_GOAWAY",
+        WB_EV_H3_MESSAGE => c"H3_MESSAGE",
         WB_EV_DECIDE_ADMIT => c"DECIDE_ADMIT",
         WB_EV_DECIDE_IDENTITY => c"DECIDE_IDENTITY",
         WB_EV_DECIDE_VERIFY => c"DECIDE_VERIFY",

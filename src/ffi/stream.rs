@@ -7,9 +7,9 @@ use super::conn::ConnObject;
 use super::error::Fail;
 use super::events::{Merge, Record, blank};
 use super::handle::Object;
-use super::hardened::{self, Shown};
 use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
+use super::section::Block;
 use super::status::*;
 use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::base::{Dir, Side, StreamId, codes};
@@ -30,18 +30,22 @@ pub(crate) struct StreamObject {
     pub id: StreamId,
     pub http3: bool,
     pub notices: Notices,
-    sent: AtomicU64,
-    received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
     /// Bytes received whose credit is withheld until they are consumed.
     owed: AtomicU64,
     /// Our side has ended: end accepted, reset, or stopped by the peer.
-    send_ended: AtomicBool,
+    pub(super) send_ended: AtomicBool,
     /// The peer's side has ended: read to the end, reset, or stopped by us.
-    recv_ended: AtomicBool,
+    pub(super) recv_ended: AtomicBool,
     /// Trailers have ended the message; no receive call has told so yet.
     end_waiting: AtomicBool,
     /// Some of it was seen to come as early data.
     pub(super) early: AtomicBool,
+    /// What the peer sent was told by one event.
+    pub(super) whole: AtomicBool,
+    /// Nothing more is wanted of it (`WB_H3_DONE`), and what we send was taken whole.
+    pub(super) done: AtomicBool,
     /// Code of the peer's reset, plus 1; 0 for none.
     reset_by_peer: AtomicU64,
     /// Code of the peer's stop, plus 1; 0 for none.
@@ -50,65 +54,6 @@ pub(crate) struct StreamObject {
     trailers: OnceLock<Block>,
     /// Boxed, because the application holds pointers into earlier ones while later ones come.
     info: Mutex<Vec<Arc<Block>>>,
-}
-
-/// Received fields; the list has a zero behind each name and each value.
-pub(crate) struct Block {
-    fields: FieldList,
-    /// Hardened mode: what the application gets to see instead of the list's own text.
-    shown: Option<Box<Shown>>,
-}
-
-impl Block {
-    fn new(fields: FieldList) -> Self {
-        let shown = hardened::is_on().then(|| Box::new(Shown::new(fields.text().into())));
-        Self { fields, shown }
-    }
-
-    pub fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// A field as C sees it; the pointers live as long as this block.
-    fn for_c(&self, field: Field<'_>) -> wb_field {
-        let place = |text: &[u8]| match &self.shown {
-            None => text.as_ptr().cast(),
-            // The same place in the copy.
-            Some(shown) => {
-                let at = (text.as_ptr() as usize).wrapping_sub(self.fields.text().as_ptr() as usize);
-                shown.as_ptr().wrapping_add(at).cast()
-            }
-        };
-        wb_field {
-            name: place(field.name),
-            name_len: field.name.len(),
-            value: place(field.value),
-            value_len: field.value.len(),
-        }
-    }
-
-    /// The fields as C sees them; the pointers live as long as this block.
-    pub fn fields(&self) -> impl Iterator<Item = wb_field> + '_ {
-        self.fields.iter().map(|field| self.for_c(field))
-    }
-
-    /// The first field of a name.
-    pub fn find(&self, name: &[u8]) -> Option<wb_field> {
-        self.fields.iter().find(|f| f.name == name).map(|field| self.for_c(field))
-    }
-
-    /// Number in the ":status" field, 0 without one.
-    fn status(&self) -> u64 {
-        let text = self.fields.value(b":status").and_then(|text| core::str::from_utf8(text).ok());
-        text.and_then(|t| t.parse().ok()).unwrap_or(0)
-    }
-
-    /// The application may not look at it any more.
-    fn expire(&self) {
-        if let Some(shown) = &self.shown {
-            shown.expire();
-        }
-    }
 }
 
 impl Object for StreamObject {
@@ -187,6 +132,8 @@ impl StreamObject {
             recv_ended: AtomicBool::new(uni && ours),
             end_waiting: AtomicBool::new(false),
             early: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
+            done: AtomicBool::new(false),
             reset_by_peer: AtomicU64::new(0),
             stopped_by_peer: AtomicU64::new(0),
             headers: OnceLock::new(),
@@ -647,6 +594,9 @@ impl StreamObject {
 
     /// Emits STREAM_CLOSED, the last event.
     pub fn finish(self: &Arc<Self>) {
+        if self.is_quiet() {
+            return self.ended();
+        }
         if self.conn.route.calls_back(WB_EV_STREAM_CLOSED) {
             self.conn.route.call(&self.event(WB_EV_STREAM_CLOSED, 0));
             self.ended();
@@ -749,7 +699,7 @@ impl StreamObject {
         }
     }
 
-    fn message_fail(&self, error: &H3Error, sending: bool) -> Fail {
+    pub(super) fn message_fail(&self, error: &H3Error, sending: bool) -> Fail {
         match error {
             H3Error::UnknownStream | H3Error::WrongState if sending && self.send_ended.load(Ordering::Acquire) => {
                 self.send_over()

@@ -165,6 +165,12 @@ impl ConnObject {
         }
     }
 
+    fn notice_unless(self: &Arc<Self>, id: StreamId, kind: u16, unwanted: fn(&StreamObject) -> bool) {
+        if let Some(stream) = self.known_stream(id).filter(|stream| !unwanted(stream)) {
+            stream.tell(kind, 0);
+        }
+    }
+
     fn on_stream(self: &Arc<Self>, conn: &Arc<Conn>, event: StreamEvent) {
         match event {
             StreamEvent::Opened { id } => {
@@ -222,6 +228,11 @@ impl ConnObject {
                 let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind) } else { None };
                 let Some(stream) = stream else { return };
                 let status = stream.note_fields(kind, fields, end);
+                if matches!(kind, SectionKind::Request | SectionKind::Response)
+                    && self.tell_message(conn, &stream, status, end)
+                {
+                    return;
+                }
                 let event = match kind {
                     SectionKind::Request | SectionKind::Response => WB_EV_H3_HEADERS,
                     SectionKind::Informational => WB_EV_H3_INFO,
@@ -237,8 +248,8 @@ impl ConnObject {
                     stream.tell(WB_EV_STREAM_READABLE, 0);
                 }
             }
-            H3Event::Data { stream } => self.notice(stream, WB_EV_STREAM_READABLE),
-            H3Event::Finished { stream } => self.notice(stream, WB_EV_STREAM_SEND_DONE),
+            H3Event::Data { stream } => self.notice_unless(stream, WB_EV_STREAM_READABLE, StreamObject::was_whole),
+            H3Event::Finished { stream } => self.notice_unless(stream, WB_EV_STREAM_SEND_DONE, StreamObject::is_done),
             H3Event::Writable { stream } => self.notice(stream, WB_EV_STREAM_WRITABLE),
             H3Event::Reset { stream, code, .. } => self.on_reset(stream, code),
             H3Event::Stopped { stream, code } => self.on_stopped(stream, code),

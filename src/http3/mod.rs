@@ -310,6 +310,13 @@ impl Http3 {
         outcome
     }
 
+    /// Length of the body when all that is missing of a received message lies here in one piece, its end included: one
+    /// `recv_body` with so much room then comes to the end, unless the message is malformed.
+    #[must_use]
+    pub fn whole_body(&mut self, id: StreamId) -> Option<usize> {
+        self.table.get_mut(id)?.recv.whole_body()
+    }
+
     /// Like `recv_body` without a copy: a slice of the stream's data of at most `max` bytes, empty only
     /// together with `true`.
     pub fn recv_body_chunk<T: Transport>(

@@ -61,6 +61,17 @@ pub(super) struct Recv {
     pub known: bool,
 }
 
+impl Recv {
+    /// Length of the body when all of it that is missing is held, in one frame with the stream's end behind it.
+    pub(super) fn whole_body(&self) -> Option<usize> {
+        match (self.state, self.mode) {
+            (Receiving::Open, Mode::Body(left)) if self.fin && self.held.len() as u64 == left => Some(self.held.len()),
+            (Receiving::Ended, _) if !self.end_told => Some(0),
+            _ => None,
+        }
+    }
+}
+
 /// How far the sending part is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sending {

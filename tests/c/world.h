@@ -351,6 +351,16 @@ static wb_packet *packet(struct world *w) {
     return p;
 }
 
+/* A whole request. */
+static wb_h3_message *message(struct world *w) {
+    static const char fields[] = ":method\0GET\0:scheme\0https\0:authority\0localhost\0:path\0/";
+    wb_h3_message *m = (wb_h3_message *)(void *)w->room;
+    memset(m, 0, sizeof *m);
+    m->fields = fields;
+    m->fields_len = sizeof fields;
+    return m;
+}
+
 static const wb_handle *one(struct world *w, wb_handle handle) {
     w->one[0] = handle;
     return w->one;

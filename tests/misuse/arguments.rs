@@ -61,6 +61,7 @@ pub const GIVEN: &[(&str, &str)] = &[
     ("wb_stream_recv_copy", "out=w->room"),
     ("wb_h3_request", "fields=request_fields; count=4; flags=WB_FIN"),
     ("wb_h3_headers", "fields=trailer_fields; count=1; flags=WB_H3_TRAILERS"),
+    ("wb_h3_submit", "messages=message(w); count=1; size=sizeof(wb_h3_message)"),
     ("wb_h3_fields", "section=WB_SECTION_HEADERS; out=(wb_field *)(void *)w->room; capacity=8"),
     ("wb_h3_field", "section=WB_SECTION_HEADERS; name=\":status\"; name_len=WB_TEXT_Z"),
     ("wb_buf_wrap", "data=text; len=4"),

@@ -30,6 +30,7 @@ WB_STREAM_BIDI = 0
 WB_STREAM_UNI = 1
 WB_FIN = 1
 WB_H3_TRAILERS = 2
+WB_H3_DONE = 4
 WB_REVOKE_COPY = 0
 WB_REVOKE_RESET = 1
 WB_SECTION_HEADERS = 0
@@ -83,6 +84,7 @@ WB_EV_H3_HEADERS = 2050
 WB_EV_H3_INFO = 2051
 WB_EV_H3_TRAILERS = 2052
 WB_EV_H3_GOAWAY = 2053
+WB_EV_H3_MESSAGE = 2054
 WB_EV_DECIDE_ADMIT = 2305
 WB_EV_DECIDE_IDENTITY = 2306
 WB_EV_DECIDE_VERIFY = 2307
@@ -146,6 +148,7 @@ WB_KEY_PREFERRED_IPV4 = 58
 WB_KEY_PREFERRED_IPV6 = 59
 WB_KEY_HTTP3 = 60
 WB_KEY_MAX_FIELD_SECTION = 61
+WB_KEY_WHOLE_MESSAGES = 62
 WB_KEY_ADMIT = 21
 WB_KEY_DRAIN_MS = 22
 WB_KEY_MANUAL_CREDIT = 70
@@ -368,6 +371,19 @@ class wb_field(Structure):
     ]
 
 
+class wb_h3_message(Structure):
+    _fields_ = [
+        ("stream", c_uint64),
+        ("fields", c_char_p),
+        ("fields_len", c_size_t),
+        ("body", c_void_p),
+        ("body_len", c_size_t),
+        ("flags", c_uint32),
+        ("status", c_int32),
+        ("accepted", c_size_t),
+    ]
+
+
 class wb_batch(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -481,6 +497,7 @@ FUNCTIONS = {
     "wb_h3_fields": (c_int32, [c_uint64, c_uint32, POINTER(wb_field), c_size_t, POINTER(c_size_t)]),
     "wb_h3_field": (c_int32, [c_uint64, c_uint32, c_char_p, c_size_t, POINTER(c_char_p), POINTER(c_size_t)]),
     "wb_h3_goaway": (c_int32, [c_uint64]),
+    "wb_h3_submit": (c_int32, [c_uint64, POINTER(wb_h3_message), c_size_t, c_size_t]),
     "wb_buf_alloc": (c_int32, [c_size_t, POINTER(c_void_p), POINTER(c_uint64)]),
     "wb_buf_wrap": (c_int32, [c_void_p, c_size_t, wb_release_fn, c_void_p, POINTER(c_uint64)]),
     "wb_buf_slice": (c_int32, [c_uint64, c_size_t, c_size_t, POINTER(c_uint64)]),

@@ -4,19 +4,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import ctypes
+import math
 import os
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Coroutine, Deque, Dict, List, Optional, Tuple
 
 from . import _abi
 from ._engine import Engine, Event
-from ._errors import Error, TimeoutError
+from ._buffers import WORTH_LENDING
+from ._errors import ConnectionClosed, Error, FatalError, TimeoutError
 from ._exchange import Exchange, Sender, closed_error
-from ._library import check, lib, new_handle, sized
-from ._messages import Body, Fields, Headers, Response, field_array
+from ._library import check, error_of, lib, new_handle, sized
+from ._messages import Body, Fields, Headers, Response, field_array, field_text
+from ._outbox import Fate
 
+#: Bodies up to this length come with their message's event, in bytes.
+WHOLE_MESSAGE = 16 * 1024
 #: Methods that may happen twice, so that early data may carry them (RFC 9110 section 9.2.2).
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 
@@ -76,20 +81,34 @@ def address_text(address: _abi.wb_addr) -> str:
 
 
 class Connection:
-    """What both clients share: the connection, its exchanges, and requests that wait for their turn."""
+    """What both clients share: the connection, its exchanges, and requests that wait for their turn.
 
-    def __init__(self, engine: Engine, session: Session, host: str, port: int, options: Dict[str, object]) -> None:
+    ``later``: runs a function when the event loop has done what is due now; requests that are made meanwhile leave with one
+    call. Without it they leave at once.
+    """
+
+    def __init__(
+        self, engine: Engine, session: Session, host: str, port: int, options: Dict[str, object],
+        later: Optional[Callable[[Callable[[], None]], object]] = None,
+    ) -> None:
         self.engine = engine
         self.session = session
+        self.later = later
         self.authority = (f"[{host}]" if ":" in host else host) + ("" if port == 443 else f":{port}")
         self.exchanges: Dict[int, Exchange] = {}
-        self.waiting: Deque[Tuple[str, str, Fields, Optional[Body], Optional[Headers], Exchange]] = collections.deque()
+        self.waiting: Deque[Exchange] = collections.deque()
+        #: What requests of a method begin with.
+        self.prefixes: Dict[str, bytes] = {}
+        self.flushing = False
+        #: The peer allows no more requests for now.
+        self.blocked = False
         self.connected = False
         self.confirmed = False
         self.error: Optional[Error] = None
         self.events: List[Event] = []
         config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_CONN)
         try:
+            check(lib.wb_config_set_u64(config, _abi.WB_KEY_WHOLE_MESSAGES, WHOLE_MESSAGE))
             for name, value in options.items():
                 line = f"{name}={value}".encode()
                 check(lib.wb_config_parse(config, line, len(line)))
@@ -97,9 +116,15 @@ class Connection:
             self.endpoint = new_handle(lib.wb_endpoint_open, engine.runtime, 0)
             self.handle = new_handle(lib.wb_conn_open, self.endpoint, config, session.handle)
             engine.listeners[self.handle] = self.on_event
+            engine.messages[self.handle] = self.on_message
             check(lib.wb_conn_start(self.handle, name, len(name), port))
         finally:
             lib.wb_handle_release(config)
+
+    def on_message(self, _conn: int, stream: int, _flags: int, status: int, payload: bytes, fields: int) -> None:
+        exchange = self.exchanges.get(stream)
+        if exchange is not None and not exchange.over:
+            exchange.on_message(status, payload, fields)
 
     def on_event(self, ev: Event) -> None:
         if ev.stream:
@@ -107,39 +132,131 @@ class Connection:
             if exchange is not None:
                 exchange.on_event(ev)
         elif ev.kind == _abi.WB_EV_CONN_CLOSED:
-            self.error = closed_error(self.handle)
-            for exchange in list(self.exchanges.values()):
-                exchange.fail(self.error)
-            while self.waiting:
-                self.waiting.popleft()[-1].fail(self.error)
+            self.end(closed_error(self.handle))
         elif ev.kind == _abi.WB_EV_CONNECTED:
             self.connected = True
+            self.blocked = False
             self.send_waiting()
         elif ev.kind == _abi.WB_EV_CONFIRMED:
             self.confirmed = True
         elif ev.kind == _abi.WB_EV_STREAMS_AVAILABLE or (ev.kind == _abi.WB_EV_KEYS_INSTALLED and ev.a == _abi.WB_LEVEL_EARLY):
+            self.blocked = False
             self.send_waiting()  # with the keys for early data requests may go before the handshake is done
         elif ev.kind >> 8 == _abi.WB_GROUP_PATH:
             self.events.append(ev)
+
+    def end(self, error: Error) -> None:
+        """Nothing more will be answered."""
+        self.error = error
+        for exchange in list(self.exchanges.values()):
+            exchange.fail(error)
+        while self.waiting:
+            self.waiting.popleft().fail(error)
 
     def begin(self, method, path, headers, body, trailers, exchange: Exchange) -> None:
         if self.error is not None:
             exchange.fail(self.error)
             return
-        self.waiting.append((method, path, headers, body, trailers, exchange))
+        exchange.message = (method, path, headers, body, trailers)
+        if self.connected and not self.blocked and not self.waiting and trailers is None and self.offer(exchange):
+            self.leave()
+            return
+        self.waiting.append(exchange)
         self.send_waiting()
 
+    def offer(self, exchange: Exchange) -> bool:
+        """Puts a request without trailers and with a body worth copying into the outbox."""
+        assert exchange.message is not None
+        method, path, headers, body, _ = exchange.message
+        size = 0 if body is None else len(body) if body.__class__ is bytes else memoryview(body).nbytes
+        if size >= WORTH_LENDING:
+            return False
+        if body is not None and body.__class__ is not bytes:
+            body = bytes(body)
+        try:
+            fields = self.fields(method, path, headers, body, size)
+            self.engine.outbox.add(self.handle, 0, fields, body, size, exchange, self.sent)
+        except Exception as e:
+            exchange.fail(e)
+        return True
+
+    def leave(self) -> None:
+        """Requests are in the outbox."""
+        if self.later is None:
+            self.engine.outbox.flush()
+        elif not self.flushing:
+            self.flushing = True
+            self.later(self.flush)
+
+    def flush(self) -> None:
+        self.flushing = False
+        self.engine.outbox.flush()
+
+    def fields(self, method: str, path: str, headers: Fields, body: Optional[Body], size: int) -> bytes:
+        """The text of a request's fields."""
+        prefix = self.prefixes.get(method)
+        if prefix is None:
+            prefix = field_text([(":method", method), (":scheme", "https"), (":authority", self.authority)]) + b":path\0"
+            self.prefixes[method] = prefix
+        if "\0" in path:
+            raise FatalError("a path with a zero character", _abi.WB_E_H3)
+        text = prefix + path.encode() + b"\0"
+        items = [(name.lower(), value) for name, value in headers] if headers else []
+        if body is not None and not any(name == "content-length" for name, _ in items):
+            items.append(("content-length", str(size)))
+        return text + field_text(items) if items else text
+
+    def sent(self, fates: List[Fate]) -> None:
+        """What became of requests that were given to the library."""
+        exchanges = self.exchanges
+        for exchange, status, stream, taken, fields, body in fates:
+            if exchange.over:
+                # Given up meanwhile.
+                if stream:
+                    lib.wb_stream_reset(stream, 0x10C)
+                    lib.wb_stream_stop(stream, 0x10C)
+                    lib.wb_handle_release(stream)
+                continue
+            if status >= 0:
+                exchange.stream = stream
+                exchanges[stream] = exchange
+                if status:  # WB_PARTIAL: the rest of the body follows when there is room
+                    exchange.sender = Sender(stream, body[taken:])
+            elif self.error is not None:
+                exchange.fail(self.error)
+            elif status == _abi.WB_E_WOULD_BLOCK:
+                self.blocked = True
+                self.waiting.append(exchange)  # STREAMS_AVAILABLE follows
+            elif len(fates) == 1:
+                exchange.fail(error_of(status))
+            else:
+                # Again by itself, for the words that go with the status.
+                self.engine.outbox.add(self.handle, 0, fields, body, len(body), exchange, self.sent)
+                self.engine.outbox.flush()
+
     def send_waiting(self) -> None:
-        while self.waiting:
-            method, path, headers, body, trailers, exchange = self.waiting[0]
-            if not self.connected and not (self.session.early_data and method in IDEMPOTENT and body is None):
-                return
+        offered = False
+        while self.waiting and not self.blocked:
+            exchange = self.waiting[0]
+            assert exchange.message is not None
+            method, path, headers, body, trailers = exchange.message
+            early = self.session.early_data and method in IDEMPOTENT and body is None
+            if not exchange.over and not self.connected and not early:
+                break
+            self.waiting.popleft()
+            if exchange.over:
+                continue
+            if self.connected and trailers is None and self.offer(exchange):
+                offered = True
+                continue
             try:
                 if not self.send(method, path, headers, body, trailers, exchange):
-                    return
-            except Error as e:
+                    self.waiting.appendleft(exchange)
+                    break
+            except Exception as e:
                 exchange.fail(e)
-            self.waiting.popleft()
+        if offered:
+            self.leave()
 
     def send(self, method, path, headers, body, trailers, exchange: Exchange) -> bool:
         items = [(":method", method), (":scheme", "https"), (":authority", self.authority), (":path", path)]
@@ -151,6 +268,7 @@ class Connection:
         flags = _abi.WB_FIN if body is None and trailers is None else 0
         status = lib.wb_h3_request(self.handle, array, len(keep), flags, ctypes.byref(out))
         if status == _abi.WB_E_WOULD_BLOCK or (status == _abi.WB_E_STATE and not self.connected):
+            self.blocked = self.connected
             return False
         check(status)
         if not self.connected:
@@ -181,6 +299,9 @@ class Connection:
 
     def close(self) -> None:
         self.engine.listeners.pop(self.handle, None)
+        self.engine.messages.pop(self.handle, None)
+        self.engine.outbox.flush()
+        self.end(ConnectionClosed("the client was closed", _abi.WB_E_CLOSED_LOCAL))
         lib.wb_conn_close(self.handle, 0, None, 0)
         lib.wb_handle_release(self.handle)
         lib.wb_handle_release(self.endpoint)
@@ -343,16 +464,75 @@ class _LoopEngine:
             await self.loop.run_in_executor(None, self.engine.close)
 
 
+class _Awaited(Exchange):
+    """An exchange that a coroutine waits for: its future gets the response, straight from the batch of events."""
+
+    __slots__ = ("future", "conn")
+
+    def __init__(self, conn: "_LoopConnection", loop: asyncio.AbstractEventLoop, views: bool) -> None:
+        Exchange.__init__(self, _Awaited.told, views)
+        self.conn = conn
+        self.future: "asyncio.Future[Response]" = loop.create_future()
+
+    def told(self) -> None:
+        self.conn.exchanges.pop(self.stream, None)
+        future = self.future
+        if not future.done():
+            if self.error is not None:
+                future.set_exception(self.error)
+            else:
+                future.set_result(self.response)
+
+
+class _LoopConnection(Connection):
+    """A connection of an event loop. One alarm serves all requests that somebody waits for."""
+
+    def __init__(
+        self, shared: _LoopEngine, session: Session, host: str, port: int, options: Dict[str, object]
+    ) -> None:
+        self.loop = shared.loop
+        self.alarm: Optional[asyncio.TimerHandle] = None
+        self.alarm_at = math.inf
+        super().__init__(shared.engine, session, host, port, options, shared.loop.call_soon)
+
+    def set_alarm(self, at: float) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm, self.alarm_at = (None, math.inf) if at == math.inf else (self.loop.call_at(at, self.ring), at)
+
+    def ring(self) -> None:
+        """Ends what has waited too long."""
+        self.engine.outbox.flush()
+        now, at = self.loop.time(), math.inf
+        for exchange in [*self.exchanges.values(), *self.waiting]:
+            if not exchange.deadline or exchange.over:
+                continue
+            if exchange.deadline <= now:
+                self.exchanges.pop(exchange.stream, None)
+                exchange.cancel()
+                exchange.error = TimeoutError(f"no answer from {self.authority} in time", _abi.WB_E_TIMEOUT)
+                exchange.finished(exchange)
+            else:
+                at = min(at, exchange.deadline)
+        self.alarm = None
+        self.set_alarm(at)
+
+    def close(self) -> None:
+        self.set_alarm(math.inf)
+        super().close()
+
+
 class AsyncClient(_Verbs):
     """A connection to one server, for asyncio. Requests may run concurrently."""
 
     _shared: Optional[_LoopEngine] = None
+    _connection: Optional["_LoopConnection"] = None
 
     async def open(self) -> "AsyncClient":
         """Connects; returns when the handshake is done (with early data: at once)."""
         self._shared = _LoopEngine.acquire()
         try:
-            conn = Connection(self._shared.engine, self.session, self.host, self.port, self.options)
+            conn = _LoopConnection(self._shared, self.session, self.host, self.port, self.options)
             self._connection = conn
             if not self.session.early_data:
                 ready = asyncio.get_running_loop().create_future()
@@ -384,37 +564,31 @@ class AsyncClient(_Verbs):
     ) -> Response:
         """Sends a request and returns the whole response. A large ``body`` is read in place: leave it unchanged until
         the call returns. ``views`` gives the response's body without a copy, as ``response.views``."""
-        conn = self._live()
-        done: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
-
-        def finished(ex: Exchange) -> None:
-            conn.exchanges.pop(ex.stream, None)
-            if not done.done():
-                done.set_result(None)
-
-        exchange = Exchange(finished, views)
+        conn = self._connection or self._live()
+        shared = self._shared
+        assert shared is not None
+        exchange = _Awaited(conn, shared.loop, views)
         conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
         limit = self.timeout if timeout is None else timeout
+        if limit is not None:
+            deadline = exchange.deadline = shared.loop.time() + limit
+            if conn.alarm_at > deadline:
+                conn.set_alarm(deadline)
         try:
-            await asyncio.wait_for(done, limit)
-        except BaseException as e:
-            conn.exchanges.pop(exchange.stream, None)
-            exchange.cancel()
-            if isinstance(e, asyncio.TimeoutError):
-                raise TimeoutError(f"no answer from {self.host}:{self.port} in {limit:g} s", _abi.WB_E_TIMEOUT) from None
+            return await exchange.future
+        except BaseException:
+            if not exchange.over:
+                conn.exchanges.pop(exchange.stream, None)
+                exchange.cancel()
             raise
-        if exchange.error is not None:
-            raise exchange.error
-        assert exchange.response is not None
-        return exchange.response
 
-    async def get(self, path: str, **more) -> Response:
+    def get(self, path: str, **more) -> Coroutine[Any, Any, Response]:
         """``request("GET", ...)``."""
-        return await self.request("GET", path, **more)
+        return self.request("GET", path, **more)
 
-    async def post(self, path: str, body: Body = b"", **more) -> Response:
+    def post(self, path: str, body: Body = b"", **more) -> Coroutine[Any, Any, Response]:
         """``request("POST", ...)``."""
-        return await self.request("POST", path, body=body, **more)
+        return self.request("POST", path, body=body, **more)
 
     async def close(self) -> None:
         """Ends the connection. Idempotent."""

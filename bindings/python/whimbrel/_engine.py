@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import os
 import struct
 import weakref
-from typing import Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from . import _abi
 from ._library import check, lib, new_handle, sized
+from ._outbox import Outbox
 
 _EVENT = struct.Struct("=IHHQQQQQQqQQQQ")
 assert _EVENT.size == ctypes.sizeof(_abi.wb_event)
@@ -33,6 +35,20 @@ class Event(NamedTuple):
 
 
 Listener = Callable[[Event], None]
+#: Connection, stream, flags, status, payload (fields and body) and the length of the fields in it.
+Taker = Callable[[int, int, int, int, bytes, int], None]
+
+_take, _return = lib.wb_queue_take, lib.wb_queue_return
+_string_at = ctypes.string_at
+_MESSAGE = _abi.WB_EV_H3_MESSAGE
+#: Events of one batch at most.
+BATCH = 512
+
+
+@functools.lru_cache
+def _layout(stride: int) -> struct.Struct:
+    """Events of a library that may know more fields."""
+    return struct.Struct(f"{_EVENT.format}{stride - _EVENT.size}x")
 
 
 class Engine:
@@ -49,6 +65,13 @@ class Engine:
         self.listeners: Dict[int, Listener] = {}
         #: Gets events of connections that nobody listens to yet: a server's new ones.
         self.default: Optional[Listener] = None
+        #: Get whole messages, by connection (for configurations with ``http3.whole_messages``).
+        self.messages: Dict[int, Taker] = {}
+        self.default_taker: Optional[Taker] = None
+        #: More than one when a listener pumps.
+        self._batches: List[tuple] = []
+        #: Whole messages on their way out.
+        self.outbox = Outbox()
         self.closed = False
         self._pid = os.getpid()
         _live.add(self)
@@ -65,25 +88,38 @@ class Engine:
 
     def pump(self, timeout: float = 0.0) -> bool:
         """Takes one batch and hands its events out; waits up to ``timeout`` seconds for it. True when there was one."""
-        batch = sized(_abi.wb_batch)
+        batch, reference = self._batches.pop() if self._batches else self._new_batch()
         nanos = -1 if timeout < 0 else int(timeout * 1e9)
-        status = lib.wb_queue_take(self.queue, ctypes.byref(batch), 256, nanos)
-        if status in (_abi.WB_E_WOULD_BLOCK, _abi.WB_E_TIMEOUT):
-            return False
-        check(status)
+        status = _take(self.queue, reference, BATCH, nanos)
+        if status:
+            self._batches.append((batch, reference))
+            if status in (_abi.WB_E_WOULD_BLOCK, _abi.WB_E_TIMEOUT):
+                return False
+            check(status)
+        messages, listeners = self.messages, self.listeners
         try:
-            raw = ctypes.string_at(batch.events, batch.count * batch.stride)
-            for offset in range(0, len(raw), batch.stride):
-                (_, kind, flags, conn, stream, path, _src, a, b, _t, _uc, _us, data, data_len) = _EVENT.unpack_from(
-                    raw, offset
-                )
-                payload = ctypes.string_at(data, data_len) if data_len else b""
-                listener = self.listeners.get(conn, self.default)
+            stride = batch.stride
+            raw = _string_at(batch.events, batch.count * stride)
+            layout = _EVENT if stride == _EVENT.size else _layout(stride)
+            for (_, kind, flags, conn, stream, path, _src, a, b, _t, _uc, _us, data, size) in layout.iter_unpack(raw):
+                if kind == _MESSAGE:
+                    taker = messages.get(conn, self.default_taker)
+                    if taker is not None:
+                        taker(conn, stream, flags, a, _string_at(data, size), b)
+                    continue
+                listener = listeners.get(conn, self.default)
                 if listener is not None:
+                    payload = _string_at(data, size) if size else b""
                     listener(Event(kind, flags, conn, stream, path, a, b, payload))
         finally:
-            lib.wb_queue_return(self.queue, ctypes.byref(batch))
+            _return(self.queue, reference)
+            self._batches.append((batch, reference))
         return True
+
+    @staticmethod
+    def _new_batch():
+        batch = sized(_abi.wb_batch)
+        return batch, ctypes.byref(batch)
 
     def close(self, patience: float = 2.0) -> None:
         """Ends the runtime and gives its handles back. Idempotent."""

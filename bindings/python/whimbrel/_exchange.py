@@ -132,18 +132,57 @@ class Receiver:
 class Exchange:
     """A client's request. ``finished(exchange)`` is called once, with ``response`` or ``error`` set."""
 
+    __slots__ = (
+        "finished", "stream", "views", "sender", "_receiver", "interim", "head", "response", "error", "over", "again",
+        "message", "deadline",
+    )
+
     def __init__(self, finished: Callable[["Exchange"], None], views: bool = False) -> None:
         self.finished = finished
         self.stream = 0
+        self.views = views
         self.sender: Optional[Sender] = None
-        self.receiver = Receiver(views=views)
-        self.interim: List[Response] = []
+        self._receiver: Optional[Receiver] = None
+        self.interim: Optional[List[Response]] = None
         self.head: Optional[Response] = None
         self.response: Optional[Response] = None
         self.error: Optional[BaseException] = None
         self.over = False
         #: Sends the request once more; set while it may have come to the server as early data.
         self.again: Optional[Callable[[], None]] = None
+        #: The request as it was asked for, while it waits for its turn.
+        self.message: Optional[tuple] = None
+        #: When whoever waits for it gives up, in the time of the event loop.
+        self.deadline = 0.0
+
+    @property
+    def receiver(self) -> Receiver:
+        if self._receiver is None:
+            self._receiver = Receiver(views=self.views)
+        return self._receiver
+
+    def on_message(self, status: int, payload: bytes, fields: int) -> None:
+        """The response, whole."""
+        if status == 425 and self.again is not None:
+            self.once_more()
+            return
+        body = payload[fields:]
+        if self.views:
+            response = Response.received(status, (payload, fields), b"", [memoryview(body)] if body else None)
+        else:
+            response = Response.received(status, (payload, fields), body, None)
+        response._interim = self.interim
+        self.response = response
+        self.over = True
+        if self.sender is not None:
+            self.end_sending()
+        self.finished(self)
+
+    def once_more(self) -> None:
+        again, self.again = self.again, None
+        self.head = self.interim = self._receiver = None
+        assert again is not None
+        again()
 
     def on_event(self, ev: Event) -> None:
         if self.over:
@@ -157,6 +196,7 @@ class Exchange:
                     self.receiver.fin = True
             elif ev.kind == _abi.WB_EV_H3_INFO:
                 pseudo, headers = split(received_fields(self.stream, _abi.WB_SECTION_INFO))
+                self.interim = self.interim or []
                 self.interim.append(Response(int(pseudo.get(":status", ev.a)), headers))
             elif ev.kind in (_abi.WB_EV_STREAM_READABLE, _abi.WB_EV_H3_TRAILERS):
                 self.receiver.resume(self.stream)  # trailers end the body
@@ -169,9 +209,7 @@ class Exchange:
                 self.end_sending()  # the peer has heard enough; its response may still come
             if self.head is not None and self.receiver.fin:
                 if self.head.status == 425 and self.again is not None:
-                    again, self.again = self.again, None
-                    self.head, self.interim, self.receiver = None, [], Receiver(views=self.receiver.views is not None)
-                    again()
+                    self.once_more()
                     return
                 if self.receiver.views is None:
                     self.head.body = self.receiver.body()
@@ -203,11 +241,12 @@ class Exchange:
     def cancel(self) -> None:
         """Gives the exchange up: H3_REQUEST_CANCELLED in both directions."""
         if not self.over:
-            lib.wb_stream_reset(self.stream, 0x10C)
-            lib.wb_stream_stop(self.stream, 0x10C)
             self.over = True
             self.end_sending()
-            lib.wb_handle_release(self.stream)
+            if self.stream:
+                lib.wb_stream_reset(self.stream, 0x10C)
+                lib.wb_stream_stop(self.stream, 0x10C)
+                lib.wb_handle_release(self.stream)
 
 
 def closed_error(conn: int) -> Error:

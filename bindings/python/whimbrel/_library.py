@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 from . import _abi
-from ._errors import FatalError, from_info, new_info
+from ._errors import Error, FatalError, from_info, new_info
 
 
 def _candidates():
@@ -59,15 +59,20 @@ def abi_version() -> int:
     return _have
 
 
+def error_of(status: int) -> Error:
+    """The detail of this thread's last call, which failed with ``status``."""
+    info = new_info()
+    lib.wb_last_error(ctypes.byref(info))
+    if info.status != status:
+        return FatalError(lib.wb_status_name(status).decode(), status)
+    return from_info(info, status)
+
+
 def check(status: int) -> int:
     """Raises the detail of the failed call that returned ``status``."""
     if status >= 0:
         return status
-    info = new_info()
-    lib.wb_last_error(ctypes.byref(info))
-    if info.status != status:
-        raise FatalError(lib.wb_status_name(status).decode(), status)
-    raise from_info(info, status)
+    raise error_of(status)
 
 
 def new_handle(function, *arguments) -> int:

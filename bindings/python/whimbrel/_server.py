@@ -8,15 +8,17 @@ import os
 import queue
 import threading
 import time
-from typing import Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from . import _abi
-from ._client import address_text
+from ._buffers import WORTH_LENDING
+from ._client import WHOLE_MESSAGE, address_text
 from ._engine import Engine, Event
 from ._errors import Error
 from ._exchange import Receiver, Sender
 from ._library import check, lib, new_handle, sized
-from ._messages import Body, Headers, Request, Response, field_array, received_fields, split
+from ._messages import Block, Body, Headers, Request, Response, field_array, field_text, received_fields, split
+from ._outbox import Fate
 
 log = logging.getLogger("whimbrel")
 Handler = Callable[[Request], Union[Response, Body]]
@@ -27,33 +29,47 @@ EarlyStore = Callable[[bytes, float], bool]
 FORBIDDEN = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 
 
+#: Time in seconds that an answer waits for others to leave with it while handlers run.
+PATIENCE = 0.001
+
+
 class _Exchange:
-    def __init__(self, ev: Event, limit: int) -> None:
-        self.conn, self.stream = ev.conn, ev.stream
+    """A request that did not come whole, or an answer that does not leave at once."""
+
+    def __init__(self, conn: int, stream: int, block: Block, limit: int) -> None:
+        self.conn, self.stream, self.block = conn, stream, block
         self.receiver = Receiver(limit)
         self.sender: Optional[Sender] = None
-        pseudo, self.headers = split(received_fields(ev.stream, _abi.WB_SECTION_HEADERS))
-        self.pseudo: Dict[str, str] = pseudo
-        self.receiver.expect(self.headers.get("content-length"))
-        if self.receiver.whole is not None and len(self.receiver.whole) > limit:
-            self.receiver.whole = None
-        if ev.flags & _abi.WB_EVF_FIN:
-            self.receiver.fin = True
         self.answered = False
 
-    def request(self) -> Request:
-        d = sized(_abi.wb_conn_desc)
-        known = lib.wb_conn_info(self.conn, ctypes.byref(d)) == _abi.WB_OK
-        s = sized(_abi.wb_stream_desc)
-        early = s.early if lib.wb_stream_info(self.stream, ctypes.byref(s)) == _abi.WB_OK else _abi.WB_EARLY_NO
-        return Request(
-            method=self.pseudo.get(":method", ""), path=self.pseudo.get(":path", ""),
-            authority=self.pseudo.get(":authority", self.headers.get("host") or ""),
-            scheme=self.pseudo.get(":scheme", ""), headers=self.headers, body=self.receiver.body(),
-            peer=address_text(d.remote) if known else "",
-            trailers=split(received_fields(self.stream, _abi.WB_SECTION_TRAILERS))[1],
-            early=early != _abi.WB_EARLY_NO, may_be_replay=early == _abi.WB_EARLY_UNPROVEN,
-        )
+    @classmethod
+    def begun(cls, ev: Event, limit: int) -> "_Exchange":
+        text = field_text(received_fields(ev.stream, _abi.WB_SECTION_HEADERS))
+        exchange = cls(ev.conn, ev.stream, (text, len(text)), limit)
+        receiver = exchange.receiver
+        receiver.expect(Headers.received(exchange.block).get("content-length"))
+        if receiver.whole is not None and len(receiver.whole) > limit:
+            receiver.whole = None
+        receiver.fin = bool(ev.flags & _abi.WB_EVF_FIN)
+        return exchange
+
+
+class _Peer:
+    """What is known about a connection."""
+
+    __slots__ = ("address", "early")
+
+    def __init__(self) -> None:
+        #: As "IP:port"; None: to be asked for.
+        self.address: Optional[str] = None
+        #: Some of its streams may have come as early data.
+        self.early = False
+
+
+def _is_head(request: Request) -> bool:
+    """Whether a request's method is HEAD, without taking its fields apart: no field name has a capital letter."""
+    block = request._block
+    return b":method\0HEAD\0" in block[0][: block[1]]
 
 
 class Server:
@@ -78,12 +94,19 @@ class Server:
         self.max_body = max_body
         self.early_store = early_store
         self._exchanges: Dict[int, _Exchange] = {}
-        self._answers: "queue.SimpleQueue[Tuple[int, Response]]" = queue.SimpleQueue()
+        self._peers: Dict[int, _Peer] = {}
+        self._texts: Dict[Tuple[int, int], bytes] = {}
+        #: Connection, stream, answer, whether the request was HEAD.
+        self._answers: "queue.SimpleQueue[Tuple[int, int, Response, bool]]" = queue.SimpleQueue()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads) if threads else None
         self._stop = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._engine = Engine(workers)
         self._engine.default = self._on_event
+        self._engine.default_taker = self._on_message
+        self._outbox = self._engine.outbox
+        #: When the first handler of a batch began, or the last answers left.
+        self._since = 0.0
         handles = []
         try:
             tls = new_handle(lib.wb_tls_new, _abi.WB_ROLE_SERVER)
@@ -99,6 +122,7 @@ class Server:
             config = new_handle(lib.wb_config_new, _abi.WB_CONFIG_CONN)
             handles.append(config)
             check(lib.wb_config_set_u64(config, _abi.WB_KEY_RETRY, 1 if retry else 0))
+            check(lib.wb_config_set_u64(config, _abi.WB_KEY_WHOLE_MESSAGES, WHOLE_MESSAGE))
             for name, value in (options or {}).items():
                 line = f"{name}={value}".encode()
                 check(lib.wb_config_parse(config, line, len(line)))
@@ -134,8 +158,11 @@ class Server:
                 self._pool.submit(self._judge_early, ev.a, ev.data, ev.b / 1000)
             return
         if ev.kind == _abi.WB_EV_H3_HEADERS:
-            self._exchanges[ev.stream] = _Exchange(ev, self.max_body)
-        exchange = self._exchanges.get(ev.stream) if ev.stream else None
+            self._exchanges[ev.stream] = _Exchange.begun(ev, self.max_body)
+        elif not ev.stream:
+            self._on_conn_event(ev)
+            return
+        exchange = self._exchanges.get(ev.stream)
         if exchange is None:
             return
         try:
@@ -148,14 +175,24 @@ class Server:
                 return
             if exchange.receiver.fin and not exchange.answered:
                 exchange.answered = True
-                self._dispatch(exchange)
+                request = self._request(ev.conn, ev.stream, exchange.block, exchange.receiver.body())
+                request._trailers = split(received_fields(ev.stream, _abi.WB_SECTION_TRAILERS))[1]
+                self._dispatch(ev.conn, ev.stream, request)
         except Error as e:
             log.info("request on stream %#x ended: %s", ev.stream, e)
             if e.status == _abi.WB_E_LIMIT and not exchange.answered:
                 exchange.answered = True
-                self._respond(ev.stream, Response(413, body=b"the body is too large\n"))
+                self._respond(ev.conn, ev.stream, Response(413, body=b"the body is too large\n"), False)
             else:
                 self._forget(ev.stream)
+
+    def _on_conn_event(self, ev: Event) -> None:
+        if ev.kind == _abi.WB_EV_CONN_CLOSED:
+            self._peers.pop(ev.conn, None)
+        elif ev.kind == _abi.WB_EV_KEYS_INSTALLED and ev.a == _abi.WB_LEVEL_EARLY:
+            self._peers.setdefault(ev.conn, _Peer()).early = True
+        elif ev.kind == _abi.WB_EV_PATH_MIGRATED and ev.conn in self._peers:
+            self._peers[ev.conn].address = None
 
     def _forget(self, stream: int) -> None:
         """Ends an exchange; a body that was lent is the handler's alone again."""
@@ -163,13 +200,41 @@ class Server:
         if exchange is not None and exchange.sender is not None:
             exchange.sender.close()
 
-    def _dispatch(self, exchange: _Exchange) -> None:
-        request = exchange.request()
+    def _on_message(self, conn: int, stream: int, _flags: int, _status: int, payload: bytes, fields: int) -> None:
+        """A request has come whole."""
+        if len(payload) - fields > self.max_body:
+            self._respond(conn, stream, Response(413, body=b"the body is too large\n"), False)
+            return
+        self._dispatch(conn, stream, self._request(conn, stream, (payload, fields), payload[fields:]))
+
+    def _request(self, conn: int, stream: int, block: Block, body: bytes) -> Request:
+        peer = self._peers.get(conn)
+        if peer is None:
+            peer = self._peers[conn] = _Peer()
+        if peer.address is None:
+            d = sized(_abi.wb_conn_desc)
+            known = lib.wb_conn_info(conn, ctypes.byref(d)) == _abi.WB_OK
+            peer.address = address_text(d.remote) if known and d.remote.family else ""
+        request = Request.received(block, body, peer.address)
+        if peer.early:
+            s = sized(_abi.wb_stream_desc)
+            if lib.wb_stream_info(stream, ctypes.byref(s)) == _abi.WB_OK:
+                request.early = s.early != _abi.WB_EARLY_NO
+                request.may_be_replay = s.early == _abi.WB_EARLY_UNPROVEN
+        return request
+
+    def _dispatch(self, conn: int, stream: int, request: Request) -> None:
         if self._pool is None:
-            self._respond(exchange.stream, self._call(request))
+            if not self._since:
+                self._since = time.monotonic()
+            self._respond(conn, stream, self._call(request), _is_head(request))
+            now = time.monotonic()
+            if now - self._since > PATIENCE:
+                self._since = now
+                self._outbox.flush()
         else:
             def run() -> None:
-                self._answers.put((exchange.stream, self._call(request)))
+                self._answers.put((conn, stream, self._call(request), _is_head(request)))
                 self._engine.wake()
 
             self._pool.submit(run)
@@ -182,24 +247,74 @@ class Server:
             log.exception("the handler failed on %r", request)
             return Response(500, body=b"internal error\n")
 
-    def _respond(self, stream: int, response: Response) -> None:
+    def _respond(self, conn: int, stream: int, response: Response, head: bool) -> None:
+        body = response.body
+        try:
+            size = len(body) if body.__class__ is bytes else memoryview(body).nbytes
+            if body.__class__ is not bytes and size < WORTH_LENDING:
+                body = bytes(body)
+            if not response._trailers and (head or size < WORTH_LENDING):
+                if head:
+                    fields = self._fields(response, size)
+                    self._outbox.add(conn, stream, fields, b"", 0, None, self._sent)
+                elif not response._headers:
+                    key = (response.status, size)
+                    fields = self._texts.get(key) or self._text(key)
+                    self._outbox.add(conn, stream, fields, body, size, None, self._sent)
+                else:
+                    self._outbox.add(conn, stream, self._fields(response, size), body, size, None, self._sent)
+            else:
+                self._respond_slowly(conn, stream, response, size, head)
+        except Error as e:
+            log.info("response on stream %#x ended: %s", stream, e)
+
+    def _text(self, key: Tuple[int, int]) -> bytes:
+        """The fields of a response that has none of its own."""
+        if len(self._texts) >= 1024:
+            self._texts.clear()
+        status, size = key
+        text = self._texts[key] = field_text([(":status", str(status)), ("content-length", str(size))])
+        return text
+
+    def _items(self, response: Response, size: int) -> List[Tuple[str, str]]:
+        headers = response.headers
+        items = [(":status", str(response.status))]
+        items += [(k, v) for k, v in headers if k not in FORBIDDEN]
+        if not response._trailers and "content-length" not in headers:
+            items.append(("content-length", str(size)))
+        return items
+
+    def _fields(self, response: Response, size: int) -> bytes:
+        return field_text(self._items(response, size))
+
+    def _respond_slowly(self, conn: int, stream: int, response: Response, size: int, head: bool) -> None:
+        """A response that is lent, or has trailers."""
+        array, keep = field_array(self._items(response, size))
+        empty = head or (not size and not response._trailers)
         exchange = self._exchanges.get(stream)
         if exchange is None:
-            return  # the client has gone meanwhile
-        items = [(":status", str(response.status))]
-        items += [(k, v) for k, v in response.headers if k not in FORBIDDEN]
-        if "content-length" not in response.headers and not len(response.trailers):
-            items.append(("content-length", str(memoryview(response.body).nbytes)))
-        head = exchange.pseudo.get(":method") == "HEAD"
-        empty = head or (not len(response.body) and not len(response.trailers))
-        array, keep = field_array(items)
+            exchange = self._exchanges[stream] = _Exchange(conn, stream, (b"", 0), 0)
+            exchange.answered = True
         try:
             check(lib.wb_h3_headers(stream, array, len(keep), _abi.WB_FIN if empty else 0))
             if not empty:
                 exchange.sender = Sender(stream, response.body, response.trailers)
                 exchange.sender.resume()
-        except Error as e:
-            log.info("response on stream %#x ended: %s", stream, e)
+        except Error:
+            self._forget(stream)  # the client has gone meanwhile
+            raise
+
+    def _sent(self, fates: List[Fate]) -> None:
+        """Responses that were not taken whole."""
+        for _, status, stream, taken, _fields, body in fates:
+            if status == _abi.WB_PARTIAL:
+                exchange = self._exchanges.get(stream)
+                if exchange is None:
+                    exchange = self._exchanges[stream] = _Exchange(0, stream, (b"", 0), 0)
+                    exchange.answered = True
+                exchange.sender = Sender(stream, body[taken:])
+            else:
+                log.info("response on stream %#x ended: status %d", stream, status)
 
     def serve(self, seconds: float) -> None:
         """Serves for a while on the calling thread."""
@@ -209,6 +324,7 @@ class Server:
 
     def _turn(self, timeout: float) -> None:
         try:
+            self._since = 0.0
             self._engine.pump(timeout)
         except Error:
             if not self._engine.closed:
@@ -217,6 +333,7 @@ class Server:
             return
         while not self._answers.empty():
             self._respond(*self._answers.get())
+        self._outbox.flush()
 
     def serve_forever(self) -> None:
         """Serves on the calling thread until ``shutdown`` is called, or an interrupt."""

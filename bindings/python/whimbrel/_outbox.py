@@ -1,0 +1,100 @@
+"""Whole messages on their way to the library: gathered in one piece of memory, given with one call.
+
+A call costs a lock of the connection and a wake-up of its worker, however many messages it carries; and Python's side of a
+call costs more than the library's. Bodies are copied here: large ones are lent instead (``Sender``).
+"""
+from __future__ import annotations
+
+import ctypes
+import struct
+from typing import Any, Callable, List, Tuple
+
+from . import _abi
+from ._library import lib
+
+_RECORD = struct.Struct("=QQQQQIiQ")
+assert _RECORD.size == ctypes.sizeof(_abi.wb_h3_message)
+_SIZE = _RECORD.size
+_pack = _RECORD.pack_into
+#: Messages of one call at most.
+MOST = 256
+#: Fields and bodies of one call at most, in bytes.
+ROOM = 256 * 1024
+
+_submit = lib.wb_h3_submit
+#: What became of a message: its owner as given to ``add``, status, stream, bytes of the body that were taken, fields, body.
+Fate = Tuple[Any, int, int, int, bytes, bytes]
+
+
+class Outbox:
+    """Messages of one connection at a time."""
+
+    def __init__(self) -> None:
+        self._room: Any = None
+        self.conn = 0
+        self.told: Callable[[List[Fate]], None] = lambda _fates: None
+        self.owners: List[Any] = []
+        self._asks = False
+        self._at = 0
+
+    def _open(self) -> None:
+        # Made when first needed; never resized, so that its address stays.
+        self._room = bytearray(ROOM)
+        self._base = ctypes.addressof((ctypes.c_char * ROOM).from_buffer(self._room))
+        self._records = (_abi.wb_h3_message * MOST)()
+        self._view = memoryview(self._records).cast("B")
+
+    def add(self, conn: int, stream: int, fields: bytes, body, size: int, owner: Any, told: Callable) -> None:
+        """A request, with its owner, or a response, without; ``size`` is the body's. ``told`` hears of requests, and of
+        responses that were not taken whole."""
+        if self._room is None:
+            self._open()
+        at, count = self._at, len(self.owners)
+        middle = at + len(fields)
+        end = middle + size
+        if count and (conn != self.conn or count == MOST or end > ROOM):
+            self.flush()
+            at = count = 0
+            middle = len(fields)
+            end = middle + size
+        if end > ROOM:
+            # Fields beyond any sense: the library says so.
+            told([(owner, _abi.WB_E_H3, stream, 0, fields, body)])
+            return
+        self._room[at:middle] = fields
+        if size:
+            self._room[middle:end] = body
+        base = self._base
+        _pack(self._view, count * _SIZE, stream, base + at, middle - at, base + middle, size, _abi.WB_H3_DONE, 0, 0)
+        self.conn, self.told, self._at = conn, told, end
+        self.owners.append(owner)
+        if owner is not None:
+            self._asks = True
+
+    def flush(self) -> None:
+        """Gives all of them to the library."""
+        owners = self.owners
+        count = len(owners)
+        if not count:
+            return
+        told = self.told
+        self.owners, self._at = [], 0
+        status = _submit(self.conn, self._records, count, _SIZE)
+        if status == 0 and not self._asks:
+            return  # responses, taken whole
+        self._asks = False
+        # Copied first: who is told may put new messages into the same memory.
+        fates: List[Fate] = []
+        base, room = self._base, self._room
+        for owner, (stream, fields, fields_len, body, body_len, _flags, state, taken) in zip(
+            owners, _RECORD.iter_unpack(self._view[: count * _SIZE])
+        ):
+            if status < 0:
+                state = status  # one message, or a connection that takes none: the elements were not filled in
+            if state:
+                fields, body = fields - base, body - base
+                whole = (bytes(room[fields : fields + fields_len]), bytes(room[body : body + body_len]))
+                fates.append((owner, state, stream, taken, *whole))
+            elif owner is not None:
+                fates.append((owner, 0, stream, taken, b"", b""))
+        told(fates)
