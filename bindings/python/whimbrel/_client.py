@@ -26,6 +26,9 @@ WHOLE_MESSAGE = 16 * 1024
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 
 
+_new_response = Response.__new__
+
+
 class Session:
     """Trust, client identity and tickets. Connections of one session resume each other.
 
@@ -122,7 +125,7 @@ class Connection:
             lib.wb_handle_release(config)
 
     def on_message(self, _conn: int, stream: int, _flags: int, status: int, payload: bytes, fields: int) -> None:
-        exchange = self.exchanges.get(stream)
+        exchange = self.exchanges.pop(stream, None)
         if exchange is not None and not exchange.over:
             exchange.on_message(status, payload, fields)
 
@@ -467,21 +470,38 @@ class _LoopEngine:
 class _Awaited(Exchange):
     """An exchange that a coroutine waits for: its future gets the response, straight from the batch of events."""
 
-    __slots__ = ("future", "conn")
-
-    def __init__(self, conn: "_LoopConnection", loop: asyncio.AbstractEventLoop, views: bool) -> None:
-        Exchange.__init__(self, _Awaited.told, views)
+    def __init__(self, conn: "_LoopConnection", views: bool) -> None:
         self.conn = conn
-        self.future: "asyncio.Future[Response]" = loop.create_future()
+        self.views = views
+        self.future: "asyncio.Future[Response]" = conn.loop.create_future()
 
-    def told(self) -> None:
+    def on_message(self, status: int, payload: bytes, fields: int) -> None:
+        if self.interim is not None or self.sender is not None or self.again is not None:
+            Exchange.on_message(self, status, payload, fields)
+            return
+        # As there, without what this one never had.
+        self.over = True
+        response = _new_response(Response)
+        response.status = status
+        response._block = (payload, fields)
+        response._headers = response._interim = response._views = None
+        response._trailers = ()
+        if self.views:
+            response.body = b""
+            response._views = [memoryview(payload)[fields:]]
+        else:
+            response.body = payload[fields:]
+        if not self.future.done():
+            self.future.set_result(response)
+
+    def finished(self, _exchange: Exchange) -> None:
         self.conn.exchanges.pop(self.stream, None)
-        future = self.future
-        if not future.done():
-            if self.error is not None:
-                future.set_exception(self.error)
-            else:
-                future.set_result(self.response)
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.response)
 
 
 class _LoopConnection(Connection):
@@ -491,9 +511,26 @@ class _LoopConnection(Connection):
         self, shared: _LoopEngine, session: Session, host: str, port: int, options: Dict[str, object]
     ) -> None:
         self.loop = shared.loop
+        self.outbox = shared.engine.outbox
         self.alarm: Optional[asyncio.TimerHandle] = None
         self.alarm_at = math.inf
         super().__init__(shared.engine, session, host, port, options, shared.loop.call_soon)
+
+    def is_free(self) -> bool:
+        """Requests go to the outbox at once."""
+        return self.connected and not self.blocked and not self.waiting and self.error is None
+
+    def ask(self, method: str, path: str, exchange: _Awaited) -> None:
+        """What ``begin`` does, for a request without body and fields of its own."""
+        prefix = self.prefixes.get(method)
+        if prefix is None or "\0" in path:
+            self.begin(method, path, (), None, None, exchange)
+            return
+        exchange.message = (method, path, (), None, None)
+        self.outbox.add(self.handle, 0, prefix + path.encode() + b"\0", b"", 0, exchange, self.sent)
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self.flush)
 
     def set_alarm(self, at: float) -> None:
         if self.alarm is not None:
@@ -565,13 +602,14 @@ class AsyncClient(_Verbs):
         """Sends a request and returns the whole response. A large ``body`` is read in place: leave it unchanged until
         the call returns. ``views`` gives the response's body without a copy, as ``response.views``."""
         conn = self._connection or self._live()
-        shared = self._shared
-        assert shared is not None
-        exchange = _Awaited(conn, shared.loop, views)
-        conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
+        exchange = _Awaited(conn, views)
+        if body is None and not headers and trailers is None and conn.is_free():
+            conn.ask(method, path, exchange)
+        else:
+            conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
         limit = self.timeout if timeout is None else timeout
         if limit is not None:
-            deadline = exchange.deadline = shared.loop.time() + limit
+            deadline = exchange.deadline = conn.loop.time() + limit
             if conn.alarm_at > deadline:
                 conn.set_alarm(deadline)
         try:

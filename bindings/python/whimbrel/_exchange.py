@@ -132,28 +132,25 @@ class Receiver:
 class Exchange:
     """A client's request. ``finished(exchange)`` is called once, with ``response`` or ``error`` set."""
 
-    __slots__ = (
-        "finished", "stream", "views", "sender", "_receiver", "interim", "head", "response", "error", "over", "again",
-        "message", "deadline",
-    )
+    # Class attributes: most exchanges are over before they need one of their own.
+    stream = 0
+    sender: Optional[Sender] = None
+    _receiver: Optional[Receiver] = None
+    interim: Optional[List[Response]] = None
+    head: Optional[Response] = None
+    response: Optional[Response] = None
+    error: Optional[BaseException] = None
+    over = False
+    #: Sends the request once more; set while it may have come to the server as early data.
+    again: Optional[Callable[[], None]] = None
+    #: The request as it was asked for, while it waits for its turn.
+    message: Optional[tuple] = None
+    #: When whoever waits for it gives up, in the time of the event loop.
+    deadline = 0.0
 
     def __init__(self, finished: Callable[["Exchange"], None], views: bool = False) -> None:
         self.finished = finished
-        self.stream = 0
         self.views = views
-        self.sender: Optional[Sender] = None
-        self._receiver: Optional[Receiver] = None
-        self.interim: Optional[List[Response]] = None
-        self.head: Optional[Response] = None
-        self.response: Optional[Response] = None
-        self.error: Optional[BaseException] = None
-        self.over = False
-        #: Sends the request once more; set while it may have come to the server as early data.
-        self.again: Optional[Callable[[], None]] = None
-        #: The request as it was asked for, while it waits for its turn.
-        self.message: Optional[tuple] = None
-        #: When whoever waits for it gives up, in the time of the event loop.
-        self.deadline = 0.0
 
     @property
     def receiver(self) -> Receiver:
