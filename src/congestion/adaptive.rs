@@ -102,6 +102,11 @@ impl RoundRtt {
         let shortest = if self.samples >= MIN_SAMPLES { self.current } else { self.last.min(self.current) };
         if shortest == Duration::MAX { Duration::ZERO } else { shortest.saturating_sub(min_rtt) }
     }
+
+    /// What waits in the network is more than noise.
+    pub fn queue_shows(&self, min_rtt: Duration) -> bool {
+        self.queueing(min_rtt) > (min_rtt / QUEUE_DIVISOR).clamp(QUEUE_MIN, QUEUE_MAX)
+    }
 }
 
 impl Adaptive {
@@ -159,16 +164,12 @@ impl Adaptive {
             return;
         }
         self.overflowed = false;
-        if self.resumed && self.cubic.in_slow_start() && self.queue_shows(sample.min_rtt) {
+        if self.resumed && self.cubic.in_slow_start() && self.rounds.queue_shows(sample.min_rtt) {
             // This one knows what it is looking for: the first sign of a queue ends it.
             self.cubic.leave_slow_start();
         }
         self.resumed &= self.cubic.in_slow_start();
         self.cubic.on_ack(sample);
-    }
-
-    fn queue_shows(&self, min_rtt: Duration) -> bool {
-        self.rounds.queueing(min_rtt) > (min_rtt / QUEUE_DIVISOR).clamp(QUEUE_MIN, QUEUE_MAX)
     }
 
     /// Packets were lost: may the window stay as it is? `min_rtt` is the path's shortest round trip.
@@ -182,7 +183,7 @@ impl Adaptive {
         if rate_high || burst {
             self.stop();
         }
-        let queue = self.queue_shows(min_rtt);
+        let queue = self.rounds.queue_shows(min_rtt);
         if rate_high || burst || queue {
             self.overflowed = queue;
             (self.evidence, self.low, self.highest) = (0, 0, window);

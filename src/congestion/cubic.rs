@@ -3,7 +3,7 @@
 //! Integer arithmetic throughout, so that every platform and every replay of a seed grows the same window.
 //! Units: bytes and microseconds; windows carry ten fractional bits so that small ACKs are not rounded away.
 use super::hystart::{Growth, HyStart};
-use super::{AckSample, MIN_DATAGRAM, initial_window};
+use super::{AckSample, MIN_DATAGRAM, MINIMUM_WINDOW_DATAGRAMS, initial_window};
 use crate::base::Timestamp;
 use core::time::Duration;
 
@@ -102,11 +102,12 @@ impl Cubic {
         self.epoch = None;
     }
 
-    /// A reduction that somebody else computed; growth begins anew from the window before it.
+    /// A reduction that somebody else computed; growth begins anew from the window before it. Marks come before losses:
+    /// they may go down to the two datagrams of RFC 9002 section 7.2.
     pub(super) fn reduce_to(&mut self, window: u64) {
         self.w_max = self.window();
         self.prior = self.window();
-        self.ssthresh = window.max(self.minimum());
+        self.ssthresh = window.max(self.max_datagram * 2);
         self.window = self.ssthresh << FRACTION;
         self.epoch = None;
         self.undo = None;
@@ -118,7 +119,7 @@ impl Cubic {
     }
 
     fn minimum(&self) -> u64 {
-        self.max_datagram * 2
+        self.max_datagram * MINIMUM_WINDOW_DATAGRAMS
     }
 
     pub(super) fn on_ack(&mut self, sample: &AckSample) {

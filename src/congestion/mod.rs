@@ -260,6 +260,11 @@ impl Controller {
     }
 }
 
+/// kMinimumWindow of NewReno and CUBIC. RFC 9002 section 7.2 recommends two datagrams; of these, none shows by the packet
+/// threshold that the other is lost, and where much is lost both are, or the one acknowledgement that they cause: then
+/// only a timer goes on, which doubles. With four, as BBR has it (BBR.MinPipeCwnd), rounds without an answer are rare.
+const MINIMUM_WINDOW_DATAGRAMS: u64 = 4;
+
 /// RFC 9002 section 7.2: ten datagrams, but not above the larger of 14720 bytes and two datagrams.
 /// A configuration that asks for another number of packets gets exactly that number.
 fn initial_window(max_datagram: u64, packets: u32) -> u64 {

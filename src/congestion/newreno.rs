@@ -1,5 +1,5 @@
 //! NewReno as RFC 9002 section 7.3 and appendix B describe it.
-use super::{AckSample, MIN_DATAGRAM, initial_window};
+use super::{AckSample, MIN_DATAGRAM, MINIMUM_WINDOW_DATAGRAMS, initial_window};
 
 /// State of the controller, in bytes.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl NewReno {
     }
 
     fn minimum(&self) -> u64 {
-        self.max_datagram * 2
+        self.max_datagram * MINIMUM_WINDOW_DATAGRAMS
     }
 
     pub(super) fn on_ack(&mut self, sample: &AckSample) {

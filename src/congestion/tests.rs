@@ -80,11 +80,11 @@ fn newreno_grows_and_halves() {
     for _ in 0..10 {
         c.on_congestion_event(false, Timestamp::ZERO);
     }
-    assert_eq!(c.window(), 2400, "never below two datagrams");
+    assert_eq!(c.window(), 4800, "never below four datagrams");
     let mut c = Controller::new(Algorithm::NewReno, 1200, 10, Timestamp::ZERO);
     c.on_congestion_event(false, Timestamp::ZERO);
     c.on_persistent_congestion();
-    assert_eq!((c.window(), c.ssthresh()), (2400, 6000));
+    assert_eq!((c.window(), c.ssthresh()), (4800, 6000));
     c.on_ack(&ack(12_000, at(200), rtt));
     assert_eq!(c.window(), 6000, "slow start ends at the threshold");
 }
@@ -208,10 +208,10 @@ fn cubic_time_stands_still_without_growth() {
 fn cubic_after_persistent_congestion_starts_small() {
     let mut c = reduced(100);
     c.on_persistent_congestion();
-    assert_eq!((c.window(), c.ssthresh()), (2 * SEGMENT, 70 * SEGMENT));
+    assert_eq!((c.window(), c.ssthresh()), (4 * SEGMENT, 70 * SEGMENT));
     let rtt = Duration::from_millis(20);
-    c.on_ack(&ack(2 * SEGMENT, at(20), rtt));
-    assert_eq!(c.window(), 4 * SEGMENT, "standard slow start, no HyStart++ (RFC 9406 section 4.3)");
+    c.on_ack(&ack(4 * SEGMENT, at(20), rtt));
+    assert_eq!(c.window(), 8 * SEGMENT, "standard slow start, no HyStart++ (RFC 9406 section 4.3)");
 }
 
 /// One round of slow start with `samples` ACKs of the given RTT; returns whether slow start ended.
@@ -502,7 +502,7 @@ fn tolerance_ends_with_the_losses_and_with_persistent_congestion() {
     let mut j = Judged::new();
     j.earn();
     j.c.on_persistent_congestion();
-    assert_eq!(j.c.window(), 2400);
+    assert_eq!(j.c.window(), 4800);
     assert!(!matches!(&j.c, Controller::Adaptive(a) if a.is_tolerant()));
 }
 

@@ -209,9 +209,13 @@ impl Connection {
         if let Some(probes) = self.control.probes.get_mut(space.index()) {
             *probes = packets;
         }
+        // RFC 9002 section 6.2.4: new data when there are any, because what is outstanding may have arrived and only its
+        // acknowledgement not; the oldest again as well, because the receiver may wait for nothing else.
+        let fresh = space == SpaceId::Data && self.is_confirmed() && self.streams.wants_data();
+        let repeated = usize::from(if fresh { packets.div_ceil(2) } else { packets });
         self.with_sink(now, |recovery, _, sink| {
             sink.probing = true;
-            recovery.for_probe(space, usize::from(packets), sink)
+            recovery.for_probe(space, repeated, sink)
         });
     }
 }

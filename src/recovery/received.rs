@@ -18,6 +18,10 @@ const ELICIT_MIN_RANGES: usize = 4;
 /// Ack-eliciting packets until an ACK is due (section 13.2.2: "at least two").
 const ELICITING_THRESHOLD: u32 = 2;
 
+/// A gap among so many of the newest packet numbers, and packets are acknowledged one by one (section 13.2.1 asks for that
+/// at the gap itself, section 13.2.2 leaves it open to be more frequent).
+const GAP_NEARBY: u64 = 16;
+
 /// When ACK frames are sent; the peer may change it with ACK_FREQUENCY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AckPolicy {
@@ -166,7 +170,12 @@ impl Received {
             1 => !in_order,
             threshold => self.is_beyond(pn, in_order, threshold),
         };
-        self.immediate |= marked || reordered;
+        // Every acknowledgement counts where packets are being lost: one may be the only one to arrive. A peer that asked
+        // for fewer gets fewer.
+        let after_gap = self.policy.eliciting_threshold <= ELICITING_THRESHOLD
+            && self.policy.reordering_threshold == 1
+            && self.ranges.range_at(pn).is_some_and(|r| r.start > self.floor && pn - r.start < GAP_NEARBY);
+        self.immediate |= marked || reordered || after_gap;
         self.pending = self.pending.saturating_add(1);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.policy.max_ack_delay);

@@ -58,8 +58,7 @@ fn cubic_and_bbr_use_a_clean_path_whatever_the_seed() {
 #[test]
 fn bbr_reaches_its_rate_under_loss_whatever_the_seed() {
     let rates = alone(Algorithm::Bbr, 100, 50, 100);
-    // A round with twice the usual loss looks like congestion to BBR too (2 %): single seeds fall below 80.
-    assert!(rates[rates.len() / 2] >= 80.0 && rates[0] >= 70.0, "100 Mbit/s, 50 ms: {rates:.1?}");
+    assert!(rates[0] >= 80.0 && rates[rates.len() / 2] >= 85.0, "100 Mbit/s, 50 ms: {rates:.1?}");
     let rates = alone(Algorithm::Bbr, 200, 20, 100);
     assert!(rates[0] >= 165.0, "200 Mbit/s, 20 ms: {rates:.1?}");
 }

@@ -8,6 +8,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use super::adaptive::RoundRtt;
 use super::delivery::{Delivery, RateSample, rate, volume};
 use super::{AckSample, MIN_DATAGRAM, initial_window};
 use crate::base::Timestamp;
@@ -126,8 +127,14 @@ pub struct Bbr {
     extra_acked_rounds: u64,
     extra_acked_since: Timestamp,
     extra_acked_delivered: u64,
+    // Whether losses may be chance (model.rs).
+    rounds: RoundRtt,
+    queue_shows: bool,
     // Loss (section 2.10).
     loss_in_round: bool,
+    /// Bytes of those losses, and whether a mark was among them.
+    lost_in_round: u64,
+    mark_in_round: bool,
     loss_round_start: bool,
     loss_round_delivered: u64,
     loss_ranges: u32,
@@ -199,7 +206,11 @@ impl Bbr {
             extra_acked_rounds: 0,
             extra_acked_since: now,
             extra_acked_delivered: 0,
+            rounds: RoundRtt::new(),
+            queue_shows: false,
             loss_in_round: false,
+            lost_in_round: 0,
+            mark_in_round: false,
             loss_round_start: false,
             loss_round_delivered: 0,
             loss_ranges: 0,
@@ -280,6 +291,8 @@ impl Bbr {
             // Section 5.6.2: the initial rate, now that there is a round-trip time.
             self.pacing_rate = rate(self.cwnd, rtt.max(Duration::from_micros(1))) / 100 * STARTUP_PACING_GAIN;
         }
+        self.rounds.on_ack(sample.rtt_sample, sample.newest_sent_at, sample.now);
+        self.queue_shows = self.rounds.queue_shows(sample.min_rtt);
         self.update_model_and_state(sample.rtt_sample, sample.now);
         self.set_pacing_rate_with(self.pacing_gain);
         self.set_cwnd();

@@ -57,8 +57,15 @@ impl Bbr {
         }
     }
 
-    pub(super) fn reset_congestion_signals(&mut self) {
+    /// A round is judged, or what it met no longer counts.
+    pub(super) fn forget_losses(&mut self) {
         self.loss_in_round = false;
+        self.lost_in_round = 0;
+        self.mark_in_round = false;
+    }
+
+    pub(super) fn reset_congestion_signals(&mut self) {
+        self.forget_losses();
         self.bw_latest = 0;
         self.inflight_latest = 0;
     }
@@ -69,12 +76,18 @@ impl Bbr {
             return;
         }
         self.adapt_lower_bounds();
-        self.loss_in_round = false;
+        self.forget_losses();
     }
 
-    /// AdaptLowerBoundsFromCongestion, InitLowerBounds and LossLowerBounds.
+    /// AdaptLowerBoundsFromCongestion, InitLowerBounds and LossLowerBounds. Unlike the draft's, they leave a round alone
+    /// whose losses stay within LossThresh while no queue shows: every round of a path with random loss has some, and
+    /// each took the bounds down by that and the pacing margin for seconds, until the next probe.
     fn adapt_lower_bounds(&mut self) {
         if self.is_accelerating() || !self.loss_in_round {
+            return;
+        }
+        let may_be_chance = !self.queue_shows && !self.mark_in_round;
+        if may_be_chance && self.lost_in_round <= self.tolerated_loss(self.rs.tx_in_flight) {
             return;
         }
         if self.bw_shortterm == INFINITE {
@@ -122,7 +135,15 @@ impl Bbr {
 
     /// IsInflightTooHigh (section 5.5.10.2); a QUIC sender always has selective acknowledgements.
     pub(super) fn is_inflight_too_high(&self, rs: &RateSample) -> bool {
-        rs.lost > super::percent(rs.tx_in_flight, LOSS_THRESH)
+        rs.lost > self.tolerated_loss(rs.tx_in_flight)
+    }
+
+    /// LossThresh of `in_flight`. The draft's rate means little in a round of some hundred packets: at half of it one
+    /// round in thirty is above. So as long as no queue shows, two standard deviations of that many losses come on top.
+    pub(super) fn tolerated_loss(&self, in_flight: u64) -> u64 {
+        let expected = super::percent(in_flight, LOSS_THRESH);
+        let chance = if self.queue_shows { 0 } else { 2 * expected.saturating_mul(self.max_datagram).isqrt() };
+        expected.saturating_add(chance)
     }
 
     /// SaveStateUponLoss (section 5.5.11.1).
@@ -153,6 +174,7 @@ impl Bbr {
     /// HandleLostPacket (section 5.5.10.2).
     pub(in crate::congestion) fn on_packet_lost(&mut self, pn: u64, size: u64, sent_at: Timestamp, now: Timestamp) {
         self.note_loss();
+        self.lost_in_round = self.lost_in_round.saturating_add(size);
         // Losses that are neighbours count as one piece (section 5.3.1.3).
         if self.last_lost_pn.wrapping_add(1) != pn {
             self.loss_ranges = self.loss_ranges.saturating_add(1);
@@ -169,6 +191,7 @@ impl Bbr {
     /// Section 3.7: CE marks MUST be treated as congestion. They come once per round trip to here.
     pub(super) fn on_mark(&mut self, now: Timestamp) {
         self.note_loss();
+        self.mark_in_round = true;
         if self.state == State::Startup {
             self.leave_startup_for_loss();
         } else if self.is_bw_probe_sample {

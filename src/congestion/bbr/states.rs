@@ -1,8 +1,8 @@
 //! The state machine of BBR: Startup, Drain, ProbeBW and ProbeRTT (draft-ietf-ccwg-bbr section 5.3).
 use super::{
-    AckPhase, Bbr, DEFAULT_CWND_GAIN, DOWN_PACING_GAIN, DRAIN_PACING_GAIN, HEADROOM, INFINITE, LOSS_THRESH,
-    MIN_RTT_FILTER_LEN, PROBE_RTT_CWND_GAIN, PROBE_RTT_DURATION, PROBE_RTT_INTERVAL, STARTUP_PACING_GAIN, State,
-    UNITY_GAIN, UP_CWND_GAIN, UP_PACING_GAIN, percent,
+    AckPhase, Bbr, DEFAULT_CWND_GAIN, DOWN_PACING_GAIN, DRAIN_PACING_GAIN, HEADROOM, INFINITE, MIN_RTT_FILTER_LEN,
+    PROBE_RTT_CWND_GAIN, PROBE_RTT_DURATION, PROBE_RTT_INTERVAL, STARTUP_PACING_GAIN, State, UNITY_GAIN, UP_CWND_GAIN,
+    UP_PACING_GAIN, percent,
 };
 use crate::base::Timestamp;
 use core::time::Duration;
@@ -87,9 +87,8 @@ impl Bbr {
         if self.state != State::Startup || !self.loss_round_start {
             return;
         }
-        let high = self.lossy_round_before
-            && self.loss_ranges >= STARTUP_LOSS_RANGES
-            && self.rs.lost > percent(self.rs.tx_in_flight, LOSS_THRESH);
+        let high =
+            self.lossy_round_before && self.loss_ranges >= STARTUP_LOSS_RANGES && self.is_inflight_too_high(&self.rs);
         if high {
             self.leave_startup_for_loss();
         }
@@ -346,7 +345,7 @@ impl Bbr {
     pub(in crate::congestion) fn on_spurious_event(&mut self) {
         self.restore_cwnd();
         self.in_recovery = false;
-        self.loss_in_round = false;
+        self.forget_losses();
         self.reset_full_bw();
         self.bw_shortterm = self.bw_shortterm.max(self.undo.bw_shortterm);
         self.inflight_shortterm = self.inflight_shortterm.max(self.undo.inflight_shortterm);

@@ -104,6 +104,15 @@ impl Path {
         }
     }
 
+    /// So many packets sent ten milliseconds ago count as lost.
+    fn lose_some(&mut self, count: u64) {
+        let (pn, sent) = (self.pn, self.now - Duration::from_millis(10));
+        for i in 0..count {
+            self.bbr.on_packet_lost(pn + 2 * i, SIZE, sent, self.now);
+        }
+        self.bbr.on_enter_recovery(false, self.now);
+    }
+
     fn acknowledge(&mut self) {
         let (mut bytes, mut newest, mut losses) = (0, None, Vec::new());
         while self.flying.front().is_some_and(|p| p.arrives <= self.now) {
@@ -301,16 +310,43 @@ fn losses_outside_a_probe_lower_the_short_term_model_by_what_was_delivered() {
     p.reach(State::ProbeCruise);
     p.run(50);
     assert_eq!(p.bbr.bw_shortterm, INFINITE);
-    // A round with a loss: down to what is delivered, not to a fixed part.
-    let (pn, sent) = (p.pn, p.now - Duration::from_millis(10));
-    p.bbr.on_packet_lost(pn, SIZE, sent, p.now);
-    p.bbr.on_enter_recovery(false, p.now);
+    // One loss at an empty queue may be chance.
+    p.lose_some(1);
+    p.run(50);
+    assert_eq!(p.bbr.bw_shortterm, INFINITE);
+    // A round with many of them: down to what is delivered, not to a fixed part.
+    p.lose_some(12);
     p.run(50);
     assert!(p.bbr.bw_shortterm >= p.rate * 9 / 10, "{}", p.bbr.bw_shortterm);
     assert!(p.bbr.bw_shortterm <= p.bbr.max_bw);
     // Section 5.3.3.3: the next refill forgets it.
     p.reach(State::ProbeRefill);
     assert_eq!(p.bbr.bw_shortterm, INFINITE);
+}
+
+#[test]
+fn losses_at_a_queue_and_marks_lower_the_short_term_model() {
+    for mark in [false, true] {
+        let mut p = Path::new();
+        p.reach(State::ProbeUp);
+        p.reach(State::ProbeCruise);
+        p.run(50);
+        if mark {
+            p.bbr.on_enter_recovery(true, p.now);
+        } else {
+            // Somebody else keeps the queue filled.
+            for ms in 0..120 {
+                p.busy_until = p.busy_until.max(p.now + Duration::from_millis(12));
+                p.run(1);
+                if ms == 70 {
+                    assert!(p.bbr.queue_shows);
+                    p.lose_some(1);
+                }
+            }
+        }
+        p.run(25);
+        assert!(p.bbr.bw_shortterm < INFINITE, "mark {mark}");
+    }
 }
 
 #[test]

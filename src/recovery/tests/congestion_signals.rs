@@ -74,11 +74,11 @@ fn persistent_congestion_needs_three_pto_and_nothing_between() {
     // The ACK's own sample: smoothed 100, variation 37.5, so PTO with max_ack_delay is 275 ms, three times 825 ms.
     let (w, outcome) = persistent(&[1000, 1400, 1826], 3000, None);
     assert!(outcome.persistent_congestion);
-    assert_eq!(w.paths[0].cc.window(), 2400, "down to the minimum window");
+    assert_eq!(w.paths[0].cc.window(), 4800, "down to the minimum window");
     let (w, outcome) = persistent(&[1000, 1400, 1825], 3000, None);
     assert!(!outcome.persistent_congestion, "the period must exceed the duration");
     assert!(outcome.congestion_event);
-    assert!(w.paths[0].cc.window() > 2400);
+    assert!(w.paths[0].cc.window() > 4800);
     let (_, outcome) = persistent(&[1000, 1400, 1826], 3000, Some(1));
     assert!(!outcome.persistent_congestion, "one in between was acknowledged");
 }
@@ -113,7 +113,7 @@ fn persistent_congestion_is_seen_across_sweeps_of_one_period() {
     assert_eq!((w.log.lost(), outcome.persistent_congestion), (vec![a, b], false));
     assert_eq!(w.fire(), TimeoutAction::Lost);
     assert_eq!(w.log.lost(), [a, b, c, d]);
-    assert_eq!(w.paths[0].cc.window(), 2400);
+    assert_eq!(w.paths[0].cc.window(), 4800);
 }
 
 #[test]
