@@ -91,7 +91,7 @@ def everyone(build: pathlib.Path) -> list:
              EVERYTHING),
         Peer("ngtcp2", pathlib.Path(foreign.SERVER or "gtlsserver"), settings=foreign.SETTINGS, http=frozenset({MOVE, UPLOAD, REQUESTS}),
              runner=foreign.run, crate="ngtcp2"),
-        python("whimbrel", "whimbrel_bench.py", "the package of bindings/python, AsyncClient with views"),
+        python("whimbrel", "whimbrel_bench.py", "the package of bindings/python as installed: AsyncClient and Server, bulk with views=True"),
         python("aioquic", "aioquic_bench.py", "asyncio, 1472-byte datagrams, 16 MiB windows", "aioquic"),
     ]
 

@@ -41,8 +41,8 @@ Taker = Callable[[int, int, int, int, bytes, int], None]
 _take, _return = lib.wb_queue_take, lib.wb_queue_return
 _string_at = ctypes.string_at
 _MESSAGE = _abi.WB_EV_H3_MESSAGE
-#: Events of one batch at most.
-BATCH = 512
+#: Events of one batch at most: then others may run, and answer what it has brought.
+BATCH = 64
 
 
 @functools.lru_cache

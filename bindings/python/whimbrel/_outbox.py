@@ -16,10 +16,10 @@ _RECORD = struct.Struct("=QQQQQIiQ")
 assert _RECORD.size == ctypes.sizeof(_abi.wb_h3_message)
 _SIZE = _RECORD.size
 _pack = _RECORD.pack_into
-#: Messages of one call at most.
-MOST = 256
+#: Messages of one call at most: the other end should have something to do while the rest is made.
+MOST = 32
 #: Fields and bodies of one call at most, in bytes.
-ROOM = 256 * 1024
+ROOM = 128 * 1024
 
 _submit = lib.wb_h3_submit
 #: What became of a message: its owner as given to ``add``, status, stream, bytes of the body that were taken, fields, body.
