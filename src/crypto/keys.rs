@@ -4,7 +4,7 @@
 //! same work whatever the packet holds (section 9.5), and nothing is learnt from a packet before it opens.
 use super::cipher::Cipher;
 use super::schedule::{Secret, expand, labels};
-use ring::aead;
+use ring::{aead, hkdf};
 
 /// Bytes that protection adds to a payload; the same for all ciphers.
 pub const TAG_LEN: usize = 16;
@@ -28,10 +28,10 @@ pub(super) struct HeaderKey(aead::quic::HeaderProtectionKey);
 pub(super) struct HeaderKeyBytes([u8; MAX_KEY]);
 
 impl HeaderKeyBytes {
-    pub(super) fn derive(cipher: Cipher, version: u32, secret: &Secret) -> Self {
+    pub(super) fn derive(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Self {
         let mut bytes = Self([0; MAX_KEY]);
         let key = bytes.0.get_mut(..cipher.header().key_len()).expect("the longest key has 32 bytes");
-        expand(&secret.prk(cipher), labels(version).hp, key);
+        expand(prk, labels(version).hp, key);
         bytes
     }
 }
@@ -50,13 +50,12 @@ pub(super) struct PacketKeyBytes {
 }
 
 impl PacketKeyBytes {
-    pub(super) fn derive(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        let prk = secret.prk(cipher);
+    pub(super) fn derive(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Self {
         let labels = labels(version);
         let mut bytes = Self { key: [0; MAX_KEY], iv: [0; aead::NONCE_LEN] };
         let key = bytes.key.get_mut(..cipher.aead().key_len()).expect("the longest key has 32 bytes");
-        expand(&prk, labels.key, key);
-        expand(&prk, labels.iv, &mut bytes.iv);
+        expand(prk, labels.key, key);
+        expand(prk, labels.iv, &mut bytes.iv);
         bytes
     }
 }
@@ -69,10 +68,6 @@ impl Drop for PacketKeyBytes {
 }
 
 impl HeaderKey {
-    pub(super) fn new(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        Self::expand(cipher, &HeaderKeyBytes::derive(cipher, version, secret))
-    }
-
     /// The form that works, some hundred bytes.
     pub(super) fn expand(cipher: Cipher, bytes: &HeaderKeyBytes) -> Self {
         let algorithm = cipher.header();
@@ -131,10 +126,6 @@ pub(super) struct PacketKey {
 }
 
 impl PacketKey {
-    pub(super) fn new(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        Self::expand(cipher, &PacketKeyBytes::derive(cipher, version, secret))
-    }
-
     /// The form that works, half a kilobyte.
     pub(super) fn expand(cipher: Cipher, bytes: &PacketKeyBytes) -> Self {
         let algorithm = cipher.aead();
@@ -185,14 +176,18 @@ pub struct DirectionKeys {
 }
 
 impl DirectionKeys {
-    pub(super) fn new(cipher: Cipher, version: u32, secret: &Secret) -> Self {
-        Self { header: HeaderKey::new(cipher, version, secret), packet: PacketKey::new(cipher, version, secret) }
+    /// `prk` is made of the traffic secret, once for all three keys: that is two of eight hashes.
+    pub(super) fn new(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Self {
+        Self {
+            header: HeaderKey::expand(cipher, &HeaderKeyBytes::derive(cipher, version, prk)),
+            packet: PacketKey::expand(cipher, &PacketKeyBytes::derive(cipher, version, prk)),
+        }
     }
 
     /// Keys of a traffic secret; `None` when the length of the secret is not that of the cipher.
     #[must_use]
     pub fn from_secret(cipher: Cipher, version: u32, secret: &[u8]) -> Option<Self> {
-        Some(Self::new(cipher, version, &Secret::new(cipher, secret)?))
+        Some(Self::new(cipher, version, &Secret::new(cipher, secret)?.prk(cipher)))
     }
 
     /// Seals `packet` in place: header, payload, and 16 bytes of room for the tag at the end. The payload

@@ -124,13 +124,14 @@ impl OneRttKeys {
     pub fn new(version: u32, cipher: Cipher, local_secret: &[u8], remote_secret: &[u8]) -> Self {
         let local = Secret::new(cipher, local_secret).expect("TLS yields secrets of its hash's length");
         let remote = Secret::new(cipher, remote_secret).expect("TLS yields secrets of its hash's length");
-        let next_remote_secret = remote.next(cipher, version);
+        let (local_prk, remote_prk) = (local.prk(cipher), remote.prk(cipher));
+        let next_remote_secret = Secret::next_of(&remote_prk, cipher, version);
         let material = Material {
-            local_header: HeaderKeyBytes::derive(cipher, version, &local),
-            remote_header: HeaderKeyBytes::derive(cipher, version, &remote),
-            local: PacketKeyBytes::derive(cipher, version, &local),
-            remote: PacketKeyBytes::derive(cipher, version, &remote),
-            next_remote: PacketKeyBytes::derive(cipher, version, &next_remote_secret),
+            local_header: HeaderKeyBytes::derive(cipher, version, &local_prk),
+            remote_header: HeaderKeyBytes::derive(cipher, version, &remote_prk),
+            local: PacketKeyBytes::derive(cipher, version, &local_prk),
+            remote: PacketKeyBytes::derive(cipher, version, &remote_prk),
+            next_remote: PacketKeyBytes::derive(cipher, version, &next_remote_secret.prk(cipher)),
         };
         Self {
             version,
@@ -360,8 +361,8 @@ impl OneRttKeys {
         let (cipher, version) = (self.cipher, self.version);
         self.local_secret = self.local_secret.next(cipher, version);
         self.next_remote_secret = self.next_remote_secret.next(cipher, version);
-        let local = PacketKeyBytes::derive(cipher, version, &self.local_secret);
-        let after_next = PacketKeyBytes::derive(cipher, version, &self.next_remote_secret);
+        let local = PacketKeyBytes::derive(cipher, version, &self.local_secret.prk(cipher));
+        let after_next = PacketKeyBytes::derive(cipher, version, &self.next_remote_secret.prk(cipher));
         let keys = self.awake();
         keys.local = PacketKey::expand(cipher, &local);
         let next = core::mem::replace(&mut keys.next_remote, PacketKey::expand(cipher, &after_next));

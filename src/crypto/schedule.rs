@@ -62,11 +62,16 @@ impl Secret {
 
     /// The secret of the next key phase (RFC 9001 section 6.1).
     pub(super) fn next(&self, cipher: Cipher, version: u32) -> Self {
+        Self::next_of(&self.prk(cipher), cipher, version)
+    }
+
+    /// The same for a secret that is prepared already.
+    pub(super) fn next_of(prk: &hkdf::Prk, cipher: Cipher, version: u32) -> Self {
         #[cfg(test)]
         UPDATES.set(UPDATES.get() + 1);
-        let mut next = Self { bytes: [0; MAX_SECRET], len: self.len };
-        if let Some(out) = next.bytes.get_mut(..self.len) {
-            expand(&self.prk(cipher), labels(version).ku, out);
+        let mut next = Self { bytes: [0; MAX_SECRET], len: cipher.secret_len() };
+        if let Some(out) = next.bytes.get_mut(..cipher.secret_len()) {
+            expand(prk, labels(version).ku, out);
         }
         next
     }

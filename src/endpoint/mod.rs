@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::base::codes::transport::CONNECTION_REFUSED;
 use crate::base::{FourTuple, Rng, Side, Timestamp};
 use crate::connection::{AcceptParams, Connection, ConnectionConfig, EndpointEvent, InitialCids};
-use crate::crypto::{ClientTls, LevelKeys, ServerTls, TlsSetupError, TokenKey, initial_keys};
+use crate::crypto::{ClientTls, ServerTls, TlsSetupError, TokenKey, initial_keys};
 
 use accept::{EarlyPackets, FirstInitial, IncomingTable};
 use address_token::AddressTokens;
@@ -305,8 +305,7 @@ impl Endpoint {
         let first = incoming.first;
         self.ignore(incoming);
         self.stats.refused = self.stats.refused.saturating_add(1);
-        let keys = initial_keys(first.version, &first.dcid, Side::Server);
-        self.close_initial(&keys, &first, CONNECTION_REFUSED, now, reply)
+        self.close_initial(&first, CONNECTION_REFUSED, now, reply)
     }
 
     /// Asks for a proof of address. `Some` gives the connection back: it answers a Retry already and can only be
@@ -351,20 +350,14 @@ impl Endpoint {
         written
     }
 
-    fn close_initial(
-        &mut self,
-        keys: &LevelKeys,
-        first: &FirstInitial,
-        code: u64,
-        now: Timestamp,
-        reply: &mut Vec<u8>,
-    ) -> bool {
+    fn close_initial(&mut self, first: &FirstInitial, code: u64, now: Timestamp, reply: &mut Vec<u8>) -> bool {
         reply.clear();
         if !self.limiter.allow(now) {
             return false;
         }
+        let keys = initial_keys(first.version, &first.dcid, Side::Server);
         let scid = self.cids.next(&mut *self.rng);
-        replies::initial_close(reply, keys, first.version, &first.client_scid, &scid, code).is_ok()
+        replies::initial_close(reply, &keys, first.version, &first.client_scid, &scid, code).is_ok()
     }
 
     /// A fresh connection ID, routed to `key`.

@@ -4,8 +4,8 @@ use super::address_token::{RetryBinding, TokenVerdict};
 use super::router::{Initial, ResetSource};
 use super::{DropReason, Endpoint, Incoming, Routed, replies};
 use crate::base::codes::transport::{CONNECTION_REFUSED, INVALID_TOKEN};
-use crate::base::{ConnectionId, Ecn, FourTuple, Side, Timestamp};
-use crate::crypto::{LevelKeys, initial_keys};
+use crate::base::{ConnectionId, Ecn, FourTuple, Timestamp};
+use crate::crypto::{DirectionKeys, client_initial_keys};
 use crate::wire::header::{self, FIXED_BIT, PacketType, ProtectedHeader};
 use crate::wire::invariants::{self, Peek};
 use crate::wire::{packet_number, stateless_reset};
@@ -252,30 +252,22 @@ impl Endpoint {
             TokenVerdict::Absent | TokenVerdict::InvalidRetry => {}
         }
         // Only a packet that opens may start a connection or be answered with a close.
-        let keys = initial_keys(head.version, &head.dcid, Side::Server);
-        if !self.opens(&keys, datagram, head) {
+        if !self.opens(&client_initial_keys(head.version, &head.dcid), datagram, head) {
             return Routed::Dropped(DropReason::NotAuthentic);
         }
         if verdict == TokenVerdict::InvalidRetry {
             self.stats.invalid_tokens = self.stats.invalid_tokens.saturating_add(1);
-            return self.answer_close(&keys, &first, INVALID_TOKEN, now, reply);
+            return self.answer_close(&first, INVALID_TOKEN, now, reply);
         }
         if self.connections.len().saturating_add(self.incoming.len()) >= self.cfg.max_connections {
             self.stats.refused = self.stats.refused.saturating_add(1);
-            return self.answer_close(&keys, &first, CONNECTION_REFUSED, now, reply);
+            return self.answer_close(&first, CONNECTION_REFUSED, now, reply);
         }
         self.start_incoming(first, ecn, datagram, now)
     }
 
-    fn answer_close(
-        &mut self,
-        keys: &LevelKeys,
-        first: &FirstInitial,
-        code: u64,
-        now: Timestamp,
-        reply: &mut Vec<u8>,
-    ) -> Routed {
-        if self.close_initial(keys, first, code, now, reply) {
+    fn answer_close(&mut self, first: &FirstInitial, code: u64, now: Timestamp, reply: &mut Vec<u8>) -> Routed {
+        if self.close_initial(first, code, now, reply) {
             Routed::Reply
         } else {
             Routed::Dropped(DropReason::RateLimited)
@@ -297,13 +289,13 @@ impl Endpoint {
 
     /// Does the packet open with the keys that its connection ID gives? Works on a copy: the connection opens the
     /// datagram itself.
-    fn opens(&mut self, keys: &LevelKeys, datagram: &[u8], head: &ProtectedHeader<'_>) -> bool {
+    fn opens(&mut self, keys: &DirectionKeys, datagram: &[u8], head: &ProtectedHeader<'_>) -> bool {
         let Some(packet) = datagram.get(..head.packet_len) else { return false };
         self.scratch.clear();
         self.scratch.extend_from_slice(packet);
-        let Some((pn_len, truncated)) = keys.remote.unmask(&mut self.scratch, head.pn_offset) else { return false };
+        let Some((pn_len, truncated)) = keys.unmask(&mut self.scratch, head.pn_offset) else { return false };
         // A client's first packets have small numbers: 0 is expected.
         let pn = packet_number::expand(truncated, pn_len, 0);
-        keys.remote.open(&mut self.scratch, head.pn_offset.saturating_add(pn_len), pn).is_ok()
+        keys.open(&mut self.scratch, head.pn_offset.saturating_add(pn_len), pn).is_ok()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `asking` and `tape` let the application decide in the middle of a handshake. `config` builds what lives long, `session`
 //! runs one handshake, `tickets` keeps sessions for resumption, `secrets` is where rustls tells traffic secrets,
-//! `client_hello` checks what rustls does not, `exchange` has the key exchange groups.
+//! `client_hello` checks what rustls does not, `exchange` has the key exchange groups, `unused` what is
+//! left out.
 mod alerts;
 mod asking;
 mod client_hello;
@@ -18,6 +19,7 @@ mod signatures;
 mod summary;
 mod tape;
 mod tickets;
+mod unused;
 
 pub use asking::{Answer, Asks, Question};
 pub use client_hello::{ClientHello, peek_client_hello};

@@ -1,66 +1,11 @@
-//! The rustls cryptography provider: ring with a faster X25519 (`exchange`), and with QUIC key derivation switched off,
-//! because packet keys are derived in this room from the traffic secrets.
+//! The rustls cryptography provider: ring with a faster X25519 (`exchange`), and without what QUIC never uses
+//! (`unused`): packet keys are derived in this room from the traffic secrets.
 use super::exchange::groups;
+use super::unused::{LeanHkdf, NoKeys};
 use crate::crypto::Cipher;
-use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::crypto::{CryptoProvider, ring as suites};
-use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
-use rustls::{CipherSuiteCommon, Error, SupportedCipherSuite, Tls13CipherSuite};
+use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 use std::sync::{Arc, LazyLock};
-
-/// Makes keys that do nothing: nobody uses what rustls derives.
-struct NoKeys;
-struct NoKey;
-
-impl Algorithm for NoKeys {
-    fn packet_key(&self, _: AeadKey, _: Iv) -> Box<dyn PacketKey> {
-        Box::new(NoKey)
-    }
-
-    fn header_protection_key(&self, _: AeadKey) -> Box<dyn HeaderProtectionKey> {
-        Box::new(NoKey)
-    }
-
-    fn aead_key_len(&self) -> usize {
-        16
-    }
-}
-
-impl HeaderProtectionKey for NoKey {
-    fn encrypt_in_place(&self, _: &[u8], _: &mut u8, _: &mut [u8]) -> Result<(), Error> {
-        Err(Error::EncryptError)
-    }
-
-    fn decrypt_in_place(&self, _: &[u8], _: &mut u8, _: &mut [u8]) -> Result<(), Error> {
-        Err(Error::DecryptError)
-    }
-
-    fn sample_len(&self) -> usize {
-        16
-    }
-}
-
-impl PacketKey for NoKey {
-    fn encrypt_in_place(&self, _: u64, _: &[u8], _: &mut [u8]) -> Result<Tag, Error> {
-        Err(Error::EncryptError)
-    }
-
-    fn decrypt_in_place<'a>(&self, _: u64, _: &[u8], _: &'a mut [u8]) -> Result<&'a [u8], Error> {
-        Err(Error::DecryptError)
-    }
-
-    fn tag_len(&self) -> usize {
-        16
-    }
-
-    fn confidentiality_limit(&self) -> u64 {
-        0
-    }
-
-    fn integrity_limit(&self) -> u64 {
-        0
-    }
-}
 
 static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
     let all = [
@@ -76,8 +21,9 @@ static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
                 hash_provider: suite.common.hash_provider,
                 confidentiality_limit: suite.common.confidentiality_limit,
             },
-            hkdf_provider: suite.hkdf_provider,
-            aead_alg: suite.aead_alg,
+            // Once per suite and process.
+            hkdf_provider: Box::leak(Box::new(LeanHkdf(suite.hkdf_provider))),
+            aead_alg: &NoKeys,
             quic: Some(&NoKeys),
         })
         .collect()

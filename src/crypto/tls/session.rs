@@ -349,7 +349,9 @@ impl Session {
                 self.accept_early_data(ev)?;
                 if self.parameters_told {
                     // RFC 9369 section 5: the old ticket was looked at; new ones are of the negotiated version.
-                    self.update_digest();
+                    if self.captured.version != self.version {
+                        self.update_digest();
+                    }
                 }
             }
             _ => {}
