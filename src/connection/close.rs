@@ -1,11 +1,13 @@
 //! The end of a connection (RFC 9000 section 10.2): closing, draining, and CONNECTION_CLOSE at every level
 //! that the peer may be able to read.
 use super::Connection;
+use super::crypto_stream::CryptoStream;
 use super::events::{CloseReason, EndpointEvent, Event};
 use super::life::Phase;
 use super::timers::Timer;
 use super::transmit::Transmit;
 use crate::base::{Ecn, Level, SpaceId, Timestamp, TransportError, codes::transport};
+use crate::wire::frame::write_ack;
 use crate::wire::{Frame, Writer};
 
 /// RFC 9000 section 10.2: closing and draining last three PTOs.
@@ -26,6 +28,27 @@ pub(super) struct Closing {
     /// RFC 9000 section 10.2.1: answer every packet at first, then ever fewer.
     packets: u32,
     interval: u32,
+}
+
+/// Bytes of a client's last flight that fit into the datagram of a close; with a certificate it may be longer.
+const MAX_LAST_FLIGHT: usize = 512;
+/// Room for the ACK frame beside it.
+const MAX_ACK: usize = 64;
+/// RFC 9000 section 18.2: of packets before the 1-RTT level.
+const DEFAULT_ACK_DELAY_EXPONENT: u32 = 3;
+
+/// What a client that closes still owes the handshake.
+struct LastFlight {
+    ack: Box<[u8]>,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl LastFlight {
+    fn write(&self, w: &mut Writer<'_>) {
+        let _ = w.bytes(&self.ack);
+        let _ = Frame::Crypto { offset: self.offset, data: &self.bytes }.write(w);
+    }
 }
 
 impl Connection {
@@ -102,7 +125,25 @@ impl Connection {
         if to >= Phase::Draining {
             self.closing = None;
         }
+        // Nobody will use them.
+        self.endpoint_events.retain(|e| !matches!(e, EndpointEvent::NeedCids(_)));
         self.dirty = false;
+    }
+
+    /// Gives back what a connection in the draining state cannot use any more: nearly all of it. It sends nothing and
+    /// reads nothing (RFC 9000 section 10.2.2), but lasts three PTOs, seconds if its handshake was cut short.
+    pub(super) fn shed(&mut self) {
+        self.hs = None;
+        if let Some(tls) = self.tls.take() {
+            self.summary = Some(Box::new(tls.into_summary()));
+        }
+        for space in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
+            self.recovery.discard_space(space, &mut self.paths);
+        }
+        self.recovery.forget_handshake();
+        self.data.keys = None;
+        self.data.crypto = CryptoStream::default();
+        self.tokens = Vec::new();
     }
 
     /// The peer closed too, after us.
@@ -157,15 +198,21 @@ impl Connection {
         let out = out.get_mut(..segment)?;
         let mut len = 0usize;
         let mut padded = false;
+        let flight = self.last_flight(now);
         for level in [Level::Initial, Level::Handshake, Level::OneRtt] {
-            if !self.close_wanted_at(level) {
+            // With our last flight the server reads 1-RTT packets; before it, a close would end the handshake.
+            let early = flight.is_some() && level == Level::Initial;
+            if early || !self.close_wanted_at(level) {
                 continue;
             }
             let Some(room) = out.get_mut(len..) else { break };
             padded |= level == Level::Initial && self.side.is_client();
             let last = !self.close_wanted_after(level);
             let pad = padded && last;
-            let written = self.build_plain(level, path, room, pad, now, |w| write_close(w, level, &closing));
+            let written = self.build_plain(level, path, room, pad, now, |w| match &flight {
+                Some(flight) if level == Level::Handshake => flight.write(w),
+                _ => write_close(w, level, &closing),
+            });
             len = len.saturating_add(written);
         }
         self.closing = Some(closing);
@@ -176,6 +223,26 @@ impl Connection {
             return None;
         }
         Some(self.sent_datagrams(path, len, None, Ecn::NotEct))
+    }
+
+    /// A client that closes as soon as it is connected has not sent its Finished, or cannot know that it came: it goes with
+    /// the close, in place of CONNECTION_CLOSE at the Handshake level. So the server completes the handshake, knows the
+    /// round-trip time, and is told the application's code instead of APPLICATION_ERROR.
+    fn last_flight(&self, now: Timestamp) -> Option<LastFlight> {
+        if !self.side.is_client() || !self.life.is_complete() || self.life.is_confirmed() {
+            return None;
+        }
+        if !self.has_keys(SpaceId::Handshake) || !self.has_keys(SpaceId::Data) {
+            return None;
+        }
+        let space = &self.hs.as_ref()?.handshake;
+        let (offset, bytes) = space.crypto.send.unacknowledged(MAX_LAST_FLIGHT)?;
+        let mut room = [0; MAX_ACK];
+        let mut w = Writer::new(&mut room);
+        let delay = u64::try_from(space.received.ack_delay(now).as_micros()).unwrap_or(0) >> DEFAULT_ACK_DELAY_EXPONENT;
+        let ack = write_ack(&mut w, space.received.ranges_desc(), delay, space.received.ecn_counts());
+        let ack = if ack.is_ok() { w.written().into() } else { Box::default() };
+        Some(LastFlight { ack, offset, bytes })
     }
 
     /// RFC 9000 section 10.2.3: 1-RTT only once the peer surely has the keys, else every level we have.

@@ -69,6 +69,12 @@ impl CryptoSend {
         Some(start)
     }
 
+    /// Everything that the peer has not acknowledged, if that is at most `max` bytes and not nothing; its offset.
+    pub(super) fn unacknowledged(&self, max: usize) -> Option<(u64, Vec<u8>)> {
+        let some = !self.bytes.is_empty() && self.bytes.len() <= max;
+        some.then(|| (self.base, self.bytes.iter().copied().collect()))
+    }
+
     pub(super) fn on_acked(&mut self, offset: u64, len: u64) {
         let end = offset.saturating_add(len).min(self.end());
         let start = offset.max(self.base);

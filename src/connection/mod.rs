@@ -58,7 +58,7 @@ use control_frames::Control;
 use crypto_stream::CryptoStream;
 use handshake::Handshake;
 use idle::Idle;
-use life::Life;
+use life::{Life, Phase};
 use parameters::{OwnIds, Peer};
 use spaces::DataSpace;
 use spin::Spin;
@@ -333,7 +333,11 @@ impl Connection {
 
     /// Takes one whole UDP payload. Never fails: bad packets are dropped, peer errors close the connection.
     pub fn receive(&mut self, tuple: &FourTuple, ecn: Ecn, datagram: &mut [u8], now: Timestamp) {
+        let open = self.life.phase() < Phase::Draining;
         self.receive_datagram(tuple, ecn, datagram, now);
+        if open && self.life.phase() >= Phase::Draining {
+            self.shed();
+        }
     }
 
     /// Writes up to `max_segments` datagrams of one path into `out`; `None`: nothing to send now.
@@ -403,7 +407,7 @@ impl Connection {
             return false;
         }
         let error = TransportError::new(crate::base::codes::transport::INTERNAL_ERROR, "packet numbers are used up");
-        self.end(CloseReason::Transport(error), life::Phase::Draining, now);
+        self.end(CloseReason::Transport(error), Phase::Draining, now);
         true
     }
 
@@ -439,7 +443,7 @@ impl Connection {
         }
         let error = TransportError::new(crate::base::codes::transport::AEAD_LIMIT_REACHED, "key is used up");
         // Nothing can be sealed for the peer: it finds out by its idle timeout or a stateless reset.
-        self.end(CloseReason::Transport(error), life::Phase::Draining, now);
+        self.end(CloseReason::Transport(error), Phase::Draining, now);
         true
     }
 }

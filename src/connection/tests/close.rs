@@ -301,3 +301,37 @@ fn reserved_bits_are_a_violation() {
     p.flush();
     assert!(matches!(p.server().closed(), Some(CloseReason::Transport(e)) if e.code == transport::PROTOCOL_VIOLATION));
 }
+
+#[test]
+fn a_client_that_closes_as_soon_as_it_is_connected_completes_the_handshake() {
+    let mut p = Pair::new();
+    while !p.client.conn.is_established() {
+        assert!(p.step());
+    }
+    // Its Finished has not left yet.
+    let now = p.now;
+    p.client.conn.close(0x77, b"done", now);
+    p.run_for(Duration::from_secs(1));
+    assert!(p.server().saw(|e| matches!(e, Event::Connected { .. })));
+    let expected = CloseReason::Peer { code: 0x77, app: true, frame_type: 0, reason: b"done"[..].into() };
+    assert_eq!(p.server().closed(), Some(&expected));
+    // The server has learned the round-trip time: three PTOs are short.
+    assert!(p.server().drained && p.client.drained);
+}
+
+#[test]
+fn a_draining_connection_keeps_what_it_is_asked_about_and_nothing_else() {
+    for cut_short in [false, true] {
+        let mut p = Pair::new();
+        p.run_until(Duration::from_secs(1), |p| p.server.as_ref().is_some_and(|s| cut_short || s.conn.is_confirmed()));
+        let now = p.now;
+        p.client.conn.close(1, b"", now);
+        p.run_until(Duration::from_secs(1), |p| p.server().conn.is_closed());
+        let conn = &p.server().conn;
+        assert!(!conn.is_drained());
+        assert!(conn.hs.is_none() && conn.tls.is_none() && conn.data.keys.is_none());
+        assert_eq!(conn.recovery.heap_bytes(), 0);
+        assert_eq!(conn.alpn(), Some(&b"test"[..]));
+        assert_eq!(conn.server_name(), Some("localhost"));
+    }
+}
