@@ -247,3 +247,81 @@ class TestErrors:
             with pytest.raises(whimbrel.ConnectionClosed) as e:
                 client.get("/bytes/1", timeout=5)
             assert e.value.code is not None
+
+
+class TestManyAtOnce:
+    """Requests that leave together: what is wrong with one is no other's trouble, and each is answered by itself."""
+
+    def test_a_bad_request_among_good_ones(self, server, ca):
+        async def main():
+            async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+                for bad in ("/\0:path\0/fail", "no slash", "/bytes/1 2"):
+                    good = [client.get(f"/bytes/{n}", headers=[("X-Number", str(n))]) for n in range(20)]
+                    answers = await asyncio.gather(*good, client.get(bad), return_exceptions=True)
+                    assert [len(r.body) for r in answers[:-1]] == list(range(20))
+                    assert isinstance(answers[-1], whimbrel.Error), answers[-1]
+                    assert "path" in str(answers[-1]), str(answers[-1])
+                with pytest.raises(whimbrel.Error):
+                    await client.get("/fields", headers=[("x-one", "1\0x-two\0002")])
+                assert "x-two" not in (await client.get("/fields", headers=[("x-one", "1")])).text()
+
+        asyncio.run(main())
+
+    def test_more_than_the_peer_allows_wait_for_their_turn(self, ca):
+        options = {"transport.max_streams_bidi": 3}
+        with whimbrel.Server(
+            echo, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem"), options=options
+        ) as server:
+            server.start()
+
+            async def main():
+                async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+                    answers = await asyncio.gather(*[client.post("/echo", body=bytes([n])) for n in range(200)])
+                    assert [r.body for r in answers] == [bytes([n]) for n in range(200)]
+                    with pytest.raises(TimeoutError):
+                        await client.get("/bytes/1", timeout=0)
+                    answers = await asyncio.gather(*[client.get("/bytes/2", timeout=30) for _ in range(20)])
+                    assert all(r.status == 200 for r in answers)
+
+            asyncio.run(main())
+
+    def test_bodies_up_to_a_loan_and_answers_up_to_a_whole_message(self, server, ca):
+        async def main():
+            async with whimbrel.AsyncClient("localhost", server.address[1], ca=ca) as client:
+                sizes = [0, 1, 1023, 16383, 16384, 16385, 32767, 32768, 32769, 70000]
+                bodies = [os.urandom(n) for n in sizes]
+                for views in (False, True):
+                    answers = await asyncio.gather(*[client.post("/echo", body=b, views=views) for b in bodies])
+                    for r, body in zip(answers, bodies):
+                        assert (b"".join(r.views) if views else r.body) == body
+                        assert r.headers["content-length"] == str(len(body)) and r.headers["X-Method"] == "POST"
+                        assert "nothing" not in r.headers and not r.trailers and r.interim == []
+                        assert all(v.readonly and v.format == "B" for v in r.views)
+
+        asyncio.run(main())
+
+    def test_cancelled_and_closed_in_between(self, server, ca):
+        async def main():
+            client = await whimbrel.AsyncClient("localhost", server.address[1], ca=ca).open()
+            tasks = [asyncio.ensure_future(client.get(f"/bytes/{n}")) for n in range(50)]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(r, asyncio.CancelledError) for r in answers[::2])
+            assert [len(r.body) for r in answers[1::2]] == list(range(1, 50, 2))
+            late = [asyncio.ensure_future(client.get("/bytes/1")) for _ in range(5)]
+            await asyncio.sleep(0)
+            await client.close()
+            for answer in await asyncio.gather(*late, return_exceptions=True):
+                assert isinstance(answer, whimbrel.ConnectionClosed), answer
+
+        asyncio.run(main())
+
+    def test_headers_survive_copying_and_pickling(self, server, ca):
+        import copy
+        import pickle
+
+        headers = whimbrel.get(url(server, "/bytes/7"), ca=ca).headers
+        for same in (copy.deepcopy(headers), pickle.loads(pickle.dumps(headers))):
+            assert list(same) == list(headers) == [("content-length", "7")]

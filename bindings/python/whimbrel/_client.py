@@ -161,6 +161,7 @@ class Connection:
             exchange.fail(self.error)
             return
         exchange.message = (method, path, headers, body, trailers)
+        exchange.table = self.exchanges
         if self.connected and not self.blocked and not self.waiting and trailers is None and self.offer(exchange):
             self.leave()
             return
@@ -209,28 +210,21 @@ class Connection:
             items.append(("content-length", str(size)))
         return text + field_text(items) if items else text
 
-    def sent(self, fates: List[Fate]) -> None:
-        """What became of requests that were given to the library."""
-        exchanges = self.exchanges
+    def sent(self, fates: List[Fate], alone: bool) -> None:
+        """What became of requests that the library did not take whole."""
         for exchange, status, stream, taken, fields, body in fates:
-            if exchange.over:
-                # Given up meanwhile.
-                if stream:
-                    lib.wb_stream_reset(stream, 0x10C)
-                    lib.wb_stream_stop(stream, 0x10C)
-                    lib.wb_handle_release(stream)
-                continue
-            if status >= 0:
-                exchange.stream = stream
-                exchanges[stream] = exchange
-                if status:  # WB_PARTIAL: the rest of the body follows when there is room
+            if status >= 0:  # WB_PARTIAL: the rest of the body follows when there is room
+                exchange.begun(stream)
+                if not exchange.over:
                     exchange.sender = Sender(stream, body[taken:])
+            elif exchange.over:
+                continue
             elif self.error is not None:
                 exchange.fail(self.error)
             elif status == _abi.WB_E_WOULD_BLOCK:
                 self.blocked = True
                 self.waiting.append(exchange)  # STREAMS_AVAILABLE follows
-            elif len(fates) == 1:
+            elif alone:
                 exchange.fail(error_of(status))
             else:
                 # Again by itself, for the words that go with the status.
@@ -470,6 +464,7 @@ class _Awaited(Exchange):
 
     def __init__(self, conn: "_LoopConnection", views: bool) -> None:
         self.conn = conn
+        self.table = conn.exchanges
         self.views = views
         self.future: "asyncio.Future[Response]" = conn.loop.create_future()
 
@@ -513,22 +508,6 @@ class _LoopConnection(Connection):
         self.alarm: Optional[asyncio.TimerHandle] = None
         self.alarm_at = math.inf
         super().__init__(shared.engine, session, host, port, options, shared.loop.call_soon)
-
-    def is_free(self) -> bool:
-        """Requests go to the outbox at once."""
-        return self.connected and not self.blocked and not self.waiting and self.error is None
-
-    def ask(self, method: str, path: str, exchange: _Awaited) -> None:
-        """What ``begin`` does, for a request without body and fields of its own."""
-        prefix = self.prefixes.get(method)
-        if prefix is None or "\0" in path:
-            self.begin(method, path, (), None, None, exchange)
-            return
-        exchange.message = (method, path, (), None, None)
-        self.outbox.add(self.handle, 0, prefix + path.encode() + b"\0", b"", 0, exchange, self.sent)
-        if not self.flushing:
-            self.flushing = True
-            self.loop.call_soon(self.flush)
 
     def set_alarm(self, at: float) -> None:
         if self.alarm is not None:
@@ -601,10 +580,19 @@ class AsyncClient(_Verbs):
         the call returns. ``views`` gives the response's body without a copy, as ``response.views``."""
         conn = self._connection or self._live()
         exchange = _Awaited(conn, views)
-        if body is None and not headers and trailers is None and conn.is_free():
-            conn.ask(method, path, exchange)
-        else:
+        prefix = conn.prefixes.get(method)
+        if (
+            prefix is None or body is not None or headers or trailers is not None or not conn.connected or conn.blocked
+            or conn.waiting or conn.error is not None or "\0" in path
+        ):
             conn.begin(method, path, headers, body, Headers(trailers) if trailers else None, exchange)
+        else:
+            # What `begin` comes to for a request without body and fields of its own.
+            exchange.message = (method, path, (), None, None)
+            conn.outbox.add(conn.handle, 0, prefix + path.encode() + b"\0", b"", 0, exchange, conn.sent)
+            if not conn.flushing:
+                conn.flushing = True
+                conn.loop.call_soon(conn.flush)
         limit = self.timeout if timeout is None else timeout
         if limit is not None:
             deadline = exchange.deadline = conn.loop.time() + limit

@@ -17,7 +17,8 @@ from . import _abi
 from ._library import check, lib, new_handle, sized
 from ._outbox import Outbox
 
-_EVENT = struct.Struct("=IHHQQQQQQqQQQQ")
+#: kind, flags, conn, stream, path, a, b, data, data_len of a wb_event.
+_EVENT = struct.Struct("=4xHHQQQ8xQQ24xQQ")
 assert _EVENT.size == ctypes.sizeof(_abi.wb_event)
 
 _live: "weakref.WeakSet[Engine]" = weakref.WeakSet()
@@ -101,7 +102,7 @@ class Engine:
             stride = batch.stride
             raw = _string_at(batch.events, batch.count * stride)
             layout = _EVENT if stride == _EVENT.size else _layout(stride)
-            for (_, kind, flags, conn, stream, path, _src, a, b, _t, _uc, _us, data, size) in layout.iter_unpack(raw):
+            for kind, flags, conn, stream, path, a, b, data, size in layout.iter_unpack(raw):
                 if kind == _MESSAGE:
                     taker = messages.get(conn, self.default_taker)
                     if taker is not None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Callable, List, Optional
+from typing import Callable, Dict, List, Optional
 
 from . import _abi
 from ._buffers import Lent, next_received
@@ -129,6 +129,13 @@ class Receiver:
         return b"".join([memoryview(self.whole)[: min(self.at, len(self.whole))], *self.pieces])
 
 
+def drop(stream: int) -> None:
+    """Gives a request up: H3_REQUEST_CANCELLED in both directions."""
+    lib.wb_stream_reset(stream, 0x10C)
+    lib.wb_stream_stop(stream, 0x10C)
+    lib.wb_handle_release(stream)
+
+
 class Exchange:
     """A client's request. ``finished(exchange)`` is called once, with ``response`` or ``error`` set."""
 
@@ -148,9 +155,20 @@ class Exchange:
     #: When whoever waits for it gives up, in the time of the event loop.
     deadline = 0.0
 
+    #: Where its stream is looked up.
+    table: Dict[int, "Exchange"]
+
     def __init__(self, finished: Callable[["Exchange"], None], views: bool = False) -> None:
         self.finished = finished
         self.views = views
+
+    def begun(self, stream: int) -> None:
+        """The request was sent."""
+        self.stream = stream
+        if self.over:
+            drop(stream)  # given up meanwhile
+        else:
+            self.table[stream] = self
 
     @property
     def receiver(self) -> Receiver:
@@ -241,9 +259,7 @@ class Exchange:
             self.over = True
             self.end_sending()
             if self.stream:
-                lib.wb_stream_reset(self.stream, 0x10C)
-                lib.wb_stream_stop(self.stream, 0x10C)
-                lib.wb_handle_release(self.stream)
+                drop(self.stream)
 
 
 def closed_error(conn: int) -> Error:

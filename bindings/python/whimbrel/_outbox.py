@@ -16,6 +16,8 @@ _RECORD = struct.Struct("=QQQQQIiQ")
 assert _RECORD.size == ctypes.sizeof(_abi.wb_h3_message)
 _SIZE = _RECORD.size
 _pack = _RECORD.pack_into
+#: The stream of each.
+_streams = struct.Struct("=Q48x").iter_unpack
 #: Messages of one call at most: the other end should have something to do while the rest is made.
 MOST = 32
 #: Fields and bodies of one call at most, in bytes.
@@ -24,6 +26,8 @@ ROOM = 128 * 1024
 _submit = lib.wb_h3_submit
 #: What became of a message: its owner as given to ``add``, status, stream, bytes of the body that were taken, fields, body.
 Fate = Tuple[Any, int, int, int, bytes, bytes]
+#: Gets messages that were not taken whole; when there was but one in the call, its error's words are at hand.
+Told = Callable[[List[Fate], bool], None]
 
 
 class Outbox:
@@ -32,7 +36,7 @@ class Outbox:
     def __init__(self) -> None:
         self._room: Any = None
         self.conn = 0
-        self.told: Callable[[List[Fate]], None] = lambda _fates: None
+        self.told: Told = lambda _fates, _alone: None
         self.owners: List[Any] = []
         self._asks = False
         self._at = 0
@@ -44,9 +48,9 @@ class Outbox:
         self._records = (_abi.wb_h3_message * MOST)()
         self._view = memoryview(self._records).cast("B")
 
-    def add(self, conn: int, stream: int, fields: bytes, body, size: int, owner: Any, told: Callable) -> None:
-        """A request, with its owner, or a response, without; ``size`` is the body's. ``told`` hears of requests, and of
-        responses that were not taken whole."""
+    def add(self, conn: int, stream: int, fields: bytes, body, size: int, owner: Any, told: Told) -> None:
+        """A request, with its owner, or a response, without; ``size`` is the body's. ``owner.begun(stream)`` is called for a
+        request that was taken whole; ``told`` hears of what was not."""
         if self._room is None:
             self._open()
         at, count = self._at, len(self.owners)
@@ -59,7 +63,7 @@ class Outbox:
             end = middle + size
         if end > ROOM:
             # Fields beyond any sense: the library says so.
-            told([(owner, _abi.WB_E_H3, stream, 0, fields, body)])
+            told([(owner, _abi.WB_E_H3, stream, 0, fields, body)], True)
             return
         self._room[at:middle] = fields
         if size:
@@ -82,12 +86,19 @@ class Outbox:
         status = _submit(self.conn, self._records, count, _SIZE)
         if status == 0 and not self._asks:
             return  # responses, taken whole
+        records = self._view[: count * _SIZE]
+        if status == 0:
+            self._asks = False
+            for owner, (stream,) in zip(owners, _streams(records)):
+                if owner is not None:
+                    owner.begun(stream)
+            return
         self._asks = False
         # Copied first: who is told may put new messages into the same memory.
         fates: List[Fate] = []
         base, room = self._base, self._room
         for owner, (stream, fields, fields_len, body, body_len, _flags, state, taken) in zip(
-            owners, _RECORD.iter_unpack(self._view[: count * _SIZE])
+            owners, _RECORD.iter_unpack(records)
         ):
             if status < 0:
                 state = status  # one message, or a connection that takes none: the elements were not filled in
@@ -96,5 +107,5 @@ class Outbox:
                 whole = (bytes(room[fields : fields + fields_len]), bytes(room[body : body + body_len]))
                 fates.append((owner, state, stream, taken, *whole))
             elif owner is not None:
-                fates.append((owner, 0, stream, taken, b"", b""))
-        told(fates)
+                owner.begun(stream)
+        told(fates, count == 1)

@@ -68,8 +68,8 @@ class _Peer:
 
 def _is_head(request: Request) -> bool:
     """Whether a request's method is HEAD, without taking its fields apart: no field name has a capital letter."""
-    block = request._block
-    return b":method\0HEAD\0" in block[0][: block[1]]
+    text, length = request._block
+    return text.find(b":method\0HEAD\0", 0, length) >= 0
 
 
 class Server:
@@ -304,7 +304,7 @@ class Server:
             self._forget(stream)  # the client has gone meanwhile
             raise
 
-    def _sent(self, fates: List[Fate]) -> None:
+    def _sent(self, fates: List[Fate], _alone: bool) -> None:
         """Responses that were not taken whole."""
         for _, status, stream, taken, _fields, body in fates:
             if status == _abi.WB_PARTIAL:
