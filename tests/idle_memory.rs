@@ -198,7 +198,7 @@ fn an_idle_connection_is_small() {
     let heap = before - BYTES.with(Cell::get);
     let total = heap + size_of::<Connection>() as i64;
     eprintln!("server connection: {total} bytes idle ({heap} on the heap), {at_start} on the heap when new");
-    assert!(total <= 6 * 1024, "{total}");
+    assert!(total <= 5500, "{total}");
     let cids = InitialCids { local: cid(1), remote: cid(2) };
     let spare = Box::new(Pcg::new(3));
     let now = wire.now;
@@ -208,5 +208,5 @@ fn an_idle_connection_is_small() {
     drop(other);
     let total = before - BYTES.with(Cell::get) + size_of::<Connection>() as i64;
     eprintln!("client connection: {total} bytes idle");
-    assert!(total <= 24 * 1024, "{total}");
+    assert!(total <= 14 * 1024, "{total}");
 }

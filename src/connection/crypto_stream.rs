@@ -91,7 +91,8 @@ impl CryptoSend {
             self.acked.remove(first);
         }
         if self.bytes.is_empty() {
-            self.bytes = VecDeque::new();
+            // Nothing is under way: the room goes too, a connection keeps its streams for life.
+            *self = Self { base: self.base, ..Self::default() };
         }
     }
 

@@ -7,8 +7,9 @@ use core::time::Duration;
 
 /// Doublings of the PTO after which it stays: the idle timeout ends the connection long before.
 const MAX_BACKOFF: u32 = 20;
-/// Quiet time after which spare memory goes back (the budget of an idle connection).
-const QUIET: Duration = Duration::from_secs(1);
+/// Quiet time after which spare memory goes back (the budget of an idle connection). Not longer: in a rush of new
+/// connections all of the last QUIET hold it at once, and the holes that they leave stay with the process.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Probe timeouts in a row after which an unproven path is no longer marked: three PTOs with backoff.
 const ECN_PATIENCE: u32 = 2;

@@ -22,13 +22,19 @@ const OVERHEAD: usize = 32;
 /// Fates that wait to be taken; the oldest are dropped.
 const MAX_STATES: usize = 4096;
 
-/// Queues of one connection.
+/// Datagrams of one connection.
 #[derive(Debug)]
 pub struct Datagrams {
     local_max: u64,
     peer_max: u64,
     packet_room: usize,
     limit: usize,
+    /// Apart, and only of connections that have used datagrams: most never do, and it is a tenth of a connection.
+    queues: Option<Box<Queues>>,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
     outgoing: VecDeque<(Chunk, u64)>,
     outgoing_bytes: usize,
     incoming: VecDeque<Chunk>,
@@ -49,20 +55,7 @@ impl Datagrams {
     /// `local_max`: our `max_datagram_frame_size` (0: none accepted); `queue`: bytes held per direction.
     #[must_use]
     pub fn new(local_max: u64, queue: usize) -> Self {
-        Self {
-            local_max,
-            peer_max: 0,
-            packet_room: 1000,
-            limit: queue,
-            outgoing: VecDeque::new(),
-            outgoing_bytes: 0,
-            incoming: VecDeque::new(),
-            incoming_bytes: 0,
-            slab: None,
-            pool: SlabPool::default(),
-            states: VecDeque::new(),
-            dropped: 0,
-        }
+        Self { local_max, peer_max: 0, packet_room: 1000, limit: queue, queues: None }
     }
 
     /// The peer's `max_datagram_frame_size`.
@@ -100,28 +93,36 @@ impl Datagrams {
         if data.len() > max {
             return Err(DatagramError::TooLarge { max });
         }
-        if self.outgoing.len() >= MAX_QUEUED || self.outgoing_bytes + data.len() + OVERHEAD > self.limit {
+        let limit = self.limit;
+        let queues = self.queues();
+        if queues.outgoing.len() >= MAX_QUEUED || queues.outgoing_bytes + data.len() + OVERHEAD > limit {
             return Err(DatagramError::Blocked);
         }
-        self.outgoing_bytes += data.len() + OVERHEAD;
-        self.outgoing.push_back((data, tag));
+        queues.outgoing_bytes += data.len() + OVERHEAD;
+        queues.outgoing.push_back((data, tag));
         Ok(())
+    }
+
+    fn queues(&mut self) -> &mut Queues {
+        self.queues.get_or_insert_default()
     }
 
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        !self.outgoing.is_empty()
+        self.queues.as_ref().is_some_and(|q| !q.outgoing.is_empty())
     }
 
     /// Writes datagrams that fit; true if any was written. Those that no packet of this path can carry any more are
     /// dropped and reported.
     pub fn write(&mut self, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) -> bool {
         let mut wrote = false;
-        while let Some((data, tag)) = self.outgoing.front() {
+        let longest = self.max_len();
+        let Some(queues) = self.queues.as_mut() else { return false };
+        while let Some((data, tag)) = queues.outgoing.front() {
             let (len, tag) = (data.len(), *tag);
-            if self.max_len().is_none_or(|max| len > max) {
-                self.take_front();
-                self.report(tag, DatagramState::Dropped);
+            if longest.is_none_or(|max| len > max) {
+                queues.take_front();
+                queues.report(tag, DatagramState::Dropped);
                 continue;
             }
             let header = 1 + varint::len(len as u64);
@@ -131,22 +132,16 @@ impl Datagrams {
             let start = w.position();
             // RFC 9221 section 4: type 0x31 has a length, so anything may follow.
             let written = data.with(|bytes| Frame::Datagram(bytes).write(w).is_ok());
-            self.take_front();
+            queues.take_front();
             if written == Ok(true) {
                 tokens.push(FrameToken::Datagram { tag });
                 wrote = true;
             } else {
                 w.rewind(start);
-                self.report(tag, DatagramState::Dropped);
+                queues.report(tag, DatagramState::Dropped);
             }
         }
         wrote
-    }
-
-    fn take_front(&mut self) {
-        if let Some((data, _)) = self.outgoing.pop_front() {
-            self.outgoing_bytes = self.outgoing_bytes.saturating_sub(data.len() + OVERHEAD);
-        }
     }
 
     /// A DATAGRAM frame of the peer, `frame_len` bytes long with its header.
@@ -164,14 +159,70 @@ impl Datagrams {
         if frame_len as u64 > self.local_max {
             return Err(TransportError::new(PROTOCOL_VIOLATION, "datagram longer than allowed"));
         }
-        let chunk = self.store(data);
-        self.incoming_bytes += chunk.len() + OVERHEAD;
-        self.incoming.push_back(chunk);
-        while self.incoming.len() > MAX_QUEUED || (self.incoming_bytes > self.limit && self.incoming.len() > 1) {
-            self.dropped = self.dropped.saturating_add(1);
-            self.next_incoming();
+        let limit = self.limit;
+        let queues = self.queues();
+        let chunk = queues.store(data);
+        queues.incoming_bytes += chunk.len() + OVERHEAD;
+        queues.incoming.push_back(chunk);
+        while queues.incoming.len() > MAX_QUEUED || (queues.incoming_bytes > limit && queues.incoming.len() > 1) {
+            queues.dropped = queues.dropped.saturating_add(1);
+            queues.next_incoming();
         }
         Ok(())
+    }
+
+    /// The oldest datagram that waits.
+    pub fn recv(&mut self) -> Option<Vec<u8>> {
+        let chunk = self.recv_chunk()?;
+        let bytes = chunk.to_vec().ok();
+        if let Some(queues) = self.queues.as_mut() {
+            queues.recycle(chunk);
+        }
+        bytes
+    }
+
+    /// The oldest datagram that waits, without copying it; it shares its memory with its neighbours.
+    pub fn recv_chunk(&mut self) -> Option<Chunk> {
+        self.queues.as_mut()?.next_incoming()
+    }
+
+    /// Datagrams that were thrown away because nobody took them.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.queues.as_ref().map_or(0, |q| q.dropped)
+    }
+
+    /// Tokens of other rooms are ignored.
+    pub fn on_token_acked(&mut self, token: &FrameToken) {
+        if let FrameToken::Datagram { tag } = *token {
+            self.queues().report(tag, DatagramState::Acknowledged);
+        }
+    }
+
+    /// Tokens of other rooms are ignored.
+    pub fn on_token_lost(&mut self, token: &FrameToken) {
+        if let FrameToken::Datagram { tag } = *token {
+            self.queues().report(tag, DatagramState::Lost);
+        }
+    }
+
+    /// Fates of datagrams sent with a tag other than 0.
+    pub fn poll_state(&mut self) -> Option<(u64, DatagramState)> {
+        self.queues.as_mut()?.states.pop_front()
+    }
+
+    /// Any datagram can be taken.
+    #[must_use]
+    pub fn has_incoming(&self) -> bool {
+        self.queues.as_ref().is_some_and(|q| !q.incoming.is_empty())
+    }
+}
+
+impl Queues {
+    fn take_front(&mut self) {
+        if let Some((data, _)) = self.outgoing.pop_front() {
+            self.outgoing_bytes = self.outgoing_bytes.saturating_sub(data.len() + OVERHEAD);
+        }
     }
 
     /// Copies into the shared slab; a datagram longer than a slab gets memory of its own.
@@ -197,19 +248,6 @@ impl Datagrams {
         Some(chunk)
     }
 
-    /// The oldest datagram that waits.
-    pub fn recv(&mut self) -> Option<Vec<u8>> {
-        let chunk = self.recv_chunk()?;
-        let bytes = chunk.to_vec().ok();
-        self.recycle(chunk);
-        bytes
-    }
-
-    /// The oldest datagram that waits, without copying it; it shares its memory with its neighbours.
-    pub fn recv_chunk(&mut self) -> Option<Chunk> {
-        self.next_incoming()
-    }
-
     fn recycle(&mut self, chunk: Chunk) {
         self.pool.give_chunk(chunk);
         if self.incoming.is_empty()
@@ -220,12 +258,6 @@ impl Datagrams {
         }
     }
 
-    /// Datagrams that were thrown away because nobody took them.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
     fn report(&mut self, tag: u64, state: DatagramState) {
         if tag == 0 {
             return;
@@ -234,31 +266,6 @@ impl Datagrams {
             self.states.pop_front();
         }
         self.states.push_back((tag, state));
-    }
-
-    /// Tokens of other rooms are ignored.
-    pub fn on_token_acked(&mut self, token: &FrameToken) {
-        if let FrameToken::Datagram { tag } = *token {
-            self.report(tag, DatagramState::Acknowledged);
-        }
-    }
-
-    /// Tokens of other rooms are ignored.
-    pub fn on_token_lost(&mut self, token: &FrameToken) {
-        if let FrameToken::Datagram { tag } = *token {
-            self.report(tag, DatagramState::Lost);
-        }
-    }
-
-    /// Fates of datagrams sent with a tag other than 0.
-    pub fn poll_state(&mut self) -> Option<(u64, DatagramState)> {
-        self.states.pop_front()
-    }
-
-    /// Any datagram can be taken.
-    #[must_use]
-    pub fn has_incoming(&self) -> bool {
-        !self.incoming.is_empty()
     }
 }
 

@@ -32,8 +32,9 @@ pub type KeyLogLine = Arc<dyn Fn(&str) + Send + Sync>;
 //# Servers MUST NOT send the early_data extension with a max_early_data_size field set to any value other than
 //# 0xffffffff.
 const UNLIMITED_EARLY_DATA: u32 = 0xffff_ffff;
-/// Tickets that a server sends after a handshake.
-const TICKETS: usize = 2;
+/// Tickets that a server sends after a handshake: a client over QUIC has one connection to a server as a rule, and gets
+/// another ticket with each. One costs as much as two per cent of the handshake, and a place among the sessions kept.
+const TICKETS: usize = 1;
 
 /// Why a TLS configuration or session could not be made: one clear sentence.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -260,7 +260,7 @@ fn quiet_connections_give_their_memory_back() {
     w.ack(&[sent[0]..=49], 310);
     assert_eq!(w.paths[0].in_flight(), 0);
     // The timer's last job.
-    assert_eq!(w.deadline_us(), Some(1_310_000));
+    assert_eq!(w.deadline_us(), Some(560_000));
     assert_eq!(w.fire(), TimeoutAction::Nothing);
     assert_eq!(w.recovery.heap_bytes(), 0);
     assert_eq!(w.deadline_us(), None);
