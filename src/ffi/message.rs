@@ -117,7 +117,10 @@ impl StreamObject {
                 .respond(&mut state.connection, self.id, fields, message.body.is_empty())
                 .map_err(|e| self.message_fail(&e, true))
         })?;
-        Ok((self.id, send_body(state, self.id, message.body)))
+        let moved = send_body(state, self.id, message.body);
+        // Before the lock goes: a worker that sends it now may be told of its end before this thread runs again.
+        self.note_sent(&moved, message.done);
+        Ok((self.id, moved))
     }
 }
 
@@ -150,13 +153,13 @@ impl ConnObject {
             let stream = match (&message.stream, streams.as_mut()) {
                 (None, Some(table)) => {
                     let stream = self.asked(&wire, id, message.done)?;
+                    stream.note_sent(&moved, message.done);
                     table.insert(id, Arc::clone(&stream));
                     stream
                 }
                 (Some(stream), _) => stream.arc(),
                 (None, None) => return Err(Fail::new(WB_E_INTERNAL, "the table of streams is not locked")),
             };
-            stream.note_sent(&moved, message.done);
             Ok(Sent { stream: stream.meta().handle(), moved })
         };
         let sent = messages.iter().zip(moved).map(|(message, taken)| publish(message, taken?)).collect();
