@@ -20,16 +20,17 @@ fn seeds(part: u64, quick: u64, world: fn(u64) -> Scenario) {
         return;
     }
     let count = from_environment("WB_SEEDS").unwrap_or(quick);
-    let (mut failed, mut lonely) = (Vec::new(), 0);
+    let (mut failed, mut lost) = (Vec::new(), Vec::new());
     for seed in (0..count).filter(|s| s % 4 == part) {
         match std::panic::catch_unwind(|| play(world(seed))) {
-            Ok(outcome) => lonely += u64::from(outcome.gave_up),
+            Ok(outcome) if outcome.gave_up => lost.push(seed),
+            Ok(_) => {}
             Err(_) => failed.push(seed),
         }
     }
-    // In a storm two ends may lose each other (a migration off a network that dies meanwhile, say), but it has to be rare:
-    // three in a hundred, and two more because fifty seeds are few.
-    assert!(lonely * 100 <= count / 4 * 3 + 200, "{lonely} of {} connections were lost in storms", count / 4);
+    // A storm is no reason for two ends to lose each other: dead times end long before the idle timeout, and probes and
+    // keep-alives go on all the time.
+    assert!(lost.is_empty(), "seeds {lost:?}: the connection was lost in the storm");
     assert!(failed.is_empty(), "seeds {failed:?} failed; replay one with WB_SEED=n cargo test --test sim");
 }
 

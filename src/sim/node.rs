@@ -59,6 +59,8 @@ pub struct Socket {
     pub dead: bool,
     /// A datagram of a peer has arrived at this external address.
     pub reached: bool,
+    /// An earlier address of which the same is true: an answer to what came there may leave from here.
+    pub left: Option<SocketAddr>,
     /// When it sent last.
     pub last_sent: Timestamp,
 }

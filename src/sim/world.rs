@@ -232,7 +232,7 @@ impl World {
 
     fn add_socket(&mut self, node: NodeId, local: SocketAddr, external: SocketAddr) -> usize {
         let sockets = &mut self.nodes[node.0].sockets;
-        sockets.push(Socket { local, external, dead: false, reached: false, last_sent: self.now });
+        sockets.push(Socket { local, external, dead: false, reached: false, left: None, last_sent: self.now });
         self.addresses.insert(external, (node.0, sockets.len() - 1));
         sockets.len() - 1
     }
@@ -355,7 +355,10 @@ impl World {
         self.addresses.remove(&old);
         self.addresses.insert(external, (node.0, socket));
         let s = &mut self.nodes[node.0].sockets[socket];
-        (s.external, s.reached) = (external, false);
+        if std::mem::take(&mut s.reached) {
+            s.left = Some(s.external);
+        }
+        s.external = external;
         let now = self.now;
         self.nodes[node.0].say(now, &format!("socket {socket} is now {external}"));
     }
@@ -585,6 +588,14 @@ impl World {
         self.nodes[node].sockets[index].reached |= !d.corrupted;
         let tuple = self.client_tuple(NodeId(node), index, remote);
         if self.nodes[node].listener.is_some() {
+            if !d.corrupted {
+                // RFC 9000 section 8.2.2: a PATH_RESPONSE may come from another address than it was asked for at.
+                for i in 0..self.nodes[d.from_node].sockets.len() {
+                    if let Some(left) = self.nodes[d.from_node].sockets[i].left.take() {
+                        self.amplification.entry(node).or_default().trust(left);
+                    }
+                }
+            }
             self.amplification.entry(node).or_default().on_received(remote, &d.bytes, !d.corrupted, d.answers);
         }
         let now = self.now;

@@ -35,7 +35,7 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
             "NAT",
         ],
     ),
-    ("outage", &["none", "1 s", "10 s", "longer than idle"]),
+    ("outage", &["none", "1 s", "10 s", "a sixth of idle", "longer than idle"]),
     ("ecn", &["faithful", "bleached", "all CE", "mangled", "CoDel", "L4S"]),
     ("peer", &["default", "small windows", "large windows", "NewReno without pacing", "greased"]),
     ("workload", &["GET", "many small", "bulk", "ping-pong", "datagrams", "resets", "upload"]),
@@ -43,9 +43,10 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
 ];
 
 /// How many values of each dimension meet in the array. Six weeks are left out: nothing with a time of its own (a NAT,
-/// an outage, a rebinding) means anything beside them, so they have tests of their own.
+/// an outage, a rebinding) means anything beside them, so they have tests of their own. So are dead times that no
+/// connection may survive: they are put into some rows, the others have to come through.
 pub fn levels() -> Vec<usize> {
-    DIMENSIONS.iter().map(|(name, values)| values.len() - usize::from(*name == "delay")).collect()
+    DIMENSIONS.iter().map(|(name, values)| values.len() - usize::from(matches!(*name, "delay" | "outage"))).collect()
 }
 
 /// One world of the matrix.
@@ -141,9 +142,10 @@ impl Row {
         of("loss_up").max(of("loss_down")).max(u32::from(self.is("corrupt", "10 %")))
     }
 
-    /// A third of all datagrams or more is lost.
+    /// A third of all datagrams or more is lost, or nine in ten while a burst lasts: a burst ends after some packets and
+    /// not after some time, and may outlive all the probes of a quarter of an hour.
     pub fn is_stormy(&self) -> bool {
-        self.harshness() == 2
+        self.harshness() == 2 || self.is("loss_up", "bursts") || self.is("loss_down", "bursts")
     }
 
     /// Something may keep datagrams back for as long as a Retry token lives.
@@ -213,7 +215,8 @@ impl Row {
         if self.is("mtu", "9000") {
             c.mtu_ceiling = 8972;
         }
-        if !self.is("address", "steady") {
+        // A connection that has nothing to send, or probes ever more seldom, would not notice the end of a long dead time.
+        if !self.is("address", "steady") || self.is("outage", "a sixth of idle") {
             c.keep_alive = Duration::from_secs(1).max(self.rtt());
         }
         match self.get("peer") {

@@ -35,7 +35,8 @@ pub enum Cause {
     /// Nobody heard the client while its Retry token was valid (RFC 9000 section 8.1.3).
     TokenExpired,
     /// Where a third of all datagrams or more is lost, a probe and its answer seldom both arrive, and the time between
-    /// probes doubles (RFC 9002 section 6.2.1): rarely, that takes longer than the idle timeout. Whichever end waits
+    /// probes doubles (RFC 9002 section 6.2.1): rarely, that takes longer than the idle timeout, above all while packets that
+    /// nobody will acknowledge fill the window and keep-alives wait for it (RFC 9002 section 7). Whichever end waits
     /// longer may hear of it by a stateless reset.
     Storm,
 }
@@ -118,6 +119,7 @@ impl<'a> Run<'a> {
         let outage = match row.get("outage") {
             "1 s" => Duration::from_secs(1),
             "10 s" => Duration::from_secs(10),
+            "a sixth of idle" => row.idle() / 6,
             "longer than idle" => row.idle() + Duration::from_secs(10),
             _ => Duration::ZERO,
         };
