@@ -330,6 +330,12 @@ impl Connection {
         self.local_cids.iter()
     }
 
+    /// Stream data wait that the peer's flow control lets go.
+    #[must_use]
+    pub fn has_stream_data(&self) -> bool {
+        self.life.is_open() && self.streams.wants_data()
+    }
+
     /// The owner should call `transmit` soon.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {

@@ -72,6 +72,8 @@ pub struct Conn {
 #[derive(Default)]
 pub(super) struct Harvest {
     pub events: Vec<ConnEvent>,
+    /// The events that are being delivered.
+    pub part: Vec<ConnEvent>,
     pub endpoint: Vec<EndpointEvent>,
     /// Path changes that decide about sockets.
     pub paths: Vec<PathChange>,
@@ -83,6 +85,7 @@ impl Harvest {
     /// Empties the buffers and keeps their room.
     pub fn clear(&mut self) {
         self.events.clear();
+        self.part.clear();
         self.endpoint.clear();
         self.paths.clear();
         self.log = None;

@@ -13,7 +13,12 @@ use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
 use crate::runtime::events::{ConnEvent, EndpointNotice};
 
+/// Events handed over at a time. What the application answers to them leaves before the next ones are handed over, so that
+/// the peer works on the first answers while the last are made.
+const EVENTS_AT_A_TIME: usize = 48;
+
 /// How a turn ended.
+#[derive(Default)]
 struct TurnEnd {
     deadline: Option<Timestamp>,
     /// The turn's batches are used up and there is more to send.
@@ -48,36 +53,68 @@ impl Shard {
         }
         state.harvest(now, harvest);
         let drained = state.drained;
+        let mut end = TurnEnd::default();
         if !harvest.events.is_empty() || !harvest.endpoint.is_empty() {
             // Before sending: what the application writes in answer shares a datagram with our ACK, and so do the
             // connection IDs and the token that the endpoint makes.
-            MutexGuard::unlocked(&mut state, || {
-                if !harvest.events.is_empty() {
-                    deliver(conn, harvest);
-                }
-                if !drained {
+            self.deliver_in_parts(conn, &mut state, harvest, &mut end);
+            if !drained && !harvest.endpoint.is_empty() {
+                MutexGuard::unlocked(&mut state, || {
                     for event in harvest.endpoint.drain(..) {
                         self.on_endpoint_event(conn, event);
                     }
-                }
-                // What was done until now is seen by this turn; whoever acts later queues it again.
-                conn.queued.store(false, Ordering::Release);
-            });
-        } else {
-            conn.queued.store(false, Ordering::Release);
+                });
+            }
         }
-        let end = self.send_turn(&mut state, harvest);
+        // What was done until now is seen by this turn; whoever acts later queues it again.
+        conn.queued.store(false, Ordering::Release);
+        self.send_turn(&mut state, harvest, &mut end);
         drop(state);
         self.write_log(conn, harvest);
         if !harvest.events.is_empty() {
-            deliver(conn, harvest);
+            deliver(conn, &mut harvest.events);
         }
         self.after_turn(conn, harvest, &end);
     }
 
-    /// Sends up to a turn's batches; the lock is released for every system call.
-    fn send_turn(&mut self, state: &mut MutexGuard<'_, ConnState>, harvest: &mut Harvest) -> TurnEnd {
-        let mut end = TurnEnd { deadline: None, more: false, blocked_at: None, no_route: None, drained: false };
+    /// Hands the harvested events over, and in between sends what the application made of them.
+    fn deliver_in_parts(
+        &mut self,
+        conn: &Arc<Conn>,
+        state: &mut MutexGuard<'_, ConnState>,
+        harvest: &mut Harvest,
+        end: &mut TurnEnd,
+    ) {
+        while !harvest.events.is_empty() {
+            let n = harvest.events.len().min(EVENTS_AT_A_TIME);
+            harvest.part.extend(harvest.events.drain(..n));
+            MutexGuard::unlocked(state, || deliver(conn, &mut harvest.part));
+            // Data only: an acknowledgement alone can wait for the turn's end. What a driven worker sends waits to be
+            // taken, and no more than a turn's batches may.
+            if !harvest.events.is_empty()
+                && self.outbox.is_none()
+                && end.blocked_at.is_none()
+                && !state.poisoned
+                && state.connection.has_stream_data()
+            {
+                self.send_batches(state, 1, end);
+            }
+        }
+    }
+
+    /// Sends up to a turn's batches, and looks at what became of the connection.
+    fn send_turn(&mut self, state: &mut MutexGuard<'_, ConnState>, harvest: &mut Harvest, end: &mut TurnEnd) {
+        let left = self.batches_per_turn;
+        end.more = self.send_batches(state, left, end) == left;
+        state.harvest(clock::now(), harvest);
+        // A connection that has just finished what was under way says goodbye in its next turn.
+        end.more |= state.end_if_retired(clock::now());
+        end.deadline = state.connection.deadline();
+        end.drained = state.drained;
+    }
+
+    /// Sends up to `most` batches; the lock is released for every system call. How many the socket took.
+    fn send_batches(&mut self, state: &mut MutexGuard<'_, ConnState>, most: usize, end: &mut TurnEnd) -> usize {
         let number = state.connection.path().socket;
         let mut max_segments = 1;
         if let Some(socket) = self.sockets.get(number) {
@@ -89,28 +126,24 @@ impl Shard {
         if let Some(outbox) = &self.outbox {
             max_segments = outbox.max_segments;
         }
-        let mut left = if end.blocked_at.is_some() { 0 } else { self.batches_per_turn };
-        while left > 0 {
-            left -= 1;
+        if end.blocked_at.is_some() {
+            return 0;
+        }
+        for sent in 0..most {
             let now = clock::now();
-            let Some(transmit) = state.connection.transmit(now, &mut self.send_arena, max_segments) else { break };
-            end.more = left == 0;
+            let Some(transmit) = state.connection.transmit(now, &mut self.send_arena, max_segments) else {
+                return sent;
+            };
             match MutexGuard::unlocked(state, || self.send_batch(&transmit)) {
                 Fate::Done => {}
                 Fate::Blocked => {
                     end.blocked_at = Some(transmit.tuple.socket);
-                    end.more = false;
-                    break;
+                    return sent;
                 }
                 Fate::NoRoute(os_error) => end.no_route = Some(os_error),
             }
         }
-        state.harvest(clock::now(), harvest);
-        // A connection that has just finished what was under way says goodbye in its next turn.
-        end.more |= state.end_if_retired(clock::now());
-        end.deadline = state.connection.deadline();
-        end.drained = state.drained;
-        end
+        most
     }
 
     /// Stores what the connection has recorded about itself.
@@ -255,7 +288,7 @@ impl Shard {
     }
 }
 
-fn deliver(conn: &Arc<Conn>, harvest: &mut Harvest) {
-    clock::hold(|| conn.endpoint.sink.deliver(conn, &mut harvest.events));
-    harvest.events.clear();
+fn deliver(conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {
+    clock::hold(|| conn.endpoint.sink.deliver(conn, events));
+    events.clear();
 }
