@@ -21,8 +21,10 @@ thread_local! {
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Runs code of the application: waiting calls made from it are refused.
+/// Runs code of the application: waiting calls made from it are refused. It may wait for another thread of the application all
+/// the same, so takers are told first of what a batch has brought until now.
 pub(crate) fn user_code<R>(call: impl FnOnce() -> R) -> R {
+    super::queue::tell_takers();
     let _ = INSIDE.try_with(|d| d.set(d.get().saturating_add(1)));
     let result = call();
     let _ = INSIDE.try_with(|d| d.set(d.get().saturating_sub(1)));

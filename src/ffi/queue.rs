@@ -1,8 +1,10 @@
 //! `wb_queue_*`: events in batches for an application with its own loop.
 //!
 //! Bounded: readable and writable notices of a stream merge, datagrams beyond `MAX_DATAGRAMS` are dropped, and a
-//! connection of which `MAX_WAITING` events wait is closed. Invariant: the descriptor is readable whenever the queue is not empty
-//! or a wake is due (raised and lowered under the queue's lock, except by `wake`, which raises only).
+//! connection of which `MAX_WAITING` events wait is closed. The descriptor is raised only for somebody: a taker who sleeps or
+//! whoever has asked for it; what a worker hands over at once is told at once, after it. Invariant: nobody sleeps while the queue is
+//! not empty or a wake is due, longer than the worker needs to hand over a batch. Raised without the lock, so it may be up too long
+//! (whoever finds the queue empty then lowers it), but lowered only under the lock.
 use super::abi::*;
 use super::args;
 use super::conn::ConnObject;
@@ -16,8 +18,9 @@ use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
 use crate::base::codes;
-use crate::base::sync::{AtomicBool, Mutex, Ordering};
-use crate::runtime::clock;
+use crate::base::sync::{AtomicBool, Mutex, Ordering, thread_local};
+use crate::runtime::{Runtime, clock};
+use core::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +48,14 @@ pub(crate) struct QueueObject {
 struct State {
     records: VecDeque<Record>,
     datagrams: usize,
-    /// The descriptor was raised for `records`.
+    /// The descriptor was raised for `records`, or is about to be.
     raised: bool,
+    /// Takers that sleep, or are about to. Counted under the lock, after a look that found nothing.
+    sleepers: usize,
+    /// The application has asked for the descriptor: it may wait for it at any time.
+    watched: bool,
+    /// A worker that hands over events will tell when it is done.
+    due: bool,
     /// The application has released the queue: nobody will take events any more.
     closed: bool,
     batches: HashMap<u64, Batch>,
@@ -61,6 +70,58 @@ struct Batch {
 
 // SAFETY: the events point into the records beside them, whose bytes do not move while the batch is out.
 unsafe impl Send for Batch {}
+
+impl State {
+    /// Somebody has to be told of what waits, by raising the descriptor.
+    fn owes_raise(&mut self) -> bool {
+        let owes = !self.raised && !self.records.is_empty() && (self.watched || self.sleepers > 0);
+        self.raised |= owes;
+        owes
+    }
+}
+
+thread_local! {
+    /// Queues that were filled by the worker on this thread while it hands over a batch; `None` outside.
+    static FILLED: RefCell<Option<Vec<Arc<QueueObject>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `deliver`, on a worker with no lock held: queues that it fills tell their takers once, afterwards. Woken at the first
+/// event, a taker would fight with the worker for every further one.
+pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
+    struct Done(bool);
+    impl Drop for Done {
+        fn drop(&mut self) {
+            if self.0 {
+                let told = tell_takers();
+                let _ = FILLED.try_with(|f| f.take());
+                if told && Runtime::on_worker_thread() {
+                    // A taker on the same core answers now, and its answers leave in this very turn.
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+    let begin = |filled: &mut Option<Vec<_>>| filled.is_none() && filled.insert(Vec::new()).is_empty();
+    let _done = Done(FILLED.try_with(|f| begin(&mut f.borrow_mut())).unwrap_or(false));
+    deliver()
+}
+
+/// Before the application's code runs in between, which may wait for a taker, and at the end. True: somebody was woken.
+pub(crate) fn tell_takers() -> bool {
+    let mut told = false;
+    while let Some(queue) = FILLED.try_with(|f| f.borrow_mut().as_mut().and_then(Vec::pop)).ok().flatten() {
+        let owes = {
+            let mut state = queue.state.lock();
+            state.due = false;
+            state.owes_raise()
+        };
+        if owes {
+            queue.fd.raise();
+        }
+        told |= owes;
+    }
+    told
+}
 
 impl Object for QueueObject {
     const KIND: u32 = WB_KIND_QUEUE;
@@ -92,7 +153,7 @@ impl QueueObject {
     }
 
     /// Puts an event in, or drops it when an equal notice waits already.
-    pub fn push(&self, record: Record) {
+    pub fn push(self: &Arc<Self>, record: Record) {
         if let Some(stream) = &record.stream
             && !stream.notices.enter(record.merge)
         {
@@ -115,31 +176,50 @@ impl QueueObject {
         }
         let flooded = record.conn.as_ref().filter(|conn| conn.count_waiting() == MAX_WAITING).cloned();
         state.records.push_back(record);
-        if !state.raised {
-            state.raised = true;
+        state.due = state.due || self.is_told_later();
+        let raise = !state.due && state.owes_raise();
+        drop(state);
+        if raise {
             self.fd.raise();
         }
-        drop(state);
         if let Some(conn) = flooded {
             conn.close(codes::h3::EXCESSIVE_LOAD, b"events are not taken");
         }
     }
 
-    /// Takes what is there, with a token; `None` when nothing is.
-    fn take(&self, max: usize) -> Option<(u64, *const wb_event, usize)> {
+    /// This thread hands over a batch, and tells takers afterwards.
+    fn is_told_later(self: &Arc<Self>) -> bool {
+        let note = |filled: &mut Option<Vec<Arc<Self>>>| filled.as_mut().map(|f| f.push(Arc::clone(self)));
+        FILLED.try_with(|f| note(&mut f.borrow_mut())).is_ok_and(|noted| noted.is_some())
+    }
+
+    /// Takes what is there, with a token. `None` when nothing is: then the caller, if it is `patient`, counts as asleep until
+    /// it comes again, having `slept`.
+    fn take(&self, max: usize, patient: bool, slept: bool) -> Option<(u64, *const wb_event, usize)> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        if slept {
+            state.sleepers = state.sleepers.saturating_sub(1);
+        }
         let n = state.records.len().min(max);
         let mut records: Vec<Record> = state.records.drain(..n).collect();
-        if state.records.is_empty() {
+        // Up without need: a raise that came after what it told of was taken, or a wake that another taker took.
+        let vain = n == 0 && (slept || state.watched);
+        let lower = state.records.is_empty() && (state.raised || vain);
+        if lower {
             state.raised = false;
             self.fd.lower();
         }
         // After `lower`: a wake that comes in between raises the descriptor again.
-        if records.len() < max && self.wake.swap(false, Ordering::AcqRel) {
-            records.push(Record::new(WB_EV_WAKE));
+        if records.len() < max {
+            if self.wake.swap(false, Ordering::AcqRel) {
+                records.push(Record::new(WB_EV_WAKE));
+            }
+        } else if lower && self.wake.load(Ordering::Acquire) {
+            self.fd.raise();
         }
         if records.is_empty() {
+            state.sleepers += usize::from(patient);
             return None;
         }
         for record in &records {
@@ -273,6 +353,14 @@ pub extern "C" fn wb_queue_attach(queue: wb_queue, object: wb_handle) -> wb_stat
 pub unsafe extern "C" fn wb_queue_fd(queue: wb_queue, fd: *mut isize) -> wb_status {
     fence(|| {
         let queue = handle::get::<QueueObject>(queue)?;
+        let raise = {
+            let mut state = queue.state.lock();
+            state.watched = true;
+            state.owes_raise()
+        };
+        if raise {
+            queue.fd.raise();
+        }
         // SAFETY: writable by contract.
         unsafe { args::put(fd, queue.fd.raw() as isize, "descriptor")? };
         Ok(WB_OK)
@@ -309,8 +397,15 @@ pub unsafe extern "C" fn wb_queue_take(
                 Some(u64::try_from(t).map_or(crate::base::Timestamp::NEVER, |t| clock::now() + Duration::from_nanos(t)))
             }
         };
+        let mut slept = false;
         loop {
-            if let Some((token, events, count)) = queue.take(max.min(MAX_BATCH)) {
+            let left = match deadline {
+                None => Some(Duration::ZERO),
+                Some(crate::base::Timestamp::NEVER) => None,
+                Some(deadline) => Some(deadline.since(clock::now())),
+            };
+            let patient = left.is_none_or(|t| !t.is_zero());
+            if let Some((token, events, count)) = queue.take(max.min(MAX_BATCH), patient, slept) {
                 let filled = wb_batch {
                     struct_size: size_of::<wb_batch>() as u32,
                     stride: size_of::<wb_event>() as u32,
@@ -322,14 +417,14 @@ pub unsafe extern "C" fn wb_queue_take(
                 unsafe { args::fill(batch, filled)? };
                 return Ok(WB_OK);
             }
-            let Some(deadline) = deadline else {
-                return Err(Fail::new(WB_E_WOULD_BLOCK, "no events"));
-            };
-            let now = clock::now();
-            if now >= deadline {
-                return Err(Fail::new(WB_E_TIMEOUT, "no event came in time"));
+            if !patient {
+                return Err(match deadline {
+                    None => Fail::new(WB_E_WOULD_BLOCK, "no events"),
+                    Some(_) => Fail::new(WB_E_TIMEOUT, "no event came in time"),
+                });
             }
-            queue.fd.wait((deadline != crate::base::Timestamp::NEVER).then(|| deadline.since(now)));
+            queue.fd.wait(left);
+            slept = true;
         }
     })
 }

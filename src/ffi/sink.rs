@@ -5,6 +5,7 @@
 use super::conn::ConnObject;
 use super::endpoint::EndpointObject;
 use super::object::publish;
+use super::queue::at_once;
 use crate::base::codes;
 use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink};
 use std::sync::Arc;
@@ -73,17 +74,19 @@ impl Sink for EndpointSink {
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {
         let Some(object) = object_of(conn) else { return };
         object.flush_key_log();
-        for event in events.drain(..) {
-            if matches!(event, ConnEvent::Drained) {
-                let tag = conn.tag();
-                conn.set_tag(0);
-                object.on_drained(conn);
-                // SAFETY: the last event of the connection; the tag was just forgotten.
-                unsafe { drop_tag(tag) };
-            } else {
-                object.on_event(conn, event);
+        at_once(|| {
+            for event in events.drain(..) {
+                if matches!(event, ConnEvent::Drained) {
+                    let tag = conn.tag();
+                    conn.set_tag(0);
+                    object.on_drained(conn);
+                    // SAFETY: the last event of the connection; the tag was just forgotten.
+                    unsafe { drop_tag(tag) };
+                } else {
+                    object.on_event(conn, event);
+                }
             }
-        }
+        });
     }
 
     fn endpoint(&self, _endpoint: u64, notice: EndpointNotice) {

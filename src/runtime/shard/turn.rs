@@ -15,7 +15,7 @@ use crate::runtime::events::{ConnEvent, EndpointNotice};
 
 /// Events handed over at a time. What the application answers to them leaves before the next ones are handed over, so that
 /// the peer works on the first answers while the last are made.
-const EVENTS_AT_A_TIME: usize = 48;
+const EVENTS_AT_A_TIME: usize = 64;
 
 /// How a turn ended.
 #[derive(Default)]
