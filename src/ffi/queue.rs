@@ -20,7 +20,7 @@ use super::wake_fd::WakeFd;
 use crate::base::codes;
 use crate::base::sync::{AtomicBool, Mutex, Ordering, thread_local};
 use crate::runtime::{Runtime, clock};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,36 +80,52 @@ impl State {
     }
 }
 
+/// What this thread is doing: delivering outside of a batch, within one, within one that has filled a queue.
+const ALONE: u8 = 0;
+const BATCH: u8 = 1;
+const FILLING: u8 = 2;
+
 thread_local! {
-    /// Queues that were filled by the worker on this thread while it hands over a batch; `None` outside.
-    static FILLED: RefCell<Option<Vec<Arc<QueueObject>>>> = const { RefCell::new(None) };
+    static STAGE: Cell<u8> = const { Cell::new(ALONE) };
+    /// Queues that the batch has filled and whose takers have not been told.
+    static FILLED: RefCell<Vec<Arc<QueueObject>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn stage() -> u8 {
+    STAGE.try_with(Cell::get).unwrap_or(ALONE)
 }
 
 /// Runs `deliver`, on a worker with no lock held: queues that it fills tell their takers once, afterwards. Woken at the first
 /// event, a taker would fight with the worker for every further one.
 pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
-    struct Done(bool);
+    struct Done;
     impl Drop for Done {
         fn drop(&mut self) {
-            if self.0 {
-                let told = tell_takers();
-                let _ = FILLED.try_with(|f| f.take());
-                if told && Runtime::on_worker_thread() {
-                    // A taker on the same core answers now, and its answers leave in this very turn.
-                    std::thread::yield_now();
-                }
+            let told = tell_takers();
+            let _ = STAGE.try_with(|s| s.set(ALONE));
+            if told && Runtime::on_worker_thread() {
+                // A taker on the same core answers now, and its answers leave in this very turn.
+                std::thread::yield_now();
             }
         }
     }
-    let begin = |filled: &mut Option<Vec<_>>| filled.is_none() && filled.insert(Vec::new()).is_empty();
-    let _done = Done(FILLED.try_with(|f| begin(&mut f.borrow_mut())).unwrap_or(false));
+    if stage() != ALONE || STAGE.try_with(|s| s.set(BATCH)).is_err() {
+        return deliver();
+    }
+    let _done = Done;
     deliver()
 }
 
 /// Before the application's code runs in between, which may wait for a taker, and at the end. True: somebody was woken.
+#[inline]
 pub(crate) fn tell_takers() -> bool {
+    stage() == FILLING && tell_all()
+}
+
+#[cold]
+fn tell_all() -> bool {
     let mut told = false;
-    while let Some(queue) = FILLED.try_with(|f| f.borrow_mut().as_mut().and_then(Vec::pop)).ok().flatten() {
+    while let Some(queue) = FILLED.try_with(|f| f.borrow_mut().pop()).ok().flatten() {
         let owes = {
             let mut state = queue.state.lock();
             state.due = false;
@@ -120,6 +136,7 @@ pub(crate) fn tell_takers() -> bool {
         }
         told |= owes;
     }
+    let _ = STAGE.try_with(|s| s.set(BATCH));
     told
 }
 
@@ -189,8 +206,9 @@ impl QueueObject {
 
     /// This thread hands over a batch, and tells takers afterwards.
     fn is_told_later(self: &Arc<Self>) -> bool {
-        let note = |filled: &mut Option<Vec<Arc<Self>>>| filled.as_mut().map(|f| f.push(Arc::clone(self)));
-        FILLED.try_with(|f| note(&mut f.borrow_mut())).is_ok_and(|noted| noted.is_some())
+        stage() != ALONE
+            && FILLED.try_with(|f| f.borrow_mut().push(Arc::clone(self))).is_ok()
+            && STAGE.try_with(|s| s.set(FILLING)).is_ok()
     }
 
     /// Takes what is there, with a token. `None` when nothing is: then the caller, if it is `patient`, counts as asleep until

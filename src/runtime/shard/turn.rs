@@ -86,8 +86,11 @@ impl Shard {
         end: &mut TurnEnd,
     ) {
         while !harvest.events.is_empty() {
-            let n = harvest.events.len().min(EVENTS_AT_A_TIME);
-            harvest.part.extend(harvest.events.drain(..n));
+            if harvest.events.len() <= EVENTS_AT_A_TIME {
+                core::mem::swap(&mut harvest.part, &mut harvest.events);
+            } else {
+                harvest.part.extend(harvest.events.drain(..EVENTS_AT_A_TIME));
+            }
             MutexGuard::unlocked(state, || deliver(conn, &mut harvest.part));
             // Data only: an acknowledgement alone can wait for the turn's end. What a driven worker sends waits to be
             // taken, and no more than a turn's batches may.
