@@ -15,6 +15,9 @@ use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS};
 
 /// Receive calls per socket and round: a flood on one socket must not starve timers and others.
 const CALLS_PER_ROUND: usize = 8;
+/// Bytes per socket and round: what the second-level cache holds, so that applications read what has just been decrypted,
+/// and the buffers it was in serve the next round.
+const BYTES_PER_ROUND: usize = 256 << 10;
 /// Hand-overs from other workers taken per round.
 const HANDOFFS_PER_ROUND: usize = 64;
 /// A call that fills fewer slots than it could has emptied the socket: the next datagram raises a
@@ -49,6 +52,7 @@ impl Shard {
     fn receive_socket(&mut self, number: u32) -> bool {
         let mut arena = core::mem::take(&mut self.recv_arena);
         let mut empty = false;
+        let mut bytes_left = BYTES_PER_ROUND;
         for _ in 0..CALLS_PER_ROUND {
             let mut runs = [None; RECV_SLOTS];
             let Some(state) = self.sockets.get_mut(number) else {
@@ -63,6 +67,7 @@ impl Shard {
                     for (slot, run) in arena.chunks_exact_mut(RECV_SLOT).zip(tuples.iter().flatten()) {
                         let (tuple, meta) = run;
                         if let Some(bytes) = slot.get_mut(..meta.len) {
+                            bytes_left = bytes_left.saturating_sub(bytes.len());
                             let run =
                                 Run { endpoint: &endpoint, part, tuple: *tuple, ecn: meta.ecn, stride: meta.stride };
                             self.take_run(&run, bytes);
@@ -70,6 +75,9 @@ impl Shard {
                     }
                     if SHORT_MEANS_EMPTY && !full {
                         empty = true;
+                        break;
+                    }
+                    if bytes_left == 0 {
                         break;
                     }
                 }
