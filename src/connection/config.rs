@@ -113,6 +113,9 @@ pub struct ConnectionConfig {
     pub qlog: bool,
     /// Milliseconds since 1970 at `Timestamp::ZERO`, for the qlog's reference time.
     pub wall_clock_ms_at_zero: Option<u64>,
+    /// Write frames as another implementation might: for the virtual world only.
+    #[cfg(feature = "sim")]
+    pub frame_style: super::frame_style::FrameStyle,
 }
 
 impl Default for ConnectionConfig {
@@ -150,6 +153,8 @@ impl Default for ConnectionConfig {
             secret_events: false,
             qlog: false,
             wall_clock_ms_at_zero: None,
+            #[cfg(feature = "sim")]
+            frame_style: super::frame_style::FrameStyle::Plain,
         }
     }
 }
@@ -193,6 +198,8 @@ impl ConnectionConfig {
             max_streams_uni: self.max_streams_uni,
             send_buffer: self.flow.send_buffer,
             send_buffer_max: self.flow.send_buffer_max,
+            #[cfg(feature = "sim")]
+            one_byte_frames: self.frame_style == super::frame_style::FrameStyle::OneByte,
             ..StreamsConfig::default()
         }
     }

@@ -25,6 +25,8 @@ mod crypto_stream;
 mod dispatch;
 mod early_moves;
 pub mod events;
+#[cfg(feature = "sim")]
+pub mod frame_style;
 mod handshake;
 mod idle;
 #[cfg(feature = "sim")]

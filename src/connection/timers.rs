@@ -180,7 +180,9 @@ impl Connection {
             //# if it does not have Handshake keys, and otherwise send a Handshake packet.
             let proves_address = other == SpaceId::Handshake && self.side.is_client();
             let waits = other == SpaceId::Data && (self.side.is_client() || self.wants_data());
-            let owed = proves_address || waits || self.recovery.has_eliciting_in_flight(other);
+            // What was lost may wait for a window that is full of packets which nobody can read without it.
+            let crypto_waits = self.crypto_stream(other).is_some_and(|c| c.send.wants_to_send());
+            let owed = proves_address || waits || crypto_waits || self.recovery.has_eliciting_in_flight(other);
             if other != space && self.has_keys(other) && owed {
                 self.probe(other, 1, now);
             }

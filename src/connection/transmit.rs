@@ -528,6 +528,11 @@ impl Connection {
     fn write_crypto(&mut self, space: SpaceId, w: &mut Writer<'_>, tokens: &mut Vec<FrameToken>) {
         /// Type, offset and length at their longest.
         const OVERHEAD: usize = 1 + 8 + 4;
+        #[cfg(feature = "sim")]
+        if self.cfg.frame_style == super::frame_style::FrameStyle::ChaosCrypto {
+            self.write_crypto_in_disorder(space, w, tokens);
+            return;
+        }
         let mut piece = Vec::new();
         while self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send()) && w.remaining() > OVERHEAD {
             let room = w.remaining() - OVERHEAD;

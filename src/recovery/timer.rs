@@ -132,7 +132,10 @@ impl Recovery {
         //# That is, the client MUST set the PTO timer if the client has not received an acknowledgment for any of its
         //# Handshake packets and the handshake is not confirmed (see Section 4.1.2 of [QUIC-TLS]), even if there are no
         //# packets in flight.
-        if !self.peer_completed_validation() || data_waits {
+        // Until it is confirmed, and not only until one is acknowledged: a server that has seen us at another address since
+        // then may wait for bytes of ours again.
+        let client_waits = !(self.context.peer_completed_validation || self.context.handshake_confirmed);
+        if client_waits || !self.peer_completed_validation() || data_waits {
             // RFC 9002 section 6.2.2.1: the server may wait for bytes of ours before it can send at all.
             let since = *self.deadlock_since.get_or_insert(now);
             //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1

@@ -112,6 +112,8 @@ pub struct Plan {
     pub early: bool,
     /// Waits for the handshake to be confirmed.
     pub patient: bool,
+    /// Most bytes in one write; 0: as many as there is room for.
+    pub portion: usize,
 }
 
 impl Plan {
@@ -148,12 +150,13 @@ impl Out {
     }
 
     /// What comes next, about as much as there is room for.
-    fn portion(&self, room: u64) -> Vec<u8> {
+    fn portion(&self, room: u64, most: usize) -> Vec<u8> {
         let end = self.reset_at.unwrap_or(self.len);
-        let n = (end - self.at).min(PORTION as u64).min(room.max(1)) as usize;
+        let n = (end - self.at).min(most as u64).min(room.max(1)) as usize;
         let head = self.head.len() as u64;
         if self.at < head {
-            return self.head[self.at as usize..].to_vec();
+            let rest = &self.head[self.at as usize..];
+            return rest[..rest.len().min(most)].to_vec();
         }
         self.pattern.bytes(self.at - head, n)
     }
@@ -166,19 +169,22 @@ struct Sender {
     blocked: HashSet<StreamId>,
     digests: BTreeMap<StreamId, [u8; 32]>,
     sent: u64,
+    /// Most bytes in one write; 0: as many as there is room for.
+    portion: usize,
 }
 
 impl Sender {
     fn work(&mut self, conn: &mut Connection) -> bool {
         let mut changed = false;
         let mut over = Vec::new();
+        let most = if self.portion == 0 { PORTION } else { self.portion };
         for (&id, out) in &mut self.streams {
             if self.blocked.contains(&id) {
                 continue;
             }
             let end = out.reset_at.unwrap_or(out.len);
             while out.at < end {
-                let portion = out.portion(conn.writable_len(id).unwrap_or(0));
+                let portion = out.portion(conn.writable_len(id).unwrap_or(0), most);
                 match conn.write_chunk(id, Chunk::from_vec(portion.clone())) {
                     Ok(n) => {
                         changed = true;
@@ -292,9 +298,9 @@ impl Client {
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         Self {
-            plan,
             next: 0,
-            sender: Sender::default(),
+            sender: Sender { portion: plan.portion, ..Sender::default() },
+            plan,
             downloads: BTreeMap::new(),
             digests: BTreeMap::new(),
             connected: false,
@@ -509,6 +515,13 @@ impl Server {
             thinks: Duration::ZERO,
             thinking: BTreeMap::new(),
         }
+    }
+
+    /// Writes at most so many bytes at a time.
+    #[must_use]
+    pub fn in_portions(mut self, portion: usize) -> Self {
+        self.sender.portion = portion;
+        self
     }
 
     fn number(head: &[u8], index: usize) -> u64 {

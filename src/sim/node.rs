@@ -105,6 +105,7 @@ pub struct Node {
     /// The newest lines of what happened.
     pub log: VecDeque<String>,
     pub(super) nat_memory: Option<Duration>,
+    pub(super) asleep: bool,
     pub(super) name: usize,
     max_segments: usize,
     by_key: BTreeMap<u64, usize>,
@@ -136,6 +137,7 @@ impl Node {
             dropped: Vec::new(),
             log: VecDeque::new(),
             nat_memory: config.nat_memory,
+            asleep: false,
             name,
             max_segments: config.max_segments.max(1),
             by_key: BTreeMap::new(),

@@ -380,6 +380,20 @@ impl World {
         done
     }
 
+    /// These hosts sleep: a suspended machine. Nothing leaves them, what arrives is lost, and when they wake up all their
+    /// timers are late at once.
+    pub fn sleep(&mut self, nodes: &[NodeId], length: Duration) {
+        let nodes = nodes.to_vec();
+        for n in &nodes {
+            self.nodes[n.0].asleep = true;
+        }
+        self.after(length, move |w| {
+            for n in nodes {
+                w.nodes[n.0].asleep = false;
+            }
+        });
+    }
+
     /// The client's network changes under it and it is told.
     pub fn moved(&mut self, id: ConnId) {
         let Some(old) = self.conn(id).map(Connection::path) else { return };
@@ -402,7 +416,8 @@ impl World {
     #[must_use]
     pub fn next_event(&self) -> Option<Timestamp> {
         let due = self.queue.peek().map(|e| e.0.at);
-        self.nodes.iter().map(Node::deadline).chain([due]).flatten().min().map(|t| t.max(self.now))
+        let awake = self.nodes.iter().filter(|n| !n.asleep);
+        awake.map(Node::deadline).chain([due]).flatten().min().map(|t| t.max(self.now))
     }
 
     /// On to the next thing that happens; `false`: nothing ever will.
@@ -480,6 +495,9 @@ impl World {
     fn visit(&mut self, node: usize) {
         let now = self.now;
         let mut out = Vec::new();
+        if self.nodes[node].asleep {
+            return;
+        }
         let due = self.nodes[node].take_due(now);
         for index in due {
             self.nodes[node].visit(index, now, &mut out);
@@ -580,12 +598,13 @@ impl World {
         };
         let socket = &self.nodes[node].sockets[index];
         let forgotten = self.nodes[node].nat_memory.is_some_and(|m| self.now.since(socket.last_sent) > m);
-        if socket.dead || forgotten {
+        if socket.dead || forgotten || self.nodes[node].asleep {
             self.unroutable += 1;
             return;
         }
         let Some(remote) = self.in_family(d.from, socket.local.is_ipv6()).or(Some(d.from)) else { return };
-        self.nodes[node].sockets[index].reached |= !d.corrupted;
+        // Damage hits one byte: another packet of the datagram may be whole.
+        self.nodes[node].sockets[index].reached = true;
         let tuple = self.client_tuple(NodeId(node), index, remote);
         if self.nodes[node].listener.is_some() {
             if !d.corrupted {

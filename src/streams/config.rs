@@ -27,6 +27,9 @@ pub struct StreamsConfig {
     pub send_buffer_connection: u64,
     /// Application error code of the RESET_STREAM after a lender revoked bytes that were still to be sent.
     pub revoked_code: u64,
+    /// A peer may send every byte in a frame of its own; in the virtual world we do, too.
+    #[cfg(feature = "sim")]
+    pub one_byte_frames: bool,
 }
 
 impl Default for StreamsConfig {
@@ -44,6 +47,8 @@ impl Default for StreamsConfig {
             send_buffer_max: 16 << 20,
             send_buffer_connection: 16 << 20,
             revoked_code: crate::base::codes::h3::INTERNAL_ERROR,
+            #[cfg(feature = "sim")]
+            one_byte_frames: false,
         }
     }
 }

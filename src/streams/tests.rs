@@ -40,6 +40,7 @@ fn small() -> StreamsConfig {
         send_buffer_max: 0,
         send_buffer_connection: 30_000,
         revoked_code: 0x77,
+        ..StreamsConfig::default()
     }
 }
 

@@ -182,6 +182,13 @@ impl Streams {
             return Turn::Nothing;
         }
         let Some((range, len_field, fin)) = fit(id, range, fin, room, tokens.is_empty()) else { return Turn::Full };
+        #[cfg(feature = "sim")]
+        let (range, len_field, fin) = match range {
+            range if self.config.one_byte_frames && range.end - range.start > 1 => {
+                (range.start..range.start + 1, true, false)
+            }
+            range => (range, len_field, fin),
+        };
         let len = usize::try_from(range.end - range.start).unwrap_or(0);
         let start = w.position();
         if write_stream_header(w, id, range.start, len_field.then_some(len), fin).is_err() {

@@ -3,6 +3,7 @@
 //! The quick tier plays some hundred rows; `WB_MATRIX=3000` (what `make check` asks for) plays the full tier.
 //! `WB_SEED=n cargo test --test matrix row -- --nocapture` plays row n alone. A failing row is shrunk to the smallest
 //! one that still fails, and printed as the code of a regression.
+mod pauses;
 mod regressions;
 mod row;
 mod run;
@@ -10,7 +11,7 @@ mod run;
 use std::collections::BTreeSet;
 
 use row::{DIMENSIONS, Row, levels};
-use run::{Cause, SILENCED, fails, play, shrink};
+use run::{Cause, PLANTED, SILENCED, fails, play, shrink};
 use whimbrel::sim::cover;
 
 const QUICK: usize = 240;
@@ -27,7 +28,11 @@ fn all_rows(count: usize) -> Vec<Row> {
     let rows = cover::rows(&levels(), 1, count);
     let row = |(i, values): (usize, Vec<usize>)| {
         let row = Row { seed: i as u64, values };
-        if i % OUTLASTED_EVERY == OUTLASTED_EVERY - 1 { row.with("outage", "longer than idle") } else { row }
+        match (i % OUTLASTED_EVERY == OUTLASTED_EVERY - 1, i / OUTLASTED_EVERY % 2) {
+            (false, _) => row,
+            (true, 0) => row.with("outage", "longer than idle"),
+            (true, _) => row.with("outage", "six weeks asleep"),
+        }
     };
     rows.into_iter().enumerate().map(row).collect()
 }
@@ -131,4 +136,42 @@ fn shrinking_leaves_what_matters() {
     let row = Row::benign(1).with("loss_up", "5 %").with("reorder", "25 %").with("ecn", "mangled");
     let small = run::shrink_by(&row, broken);
     assert_eq!(small.code(), Row::benign(1).with("loss_up", "5 %").with("reorder", "5 %").code());
+}
+
+/// The same with worlds: a fault that needs a duplicate and a corrupted datagram on the way down, in a row full of trouble.
+#[test]
+fn a_planted_failure_shrinks_to_a_regression() {
+    let row = Row::benign(3)
+        .with("loss_up", "5 %")
+        .with("reorder", "25 %")
+        .with("duplicate", "50 %")
+        .with("corrupt", "10 %")
+        .with("delay", "300±200 ms")
+        .with("mtu", "1280")
+        .with("ecn", "mangled")
+        .with("peer", "chaos CRYPTO")
+        .with("workload", "bulk")
+        .with("keys", "Retry");
+    assert_eq!(fails(&row), None, "nothing is wrong with it");
+    PLANTED.set(Some(|down| down.duplicated > 0 && down.corrupted > 0));
+    let small = shrink(&row);
+    let why = fails(&small);
+    PLANTED.set(None);
+    assert_eq!(why.as_deref(), Some("planted"), "it still fails, and for the same reason: {}", small.code());
+    let code = small.code();
+    let left: Vec<&str> = DIMENSIONS.iter().zip(&small.values).filter(|(_, v)| **v > 0).map(|(d, _)| d.0).collect();
+    assert_eq!(left, ["duplicate", "corrupt"], "{code}");
+    assert!(code.starts_with("Row::benign(3).with(\"duplicate\", \"5 %\").with(\"corrupt\", "), "{code}");
+    assert_eq!(fails(&small), None);
+}
+
+/// Chromium's way to write a ClientHello, and any other that RFC 9000 section 19.6 allows: every handshake comes through,
+/// also the longest, and what is cut into pieces fills several Initial packets.
+#[test]
+fn crypto_frames_in_disorder_over_several_packets() {
+    for seed in 0..60 {
+        let keys = ["none", "Retry", "version 2", "resumption", "0-RTT"][seed as usize % 5];
+        let row = Row::benign(seed).with("peer", "chaos CRYPTO").with("keys", keys).with("loss_down", "10 %");
+        play(&row, true);
+    }
 }

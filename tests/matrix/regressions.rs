@@ -72,3 +72,36 @@ fn an_idle_client_shows_its_new_address() {
         true,
     );
 }
+
+/// A server's ServerHello was lost while repeated Handshake packets, which nobody could read without it, filled the
+/// window: it waited for the window, and only the Handshake space was probed.
+#[test]
+fn a_lost_server_hello_does_not_wait_for_the_window() {
+    for seed in 2010..2030 {
+        play(
+            &Row::benign(seed)
+                .with("loss_up", "5 %")
+                .with("loss_down", "5 %")
+                .with("reorder", "25 %")
+                .with("delay", "2 s")
+                .with("peer", "chaos CRYPTO"),
+            true,
+        );
+    }
+}
+
+/// A client whose address had changed in the handshake stopped probing once a Handshake packet was acknowledged, and the
+/// server had spent its budget for the new address: both waited for the other.
+#[test]
+fn a_long_certificate_chain_reaches_a_client_that_moved() {
+    for seed in 450..470 {
+        play(
+            &Row::benign(seed)
+                .with("loss_up", "10 %")
+                .with("loss_down", "10 %")
+                .with("address", "in handshake")
+                .with("peer", "large windows"),
+            true,
+        );
+    }
+}

@@ -6,8 +6,11 @@ use std::time::Duration;
 use whimbrel::base::codes::{VERSION_1, VERSION_2};
 use whimbrel::congestion::Algorithm;
 use whimbrel::connection::ConnectionConfig;
+use whimbrel::connection::frame_style::FrameStyle;
 use whimbrel::endpoint::RetryPolicy;
 use whimbrel::sim::{Aqm, EcnPath, GilbertElliott, Job, LinkConfig, Plan, Policer, Replay};
+
+pub const SIX_WEEKS: Duration = Duration::from_secs(6 * 7 * 86_400);
 
 /// Names of the dimensions and of their values.
 pub const DIMENSIONS: [(&str, &[&str]); 14] = [
@@ -35,9 +38,21 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
             "NAT",
         ],
     ),
-    ("outage", &["none", "1 s", "10 s", "a sixth of idle", "longer than idle"]),
+    ("outage", &["none", "1 s", "10 s", "a sixth of idle", "longer than idle", "six weeks asleep"]),
     ("ecn", &["faithful", "bleached", "all CE", "mangled", "CoDel", "L4S"]),
-    ("peer", &["default", "small windows", "large windows", "NewReno without pacing", "greased"]),
+    (
+        "peer",
+        &[
+            "default",
+            "small windows",
+            "large windows",
+            "NewReno without pacing",
+            "greased",
+            "chaos CRYPTO",
+            "one-byte frames",
+            "one-byte writes",
+        ],
+    ),
     ("workload", &["GET", "many small", "bulk", "ping-pong", "datagrams", "resets", "upload"]),
     ("keys", &["none", "update", "resumption", "0-RTT", "0-RTT rejected", "Retry", "version 2"]),
 ];
@@ -46,7 +61,12 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
 /// an outage, a rebinding) means anything beside them, so they have tests of their own. So are dead times that no
 /// connection may survive: they are put into some rows, the others have to come through.
 pub fn levels() -> Vec<usize> {
-    DIMENSIONS.iter().map(|(name, values)| values.len() - usize::from(matches!(*name, "delay" | "outage"))).collect()
+    let apart = |name: &str| match name {
+        "delay" => 1,
+        "outage" => 2,
+        _ => 0,
+    };
+    DIMENSIONS.iter().map(|(name, values)| values.len() - apart(name)).collect()
 }
 
 /// One world of the matrix.
@@ -101,7 +121,7 @@ impl Row {
             "300±200 ms" => Duration::from_millis(100),
             "2 s" => Duration::from_secs(2),
             "20 s" => Duration::from_secs(20),
-            "6 weeks" => Duration::from_secs(6 * 7 * 86_400),
+            "6 weeks" => SIX_WEEKS,
             _ => Duration::from_millis(40),
         }
     }
@@ -236,6 +256,8 @@ impl Row {
                 c.flow.send_buffer = 16 << 20;
                 c.max_streams_bidi = 100_000;
             }
+            "chaos CRYPTO" => c.frame_style = FrameStyle::ChaosCrypto,
+            "one-byte frames" => c.frame_style = FrameStyle::OneByte,
             "NewReno without pacing" => {
                 c.congestion = Algorithm::NewReno;
                 c.pacing = false;
@@ -262,10 +284,21 @@ impl Row {
         if self.is("delay", "6 weeks") { 20 } else { (base / slow / slower).max(15) }
     }
 
+    /// Most bytes that an application writes at a time; 0: what there is room for.
+    pub fn portion(&self) -> usize {
+        usize::from(self.is("peer", "one-byte writes"))
+    }
+
+    /// Connection IDs as long as they may be, and a chain of certificates that fills several datagrams.
+    pub fn is_large(&self) -> bool {
+        self.is("peer", "large windows")
+    }
+
     pub fn plan(&self) -> Plan {
         let n = self.budget();
-        let bytes = n * 1000;
-        let mut plan = Plan { seed: self.seed, ..Plan::default() };
+        // A frame of one byte takes five.
+        let bytes = n * if self.get("peer").starts_with("one-byte") { 120 } else { 1000 };
+        let mut plan = Plan { seed: self.seed, portion: self.portion(), ..Plan::default() };
         plan.early = self.is("keys", "0-RTT") || self.is("keys", "0-RTT rejected");
         match self.get("workload") {
             "many small" => plan.jobs = vec![Job::get(1024); n.min(1000) as usize],

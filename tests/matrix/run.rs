@@ -1,15 +1,18 @@
 //! Plays one row: the world, the events on the way, and what has to be true at the end.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use whimbrel::base::Timestamp;
-use whimbrel::connection::{CloseReason, Connection};
+use whimbrel::connection::{CloseReason, Connection, Event};
 use whimbrel::endpoint::EndpointConfig;
-use whimbrel::sim::{App, Client, ConnId, Job, LinkId, NodeConfig, NodeId, Plan, Rebind, Server, World, identity};
+use whimbrel::sim::{
+    App, Client, ConnId, Job, LinkCounts, LinkId, NodeConfig, NodeId, Plan, Rebind, Server, World, identity,
+};
 
-use super::row::Row;
+use super::row::{Row, SIX_WEEKS};
 
 /// Virtual steps before a world counts as one that will never end.
 const MAX_STEPS: u64 = 3_000_000;
@@ -62,7 +65,10 @@ const V6: &str = "[2001:db8:ffff::1]:443";
 impl<'a> Run<'a> {
     fn new(row: &'a Row) -> Self {
         let mut world = World::new(row.seed);
-        let endpoint = EndpointConfig { grease_quic_bit: row.is("peer", "greased"), ..EndpointConfig::default() };
+        let mut endpoint = EndpointConfig { grease_quic_bit: row.is("peer", "greased"), ..EndpointConfig::default() };
+        if row.is_large() {
+            endpoint.cid_len = 20;
+        }
         let nat_memory = row.is("address", "NAT").then_some(Duration::from_secs(30).max(row.rtt() * 3));
         let client = world.add_node(NodeConfig { endpoint: endpoint.clone(), nat_memory, ..NodeConfig::client() });
         let addresses = [V4, V6].map(|a| a.parse().unwrap());
@@ -85,8 +91,14 @@ impl<'a> Run<'a> {
 
     fn listen(&mut self, early: bool) {
         let seed = self.row.seed;
-        let app = move || Box::new(Server::new(seed)) as Box<dyn App>;
-        self.world.listen(self.server, identity::server(early), self.row.config(), Box::new(app));
+        let portion = self.row.portion();
+        let app = move || Box::new(Server::new(seed).in_portions(portion)) as Box<dyn App>;
+        self.world.listen(self.server, identity::server_for(self.pems(), early), self.row.config(), Box::new(app));
+    }
+
+    fn pems(&self) -> &'static identity::Pems {
+        static LONG: OnceLock<identity::Pems> = OnceLock::new();
+        if self.row.is_large() { LONG.get_or_init(|| identity::chain(4, 1500)) } else { identity::pems() }
     }
 
     /// Changes of address, counted from the confirmed handshake; those before it are in `plan_start`.
@@ -116,6 +128,13 @@ impl<'a> Run<'a> {
         if row.is("address", "in handshake") {
             self.world.after(rtt * 6 / 10, move |w| w.rebind(client, Rebind::Port));
         }
+        let begins = rtt * 2 + Duration::from_millis(100);
+        if row.is("outage", "six weeks asleep") {
+            let ends = [vec![self.client], vec![self.server], vec![self.client, self.server]];
+            let sleepers = ends[(row.seed % 3) as usize].clone();
+            self.outage_ends = self.world.now + begins + SIX_WEEKS;
+            self.world.after(begins, move |w| w.sleep(&sleepers, SIX_WEEKS));
+        }
         let outage = match row.get("outage") {
             "1 s" => Duration::from_secs(1),
             "10 s" => Duration::from_secs(10),
@@ -124,7 +143,6 @@ impl<'a> Run<'a> {
             _ => Duration::ZERO,
         };
         if !outage.is_zero() {
-            let begins = rtt * 2 + Duration::from_millis(100);
             self.outage_ends = self.world.now + begins + outage;
             self.world.after(begins, move |w| w.outage(&[up, down], outage));
         }
@@ -169,7 +187,8 @@ impl<'a> Run<'a> {
             self.plan_start();
         }
         let mut planned = !events;
-        let patience = (self.row.idle() * 40).max(Duration::from_secs(6 * 3600));
+        let asleep = if self.row.is("outage", "six weeks asleep") { SIX_WEEKS } else { Duration::ZERO };
+        let patience = (self.row.idle() * 40).max(Duration::from_secs(6 * 3600)) + asleep;
         let give_up = self.world.now + patience;
         while !self.world.live(client).app.is_done() && self.world.live(client).closed.is_none() {
             self.step(give_up);
@@ -211,7 +230,16 @@ impl<'a> Run<'a> {
         // The last datagram may have been under way when the dead time began, and keep-alive may have spoken after it:
         // the idle timeout counts from there. A later end has another cause.
         let late = self.row.rtt() * 2 + Duration::from_secs(30);
-        let dead = self.row.is("outage", "longer than idle") && self.world.now < self.outage_ends + late;
+        let long = matches!(self.row.get("outage"), "longer than idle" | "six weeks asleep");
+        // An end that begins to speak again late, after doubled probe timeouts, is patient from there: then the other's end
+        // tells.
+        let in_time = |at: Timestamp| at < self.outage_ends + late;
+        let server_gave_up = |id: &ConnId| {
+            let silent = |e: &Event| matches!(e, Event::Closed(CloseReason::IdleTimeout));
+            self.world.live(*id).events.iter().any(|(at, e)| silent(e) && in_time(*at))
+        };
+        let servers = self.world.connections(self.server);
+        let dead = long && (in_time(self.world.now) || servers.iter().any(server_gave_up));
         match () {
             () if silent && dead => Some(Cause::Outlasted),
             () if (silent || forgotten) && self.row.is_stormy() => Some(Cause::Storm),
@@ -230,6 +258,9 @@ impl<'a> Run<'a> {
         let resets = self.row.is("workload", "resets");
         assert!(resets || digests.received.len() == theirs.sent.len(), "a stream did not arrive");
         assert!(resets || digests.sent.len() == theirs.received.len(), "a stream did not arrive");
+        if let Some(planted) = PLANTED.get() {
+            assert!(!planted(&self.world.links[self.links[1].0].counts), "planted");
+        }
         let app: &Client = self.world.app(client);
         assert!(app.datagrams_back <= datagrams, "datagrams multiply: a replay got through");
         assert_eq!(self.world.live(client).closed, Some(CloseReason::Local { code: DONE }));
@@ -239,7 +270,7 @@ impl<'a> Run<'a> {
         let keys = self.row.get("keys");
         let early = keys.starts_with("0-RTT");
         self.listen(early);
-        let tls = identity::client(early);
+        let tls = identity::client_for(self.pems(), early);
         let first = matches!(keys, "resumption" | "0-RTT" | "0-RTT rejected");
         if first {
             let plan = Plan { seed: self.row.seed, jobs: vec![Job::get(100)], patient: true, ..Plan::default() };
@@ -256,6 +287,8 @@ impl<'a> Run<'a> {
             silenced += 1;
             first_cause = first_cause.or(self.ended_by);
             assert!(silenced < 6, "no connection comes through");
+            // Nobody tries again before the other end is awake.
+            self.world.run_until(self.outage_ends);
         }
         let last = self.world.connections(self.client).pop().expect("there was one");
         let app: &Client = self.world.app(last);
@@ -306,7 +339,12 @@ pub fn fails(row: &Row) -> Option<String> {
     Some(text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default())
 }
 
+/// Says that the planted fault has happened.
+type Planted = fn(&LinkCounts) -> bool;
+
 thread_local! {
+    /// A fault for the test of the shrinker: what must not have happened on the way down.
+    pub static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
     /// Rows that this thread played in which a connection went silent before its work was done.
     pub static SILENCED: RefCell<BTreeMap<Cause, Vec<u64>>> = const { RefCell::new(BTreeMap::new()) };
 }
