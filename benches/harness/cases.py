@@ -74,7 +74,7 @@ def bulk(case, m) -> dict:
 
 def operations(case, m) -> dict:
     count = case.words[1]
-    if case.need == RESUMED and m.get("resumed", count) < 0.9 * count:
+    if case.need == RESUMED and m.get("resumed", count) < 0.85 * count:
         raise processes.BenchError(f"only {m['resumed']} of {count} handshakes resumed a session")
     return {
         "per s": count / m["wall"],

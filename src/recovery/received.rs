@@ -153,12 +153,13 @@ impl Received {
 
     fn on_eliciting(&mut self, pn: u64, ecn: Ecn, now: Timestamp) {
         // RFC 9000 section 13.2.1: below an ack-eliciting packet already received, or above it with a gap between.
+        let range = self.ranges.range_at(pn);
         let in_order = match self.largest_eliciting {
             Some(largest) if pn < largest => false,
             // What lies below the floor was acknowledged and forgotten, it is not missing.
             Some(largest) => {
                 let known = largest.saturating_add(1).max(self.floor);
-                self.ranges.range_at(pn).is_some_and(|r| r.start <= known)
+                range.as_ref().is_some_and(|r| r.start <= known)
             }
             None => true,
         };
@@ -174,7 +175,7 @@ impl Received {
         // for fewer gets fewer.
         let after_gap = self.policy.eliciting_threshold <= ELICITING_THRESHOLD
             && self.policy.reordering_threshold == 1
-            && self.ranges.range_at(pn).is_some_and(|r| r.start > self.floor && pn - r.start < GAP_NEARBY);
+            && range.is_some_and(|r| r.start > self.floor && pn - r.start < GAP_NEARBY);
         self.immediate |= marked || reordered || after_gap;
         self.pending = self.pending.saturating_add(1);
         if self.deadline.is_none() {
