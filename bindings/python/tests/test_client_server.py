@@ -151,6 +151,7 @@ def test_a_fleet_takes_early_data_once(ca, threads):
                 answers.append(RuntimeError("the store is down"))
             with whimbrel.Client("localhost", server.address[1], session=session) as client:
                 assert client.get("/bytes/10").body == bytes(10)
+                assert client.get("/bytes/10").body == bytes(10)  # behind the ticket, as above
                 info = client.info()
                 assert info.resumed == (n > 0), n
                 assert info.early_data_accepted == accepted, n
