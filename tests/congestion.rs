@@ -160,7 +160,8 @@ fn less_and_more_bandwidth_are_found() {
         world.link_config().rate = 2_500_000;
         world.run(secs(4));
         let slow = world.run(secs(4))[0];
-        assert!((17.0..20.1).contains(&slow), "{algorithm:?}: {slow:.1} of 20");
+        // What was held back behind a hole before these four seconds counts in them: at most a window, 300 kB or 0.6.
+        assert!((17.0..20.6).contains(&slow), "{algorithm:?}: {slow:.1} of 20");
         world.link_config().rate = 12_500_000;
         world.run(secs(8));
         let fast = world.run(secs(4))[0];

@@ -35,6 +35,9 @@ const UNLIMITED_EARLY_DATA: u32 = 0xffff_ffff;
 /// Tickets that a server sends after a handshake: a client over QUIC has one connection to a server as a rule, and gets
 /// another ticket with each. One costs as much as two per cent of the handshake, and a place among the sessions kept.
 const TICKETS: usize = 1;
+/// The same where early data are taken: a client that is answered early may have closed before its new ticket is there,
+/// and needs one that is left over (RFC 8446 appendix C.4: a ticket is used once).
+const TICKETS_WITH_EARLY_DATA: usize = 2;
 
 /// Why a TLS configuration or session could not be made: one clear sentence.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -321,7 +324,8 @@ pub struct ServerTlsBuilder {
     key_log: Option<KeyLogLine>,
     ciphers: Vec<Cipher>,
     groups: Vec<u16>,
-    tickets: usize,
+    /// `None`: what suits the use of early data.
+    tickets: Option<usize>,
 }
 
 impl ServerTlsBuilder {
@@ -339,7 +343,7 @@ impl ServerTlsBuilder {
             key_log: None,
             ciphers: default_ciphers(),
             groups: Vec::new(),
-            tickets: TICKETS,
+            tickets: None,
         }
     }
 
@@ -427,7 +431,7 @@ impl ServerTlsBuilder {
     /// Session tickets to send after each handshake; 0 switches resumption off.
     #[must_use]
     pub fn tickets(mut self, count: usize) -> Self {
-        self.tickets = count;
+        self.tickets = Some(count);
         self
     }
 
@@ -492,7 +496,8 @@ impl ServerTlsBuilder {
         //# Servers MUST select an application protocol compatible with the QUIC version that the client has selected.
         config.alpn_protocols = self.alpn;
         config.max_early_data_size = if self.early_data { UNLIMITED_EARLY_DATA } else { 0 };
-        config.send_tls13_tickets = self.tickets;
+        let usual = if self.early_data { TICKETS_WITH_EARLY_DATA } else { TICKETS };
+        config.send_tls13_tickets = self.tickets.unwrap_or(usual);
         config.session_storage = Arc::clone(&store) as Arc<dyn rustls::server::StoresServerSessions>;
         config.key_log = Arc::new(Sink::new(self.key_log)) as Arc<dyn KeyLog>;
         Ok(Arc::new(ServerTls {
