@@ -1331,10 +1331,12 @@ wb_status wb_conn_error(wb_conn conn,
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (handshake not done). Since: 0.1.
 wb_status wb_conn_peer_chain(wb_conn conn, wb_buf *out, size_t capacity, size_t *count);
 
-// Starts a key update (RFC 9001 section 6). KEY_UPDATED follows.
+// Asks for a key update (RFC 9001 section 6): it starts at once or, while the handshake is not confirmed or nothing under the
+// present keys is acknowledged (section 6.1), before the first packet for which it may. KEY_UPDATED follows then; asking
+// again before that changes nothing.
 //
 // Ownership: unchanged. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_STATE` (too early), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+// Errors: handle errors, `WB_E_STATE` (not started), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_conn_key_update(wb_conn conn);
 
 // Sends an unreliable datagram (RFC 9221). `tag` comes back in DATAGRAM_STATE events; 0 asks for none.

@@ -14,6 +14,8 @@ pub(super) struct Control {
     pub(super) new_token: Option<Box<[u8]>>,
     pub(super) new_token_pending: bool,
     pub(super) ping: bool,
+    /// The application wants a key update that could not start yet.
+    pub(super) key_update: bool,
     /// Probe packets still to be sent per space (RFC 9002 section 6.2.4).
     pub(super) probes: [u8; 3],
     /// Packets without anything ack-eliciting since the last one with (RFC 9000 section 13.2.4).

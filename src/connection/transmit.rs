@@ -65,6 +65,9 @@ struct Shape {
 impl Connection {
     pub(super) fn transmit_next(&mut self, now: Timestamp, out: &mut [u8], max_segments: usize) -> Option<Transmit> {
         self.settle(now);
+        if self.control.key_update {
+            self.start_wanted_key_update(now);
+        }
         let active = self.paths.active();
         let sequence = active.cid.map_or(0, |c| c.sequence);
         self.spin.at(self.paths.active_index(), sequence, self.cfg.spin_bit, || self.rng.next_u64());

@@ -5,7 +5,7 @@ use super::Connection;
 use super::events::{CloseReason, EarlyData};
 use super::life::Phase;
 use super::stats::Stats;
-use crate::base::{ConnectionId, Dir, ResetToken, Side, StreamId, Timestamp, TransportError};
+use crate::base::{ConnectionId, Dir, ResetToken, Side, SpaceId, StreamId, Timestamp, TransportError};
 use crate::collections::Chunk;
 use crate::streams::{DatagramError, OpenError, ReadError, ReadOk, StreamCounts, WriteError};
 
@@ -176,20 +176,28 @@ impl Connection {
         self.control.ping = true;
     }
 
-    /// Starts a key update (RFC 9001 section 6.1); `false`: not allowed now.
+    /// Wants a key update: it starts now (`true`), or before the next packet for which RFC 9001 section 6.1 allows
+    /// it. Asking again meanwhile changes nothing.
     pub fn key_update(&mut self, now: Timestamp) -> bool {
+        self.control.key_update = self.life.is_open();
+        self.start_wanted_key_update(now)
+    }
+
+    /// Starts the key update that was asked for, as soon as that is allowed.
+    pub(super) fn start_wanted_key_update(&mut self, now: Timestamp) -> bool {
         //= https://www.rfc-editor.org/rfc/rfc9001#section-6.1
         //# An endpoint MUST NOT initiate a key update prior to having confirmed the handshake (Section 4.1.2).
-        if !self.life.is_open() || !self.life.is_confirmed() {
+        if !self.control.key_update || !self.life.is_open() || !self.life.is_confirmed() {
             return false;
         }
         let Some(keys) = self.data.keys.as_mut() else { return false };
         if !keys.initiate_update(now) {
-            // Something acknowledged in this phase is what is missing: another try may succeed soon.
-            self.control.ping = true;
+            // When something acknowledged in this phase is what is missing, ask for that, once.
+            self.control.ping |= !keys.is_acknowledged() && !self.recovery.has_eliciting_in_flight(SpaceId::Data);
             return false;
         }
         let generation = keys.generation();
+        self.control.key_update = false;
         self.on_keys_updated(false, generation, now);
         // The peer follows when it sees a packet of the new phase.
         self.control.ping = true;

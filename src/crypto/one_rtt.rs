@@ -336,6 +336,12 @@ impl OneRttKeys {
         OneRttOpenError::Failed
     }
 
+    /// The peer has acknowledged a packet of the current key phase (RFC 9001 section 6.1).
+    #[must_use]
+    pub const fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
     /// Starts a key update; false when RFC 9001 sections 6.1 and 6.5 do not allow one yet: the current phase
     /// is not acknowledged, or the keys of the phase before are still kept. The caller must have confirmed
     /// the handshake (section 6.1).

@@ -219,21 +219,20 @@ fn release_all(handles: &[u64]) {
     }
 }
 
-/// Starts a key update (RFC 9001 section 6). KEY_UPDATED follows.
+/// Asks for a key update (RFC 9001 section 6): it starts at once or, while the handshake is not confirmed or nothing under the
+/// present keys is acknowledged (section 6.1), before the first packet for which it may. KEY_UPDATED follows then; asking
+/// again before that changes nothing.
 ///
 /// Ownership: unchanged. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_STATE` (too early), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+/// Errors: handle errors, `WB_E_STATE` (not started), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn wb_conn_key_update(conn: wb_conn) -> wb_status {
     fence(|| {
         let conn = handle::get::<ConnObject>(conn)?;
         conn.wire()?.with(|s, now| {
             conn.check_state(s)?;
-            if s.connection.key_update(now) {
-                Ok(WB_OK)
-            } else {
-                Err(Fail::new(WB_E_STATE, "too early for a key update"))
-            }
+            s.connection.key_update(now);
+            Ok(WB_OK)
         })
     })
 }

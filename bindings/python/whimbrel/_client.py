@@ -339,7 +339,7 @@ class _Verbs:
         check(lib.wb_conn_migrate(self._live().handle, None, 0))
 
     def key_update(self) -> None:
-        """Starts a key update."""
+        """Asks for a key update, which starts as soon as RFC 9001 section 6.1 allows it."""
         check(lib.wb_conn_key_update(self._live().handle))
 
     def path_events(self) -> List[Tuple[str, str]]:

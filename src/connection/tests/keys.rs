@@ -166,6 +166,19 @@ fn no_key_update_before_the_handshake_is_confirmed() {
     // As if everything had been acknowledged: that is not what is missing.
     p.client.conn.data.keys.as_mut().unwrap().on_packet_acked(u64::MAX);
     assert!(!p.client.conn.key_update(now));
+    p.flush();
+    assert_eq!(p.client.conn.stats().key_updates, 0);
+    p.run_until(LIMIT, |p| p.client.conn.is_confirmed());
+    p.run_for(Duration::from_millis(100));
+    assert_eq!(p.client.conn.stats().key_updates, 1, "asked for before");
+}
+
+/// The same for an update that the limits of the keys want.
+#[test]
+fn keys_used_up_in_the_handshake_are_changed_once_it_is_confirmed() {
+    let mut p = Pair::new();
+    p.run_until(LIMIT, |p| p.client.conn.is_established());
+    assert!(!p.client.conn.is_confirmed());
     p.client.conn.data.keys.as_mut().unwrap().set_limits(u64::MAX, u64::MAX, 0);
     p.flush();
     assert_eq!(p.client.conn.stats().key_updates, 0);
@@ -173,6 +186,27 @@ fn no_key_update_before_the_handshake_is_confirmed() {
     p.client.conn.ping();
     p.run_for(Duration::from_millis(100));
     assert!(p.client.conn.stats().key_updates > 0, "wanted all the time");
+}
+
+/// RFC 9001 section 6.1: one after the other; what comes too early waits, and is not asked for with one PING after another.
+#[test]
+fn a_key_update_that_is_too_early_waits() {
+    let mut p = Pair::new().connected();
+    // Whoever only acknowledged has nothing acknowledged in this phase: a PING asks.
+    let now = p.now;
+    p.client.conn.key_update(now);
+    p.run_for(Duration::from_millis(100));
+    assert_eq!(p.client.conn.stats().key_updates, 1);
+    // At once again: the old keys are kept for three probe timeouts.
+    let now = p.now;
+    assert!(!p.client.conn.key_update(now) && !p.client.conn.key_update(now));
+    let sent = p.client.conn.stats().packets_sent;
+    p.run_for(Duration::from_secs(2));
+    assert!(p.client.conn.stats().packets_sent <= sent + 2);
+    p.client.conn.ping();
+    p.run_for(Duration::from_millis(100));
+    assert_eq!(p.client.conn.stats().key_updates, 2, "two wishes at once are one");
+    assert_eq!(p.peer(Side::Server).conn.stats().key_updates, 2);
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
