@@ -174,10 +174,11 @@ struct sockaddr;
 // Last event of a connection.
 #define WB_EV_CONN_CLOSED 776
 
-// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303).
+// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303). Flags `WB_EVF_READ`, `WB_EVF_WRITE`: for which
+// direction (early data have one, the other levels both). The secrets themselves only by `wb_tls_keylog`.
 #define WB_EV_KEYS_INSTALLED 1025
 
-// 1-RTT keys were updated: a = how many updates so far, b = 1 when the peer began.
+// 1-RTT keys were updated, in both directions: a = how many updates so far, b = 1 when the peer began.
 #define WB_EV_KEY_UPDATED 1026
 
 // A path appeared: data = "local -> remote".
@@ -217,7 +218,8 @@ struct sockaddr;
 // A datagram arrived: data = its bytes.
 #define WB_EV_DATAGRAM 1793
 
-// A datagram's fate: a = tag, b = `WB_DATAGRAM_*`.
+// What became of a datagram with a tag: a = tag, b = `WB_DATAGRAM_*`. SENT, then ACKED or LOST; or DROPPED alone, when the
+// path's packets became too small for it. What is open when the connection ends is not told any more.
 #define WB_EV_DATAGRAM_STATE 1794
 
 // The peer's HTTP/3 settings are known.
@@ -304,6 +306,11 @@ struct sockaddr;
 // after the handshake has it not. `wb_stream_info` tells both at any time.
 #define WB_EVF_EARLY 2
 
+// Flags of KEYS_INSTALLED: packets of the level can be opened, can be sealed.
+#define WB_EVF_READ 4
+
+#define WB_EVF_WRITE 8
+
 // What `wb_stream_info` says in `early`: nothing came as early data; some did, and the client has not completed its
 // handshake yet: it may be a replay; some did, and the client has completed the handshake since: it is none.
 #define WB_EARLY_NO 0
@@ -321,7 +328,7 @@ struct sockaddr;
 
 #define WB_LEVEL_ONE_RTT 3
 
-// Fate of a datagram.
+// State of a datagram.
 #define WB_DATAGRAM_SENT 1
 
 #define WB_DATAGRAM_ACKED 2

@@ -77,6 +77,7 @@ fn connect_early(world: &mut World, client: wb_tls, http3: u64, through: Option<
             e.conn == conn && (e.kind == WB_EV_CONNECTED || (e.kind == WB_EV_KEYS_INSTALLED && e.a == early))
         });
         if first.kind == WB_EV_KEYS_INSTALLED {
+            assert_eq!(first.flags, WB_EVF_WRITE, "a client's early data go one way");
             break conn;
         }
         // No ticket was there yet: they follow the handshake.

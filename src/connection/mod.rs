@@ -361,10 +361,15 @@ impl Connection {
 
     /// The next event for the application.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.events.pop_front() {
+        // What came before the end is told before it: a peer may send its last words and close at once.
+        let (ends, last_words) = match self.events.front() {
+            Some(Event::Closed(reason)) => (true, matches!(reason, CloseReason::Peer { .. })),
+            other => (matches!(other, Some(Event::Drained)), false),
+        };
+        if !ends && let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        if self.life.is_open() {
+        if self.life.is_open() || last_words {
             if let Some(event) = self.streams.poll_event() {
                 return Some(Event::Stream(event));
             }
@@ -372,8 +377,10 @@ impl Connection {
                 return Some(Event::DatagramReceived);
             }
         }
-        let (tag, state) = self.datagrams.poll_state()?;
-        Some(Event::DatagramState { tag, state })
+        match self.datagrams.poll_state() {
+            Some((tag, state)) => Some(Event::DatagramState { tag, state }),
+            None => self.events.pop_front(),
+        }
     }
 
     /// The next event for the endpoint.

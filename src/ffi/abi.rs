@@ -136,9 +136,10 @@ pub const WB_EV_STREAMS_AVAILABLE: u16 = 0x0307;
 /// The connection has ended: a = wire code, b = the status as a 32-bit pattern, data = text. More with `wb_conn_error`.
 /// Last event of a connection.
 pub const WB_EV_CONN_CLOSED: u16 = 0x0308;
-/// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303).
+/// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303). Flags `WB_EVF_READ`, `WB_EVF_WRITE`: for which
+/// direction (early data have one, the other levels both). The secrets themselves only by `wb_tls_keylog`.
 pub const WB_EV_KEYS_INSTALLED: u16 = 0x0401;
-/// 1-RTT keys were updated: a = how many updates so far, b = 1 when the peer began.
+/// 1-RTT keys were updated, in both directions: a = how many updates so far, b = 1 when the peer began.
 pub const WB_EV_KEY_UPDATED: u16 = 0x0402;
 /// A path appeared: data = "local -> remote".
 pub const WB_EV_PATH_NEW: u16 = 0x0501;
@@ -165,7 +166,8 @@ pub const WB_EV_STREAM_SEND_DONE: u16 = 0x0606;
 pub const WB_EV_STREAM_CLOSED: u16 = 0x0607;
 /// A datagram arrived: data = its bytes.
 pub const WB_EV_DATAGRAM: u16 = 0x0701;
-/// A datagram's fate: a = tag, b = `WB_DATAGRAM_*`.
+/// What became of a datagram with a tag: a = tag, b = `WB_DATAGRAM_*`. SENT, then ACKED or LOST; or DROPPED alone, when the
+/// path's packets became too small for it. What is open when the connection ends is not told any more.
 pub const WB_EV_DATAGRAM_STATE: u16 = 0x0702;
 /// The peer's HTTP/3 settings are known.
 pub const WB_EV_H3_SETTINGS: u16 = 0x0801;
@@ -231,6 +233,9 @@ pub const WB_EVF_FIN: u16 = 1;
 /// 425 Too Early (RFC 8470 section 5.2). The flag belongs to the moment of the event: what began early and became an event
 /// after the handshake has it not. `wb_stream_info` tells both at any time.
 pub const WB_EVF_EARLY: u16 = 2;
+/// Flags of KEYS_INSTALLED: packets of the level can be opened, can be sealed.
+pub const WB_EVF_READ: u16 = 4;
+pub const WB_EVF_WRITE: u16 = 8;
 
 /// What `wb_stream_info` says in `early`: nothing came as early data; some did, and the client has not completed its
 /// handshake yet: it may be a replay; some did, and the client has completed the handshake since: it is none.
@@ -244,7 +249,7 @@ pub const WB_LEVEL_EARLY: u32 = 1;
 pub const WB_LEVEL_HANDSHAKE: u32 = 2;
 pub const WB_LEVEL_ONE_RTT: u32 = 3;
 
-/// Fate of a datagram.
+/// State of a datagram.
 pub const WB_DATAGRAM_SENT: u32 = 1;
 pub const WB_DATAGRAM_ACKED: u32 = 2;
 pub const WB_DATAGRAM_LOST: u32 = 3;

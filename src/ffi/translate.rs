@@ -4,7 +4,7 @@ use super::conn::{ConnObject, path_text};
 use super::events::Record;
 use super::object::{Ends, Known};
 use super::stream::{StreamObject, is_request, number_of};
-use crate::base::{FourTuple, Level, StreamId};
+use crate::base::{FourTuple, Level, Side, StreamId};
 use crate::connection::Event;
 use crate::http3::{H3Event, SectionKind};
 use crate::runtime::{Conn, ConnEvent};
@@ -47,7 +47,12 @@ impl ConnObject {
             Event::KeysInstalled { level, cipher } => {
                 self.note_cipher(cipher.wire_id());
                 self.note_early_keys(level);
-                let record = self.record(WB_EV_KEYS_INSTALLED);
+                let mut record = self.record(WB_EV_KEYS_INSTALLED);
+                record.event.flags = match (level, self.side()) {
+                    (Level::ZeroRtt, Side::Client) => WB_EVF_WRITE,
+                    (Level::ZeroRtt, Side::Server) => WB_EVF_READ,
+                    _ => WB_EVF_READ | WB_EVF_WRITE,
+                };
                 self.emit(record.numbers(level_number(level), u64::from(cipher.wire_id())));
             }
             Event::KeyUpdated { by_peer, phase } => {
@@ -59,6 +64,7 @@ impl ConnObject {
             Event::DatagramReceived => self.on_datagrams(conn),
             Event::DatagramState { tag, state } => {
                 let fate = match state {
+                    DatagramState::Sent => WB_DATAGRAM_SENT,
                     DatagramState::Acknowledged => WB_DATAGRAM_ACKED,
                     DatagramState::Lost => WB_DATAGRAM_LOST,
                     DatagramState::Dropped => WB_DATAGRAM_DROPPED,

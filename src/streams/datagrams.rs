@@ -2,7 +2,7 @@
 //!
 //! A receiver that does not keep up loses the oldest datagrams, which are the least useful ones; a sender that is
 //! too fast is told so. Payloads that arrive are copied into shared slabs. Invariant: at most `limit` bytes and
-//! `MAX_QUEUED` datagrams wait per direction; a datagram's fate is reported at most once.
+//! `MAX_QUEUED` datagrams wait per direction; that a datagram was sent, and its fate, is reported at most once each.
 use std::collections::VecDeque;
 
 use super::event::{DatagramError, DatagramState};
@@ -19,8 +19,8 @@ use crate::wire::writer::Writer;
 pub const MAX_QUEUED: usize = 4096;
 /// Bookkeeping charged for each waiting datagram, so that tiny ones count.
 const OVERHEAD: usize = 32;
-/// Fates that wait to be taken; the oldest are dropped.
-const MAX_STATES: usize = 4096;
+/// Reports that wait to be taken; the oldest are dropped. Two for each datagram: sent, and its fate.
+const MAX_STATES: usize = 2 * MAX_QUEUED;
 
 /// Datagrams of one connection.
 #[derive(Debug)]
@@ -135,6 +135,7 @@ impl Datagrams {
             queues.take_front();
             if written == Ok(true) {
                 tokens.push(FrameToken::Datagram { tag });
+                queues.report(tag, DatagramState::Sent);
                 wrote = true;
             } else {
                 w.rewind(start);

@@ -81,6 +81,8 @@ pub enum DatagramError {
 /// What became of a sent datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DatagramState {
+    /// It was written into a packet, which leaves now.
+    Sent,
     /// The packet that carried it was acknowledged.
     Acknowledged,
     /// The packet that carried it was declared lost (it may have arrived all the same).

@@ -78,6 +78,7 @@ static void on_server(void *ctx, const wb_event *ev) {
         break;
     case WB_EV_KEYS_INSTALLED:
         CHECK(ev->a <= WB_LEVEL_ONE_RTT && ev->b >= 0x1301 && ev->b <= 0x1303);
+        CHECK(ev->flags == (WB_EVF_READ | WB_EVF_WRITE));
         atomic_fetch_or(&keys, 1 << ev->a);
         break;
     case WB_EV_STREAM_INCOMING:
@@ -134,7 +135,7 @@ struct client {
     wb_buf lent;
     unsigned char *memory;
     size_t sent, received;
-    int fin_sent, fin, send_done, stream_closed, conn_closed, confirmed, datagram, update_asked, key_updated;
+    int fin_sent, fin, send_done, stream_closed, conn_closed, confirmed, datagram, update_asked, key_updated, fate;
 };
 
 static void client_send(struct client *c) {
@@ -186,6 +187,10 @@ static void on_client(struct client *c, const wb_event *ev) {
     case WB_EV_CONFIRMED: c->confirmed = 1; break;
     case WB_EV_KEY_UPDATED: c->key_updated++; break;
     case WB_EV_DATAGRAM: c->datagram += ev->data_len == 4 && memcmp(ev->data, "ping", 4) == 0; break;
+    case WB_EV_DATAGRAM_STATE: /* sent, then acknowledged */
+        CHECK(ev->a == 7 && ev->b == (uint64_t)(c->fate == 0 ? WB_DATAGRAM_SENT : WB_DATAGRAM_ACKED));
+        c->fate++;
+        break;
     case WB_EV_STREAM_WRITABLE: client_send(c); break;
     case WB_EV_STREAM_READABLE: client_receive(c); break;
     case WB_EV_STREAM_SEND_DONE: c->send_done++; break;
@@ -229,7 +234,7 @@ int main(int argc, char **argv) {
     OK(wb_client_connect(runtime, cc, ct, "localhost", WB_TEXT_Z, address.port, &c.conn));
 
     wb_batch batch = WB_INIT(wb_batch);
-    while (!c.stream_closed || !c.datagram || !c.key_updated) {
+    while (!c.stream_closed || !c.datagram || c.fate < 2 || !c.key_updated) {
         CHECK(next(queue, &batch));
         for (size_t i = 0; i < batch.count; i++) on_client(&c, wb_batch_event(&batch, i));
         OK(wb_queue_return(queue, &batch));

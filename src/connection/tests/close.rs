@@ -2,10 +2,12 @@
 use core::time::Duration;
 
 use super::super::{CloseReason, ConnectionConfig, Event};
-use super::pair::{Fate, Pair, client_tls, config, server_tls, tuple};
+use super::pair::{Fate, Pair, client_tls, config, server_tls, stream_event, tuple};
 use crate::base::codes::transport;
 use crate::base::{Dir, Ecn, Level, Pcg, ResetToken, Rng, Side, SpaceId, TransportError};
+use crate::collections::Chunk;
 use crate::recovery::SentPacket;
+use crate::streams::StreamEvent;
 use crate::wire::{Frame, Writer, packet_number};
 
 #[test]
@@ -27,6 +29,35 @@ fn application_close_is_seen_with_code_and_reason() {
             assert_eq!(p.peer(s).conn.deadline(), None);
         }
     }
+}
+
+/// All of it arrives at one moment: stream data, a datagram, what became of ours, and the close. The close is told last.
+#[test]
+fn last_words_are_told_before_the_close() {
+    let mut p = Pair::new().connected();
+    let id = p.start(Side::Server, Dir::Uni);
+    p.client.conn.datagram_send(Chunk::copy_from(b"ours"), 7).unwrap();
+    p.run_for(Duration::from_millis(5));
+    let seen = p.client.events.len();
+    let now = p.now;
+    let server = &mut p.server().conn;
+    assert_eq!(server.write(id, b"last words").unwrap(), 10);
+    server.finish(id).unwrap();
+    server.datagram_send(Chunk::copy_from(b"theirs"), 0).unwrap();
+    p.flush();
+    p.server().conn.close(3, b"bye", now);
+    p.run_for(Duration::from_secs(1));
+    let told = &p.client.events[seen..];
+    let at = |f: &dyn Fn(&Event) -> bool| told.iter().position(f).unwrap_or_else(|| panic!("{told:?}"));
+    let closed = at(&|e| matches!(e, Event::Closed(CloseReason::Peer { code: 3, .. })));
+    assert!(at(&|e| matches!(stream_event(e), Some(StreamEvent::Opened { .. }))) < closed);
+    assert!(at(&|e| matches!(e, Event::DatagramReceived)) < closed);
+    assert!(told[closed + 1..].iter().all(|e| matches!(e, Event::Drained)), "{told:?}");
+    assert_eq!(p.client.conn.accept_stream(Dir::Uni), Some(id));
+    let mut words = [0; 20];
+    let read = p.client.conn.read(id, &mut words).unwrap();
+    assert_eq!((&words[..read.len], read.fin), (&b"last words"[..], true));
+    assert_eq!(p.client.conn.datagram_recv().as_deref(), Some(&b"theirs"[..]));
 }
 
 #[test]

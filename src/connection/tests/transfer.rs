@@ -180,7 +180,14 @@ fn datagrams_arrive_and_are_acknowledged() {
     for n in 0..20 {
         assert_eq!(p.server().conn.datagram_recv().unwrap(), vec![n as u8; 500]);
     }
-    assert!(p.client.saw(|e| matches!(e, Event::DatagramState { tag: 20, state: DatagramState::Acknowledged })));
+    for tag in 1..=20 {
+        let fates: Vec<_> = (p.client.events.iter())
+            .filter_map(|e| {
+                if let Event::DatagramState { tag: t, state } = e { (*t == tag).then_some(*state) } else { None }
+            })
+            .collect();
+        assert_eq!(fates, [DatagramState::Sent, DatagramState::Acknowledged], "{tag}");
+    }
     let huge = Chunk::from_vec(vec![0; 3000]);
     assert!(matches!(p.client.conn.datagram_send(huge, 0), Err(DatagramError::TooLarge { .. })));
 }

@@ -22,6 +22,9 @@ fn frames_round_trip_and_fates_are_told() {
     let n = w.position();
     let frames: Vec<_> = crate::wire::Frames::new(&buf[..n]).map(|f| f.unwrap().1).collect();
     assert_eq!(frames, [Frame::Datagram(b"one"), Frame::Datagram(b""), Frame::Datagram(b"silent")]);
+    assert_eq!(d.poll_state(), Some((1, DatagramState::Sent)));
+    assert_eq!(d.poll_state(), Some((2, DatagramState::Sent)));
+    assert_eq!(d.poll_state(), None);
     d.on_token_lost(&tokens[1]);
     d.on_token_acked(&tokens[0]);
     d.on_token_acked(&tokens[2]);
