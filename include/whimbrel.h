@@ -363,6 +363,12 @@ struct sockaddr;
 // from now on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
 #define WB_KEY_HARDENED 2
 
+// runtime.busy_poll_us: microseconds (not milliseconds) for which a worker may watch its sockets before it sleeps; 0 = never,
+// default 50, at most 1000. It does so only while what it waits for keeps coming within that time and little is moved at once,
+// as when each end waits for the other's answer: then a sleep and a wake-up cost more than the wait. It gives way to
+// other threads that want its processor, and a worker without traffic always sleeps.
+#define WB_KEY_BUSY_POLL_US 3
+
 // endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
 // configuration that listens.
 #define WB_KEY_RETRY 20

@@ -273,6 +273,11 @@ pub const WB_KEY_WORKERS: u32 = 1;
 /// runtime.hardened: 1 makes reads of released buffers, events and received fields fault where they happen, for this process
 /// from now on; slow, for finding errors. The environment variable WB_HARDENED=1 does the same.
 pub const WB_KEY_HARDENED: u32 = 2;
+/// runtime.busy_poll_us: microseconds (not milliseconds) for which a worker may watch its sockets before it sleeps; 0 = never,
+/// default 50, at most 1000. It does so only while what it waits for keeps coming within that time and little is moved at once,
+/// as when each end waits for the other's answer: then a sleep and a wake-up cost more than the wait. It gives way to
+/// other threads that want its processor, and a worker without traffic always sleeps.
+pub const WB_KEY_BUSY_POLL_US: u32 = 3;
 /// endpoint.retry: 0 never, 1 always ask clients to prove their address with a Retry packet. Also for the connection
 /// configuration that listens.
 pub const WB_KEY_RETRY: u32 = 20;

@@ -93,12 +93,16 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Longest body that is told in one event: what HTTP/3 takes out of a stream at a time.
 const WHOLE_MESSAGE: u64 = 64 * 1024;
 
+/// A wait of a millisecond is worth a sleep on every system.
+const LONGEST_BUSY_POLL_US: u64 = 1000;
+
 /// A day: longer timeouts are mistakes.
 const DAY_MS: u64 = 86_400_000;
 
 const KEYS: &[Key] = &[
     key(WB_KEY_WORKERS, "runtime.workers", WB_CONFIG_RUNTIME, 0, MAX_WORKERS as u64),
     key(WB_KEY_HARDENED, "runtime.hardened", WB_CONFIG_RUNTIME, 0, 1),
+    key(WB_KEY_BUSY_POLL_US, "runtime.busy_poll_us", WB_CONFIG_RUNTIME, 0, LONGEST_BUSY_POLL_US),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_ENDPOINT, 0, 1),
     key(WB_KEY_RETRY, "endpoint.retry", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_ADMIT, "endpoint.admit", WB_CONFIG_ENDPOINT, 0, 1),
@@ -327,6 +331,7 @@ impl Values {
             let millis = Duration::from_millis(value);
             match number {
                 WB_KEY_WORKERS => runtime.workers = usize::try_from(value).unwrap_or(0),
+                WB_KEY_BUSY_POLL_US => runtime.busy_poll = Duration::from_micros(value),
                 WB_KEY_RETRY => retry = value != 0,
                 WB_KEY_ADMIT => admit = value != 0,
                 WB_KEY_HARDENED => hardened = value != 0,

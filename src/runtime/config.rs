@@ -21,6 +21,8 @@ pub struct RuntimeConfig {
     pub shutdown_linger: Duration,
     /// Batches that one connection may send before the next one has its turn.
     pub batches_per_turn: usize,
+    /// How long a worker may watch its sockets before it sleeps, while short waits follow each other; zero: never.
+    pub busy_poll: Duration,
 }
 
 impl Default for RuntimeConfig {
@@ -33,6 +35,7 @@ impl Default for RuntimeConfig {
             old_socket_grace: Duration::from_secs(1),
             shutdown_linger: Duration::from_millis(250),
             batches_per_turn: 4,
+            busy_poll: Duration::from_micros(50),
         }
     }
 }

@@ -10,6 +10,7 @@ mod nap;
 mod receive;
 mod send;
 mod sockets;
+mod spin;
 mod timers;
 mod turn;
 
@@ -27,6 +28,7 @@ use self::log_files::LogFiles;
 pub(super) use self::log_files::LogName;
 use self::nap::Nap;
 use self::sockets::Sockets;
+use self::spin::{Ended, Spin};
 use self::timers::Timers;
 use super::clock;
 use super::config::RuntimeConfig;
@@ -70,6 +72,7 @@ pub(super) struct Shard {
     harvest: Harvest,
     log_files: LogFiles,
     nap: Nap,
+    spin: Spin,
     recv_arena: Box<[u8]>,
     send_arena: Box<[u8]>,
     /// One worker keeps them for all.
@@ -110,6 +113,7 @@ impl Shard {
             harvest: Harvest::default(),
             log_files: LogFiles::default(),
             nap: Nap::new(now),
+            spin: Spin::new(config.busy_poll),
             recv_arena: vec![0; RECV_SLOT * RECV_SLOTS].into_boxed_slice(),
             send_arena: vec![0; SEND_ARENA].into_boxed_slice(),
             _offload: (index == 0).then(OffloadKeepers::open),
@@ -156,21 +160,55 @@ impl Shard {
 
     /// Sleeps until something happens, or only looks when there is work already.
     fn wait(&mut self) {
-        let busy = !self.ready.is_empty() || self.sockets.has_readable();
-        if !busy {
-            let (now, next) = (clock::now(), self.next_deadline());
-            if let Some(time) = self.nap.wanted(now, next)
-                && !self.shared.bell.nap(time)
-            {
-                self.nap.cut_short();
-            }
+        if !self.ready.is_empty() || self.sockets.has_readable() {
+            return self.look(Duration::ZERO);
         }
-        let timeout = if busy || !self.shared.bell.lie_down() {
-            Duration::ZERO
-        } else {
+        let (since, next) = (clock::now(), self.next_deadline());
+        let napped = self.nap.wanted(since, next);
+        if let Some(time) = napped
+            && !self.shared.bell.nap(time)
+        {
+            self.nap.cut_short();
+        }
+        let spin = self.spin.wanted().filter(|_| napped.is_none());
+        if let Some(limit) = spin
+            && self.watch(since, limit, next)
+        {
+            return;
+        }
+        let since = if napped.is_some() || spin.is_some() { clock::now() } else { since };
+        if !self.shared.bell.lie_down() {
+            return self.look(Duration::ZERO);
+        }
+        self.look(next.map_or(LONGEST_SLEEP, |at| at.since(since)).min(LONGEST_SLEEP));
+        let ended = if self.poll_events.is_empty() { Ended::Timer } else { Ended::Called };
+        self.spin.slept(clock::now().since(since), ended);
+    }
+
+    /// Looks again and again for up to `limit`; whether there is something to do.
+    fn watch(&mut self, since: Timestamp, limit: Duration, next: Option<Timestamp>) -> bool {
+        let until = since + limit;
+        let ended = loop {
+            self.look(Duration::ZERO);
+            if !self.poll_events.is_empty() || self.shared.bell.has_rung() {
+                break Ended::Called;
+            }
             let now = clock::now();
-            self.next_deadline().map_or(LONGEST_SLEEP, |at| at.since(now)).min(LONGEST_SLEEP)
+            if next.is_some_and(|at| at <= now) {
+                break Ended::Timer;
+            }
+            if now >= until {
+                break Ended::InVain;
+            }
+            // Whoever shares the core may be the one who is waited for.
+            std::thread::yield_now();
         };
+        self.spin.spun(ended);
+        ended != Ended::InVain
+    }
+
+    /// Polls, and takes note of which sockets have something.
+    fn look(&mut self, timeout: Duration) {
         if let Err(e) = poll_precisely(&mut self.poll, &mut self.poll_events, timeout) {
             // Interruptions cannot happen (signals are blocked) but under a debugger; the next round looks again.
             debug_assert!(e.kind() == io::ErrorKind::Interrupted, "poll failed: {e}");

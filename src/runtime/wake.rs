@@ -81,6 +81,16 @@ impl Doorbell {
         undisturbed
     }
 
+    /// Worker: somebody has rung since it got up.
+    pub fn has_work(&self) -> bool {
+        self.work.load(Ordering::SeqCst)
+    }
+
+    /// Worker: somebody has rung since it got up.
+    pub fn has_rung(&self) -> bool {
+        self.work.load(Ordering::SeqCst)
+    }
+
     /// Worker: awake again, and about to look for work.
     pub fn get_up(&self) {
         self.asleep.store(false, Ordering::SeqCst);

@@ -68,6 +68,7 @@ impl Shard {
                         let (tuple, meta) = run;
                         if let Some(bytes) = slot.get_mut(..meta.len) {
                             bytes_left = bytes_left.saturating_sub(bytes.len());
+                            self.spin.note(bytes.len());
                             let run =
                                 Run { endpoint: &endpoint, part, tuple: *tuple, ecn: meta.ecn, stride: meta.stride };
                             self.take_run(&run, bytes);

@@ -26,6 +26,7 @@ impl Shard {
         if let Some(fate) = self.post(transmit) {
             return fate;
         }
+        self.spin.note(transmit.len);
         let number = transmit.tuple.socket;
         if self.sockets.get(number).is_none() {
             // Opened by an application thread a moment ago: its hand-over is in the command list.
