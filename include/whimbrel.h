@@ -1292,14 +1292,20 @@ wb_status wb_conn_open(wb_endpoint endpoint,
                        wb_tls tls,
                        wb_conn *out);
 
-// Starts connecting to a host (name or IP address as text, also the name in the certificate) and port. Its addresses
-// are tried in turn. `host_len` may be `WB_TEXT_Z`.
+// Starts connecting to a host (name or IP address as text, also the name in the certificate) and port. `host_len` may be
+// `WB_TEXT_Z`. Of a name's addresses (at most 8, IPv6 and IPv4 in turn) the next is tried when the last one has failed, or has
+// not answered for 250 ms, beside those that were begun; the first that answers with TLS's keys is the connection (RFC 8305).
+// Once the application has opened a stream for early data, no other address is tried. On a core, whose caller has the clock, the
+// next one is tried on failure only.
 //
 // Ownership: the text stays the caller's. Threads: any. Blocks: never; the name is resolved on a library thread.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started, or the endpoint is closed),
 // `WB_E_CLOSED_LOCAL`, `WB_E_OS`, `WB_E_TLS`. What fails
 // later comes with CONN_CLOSED. Since: 0.1.
-wb_status wb_conn_start(wb_conn conn, const char *host, size_t host_len, uint16_t port);
+wb_status wb_conn_start(wb_conn conn,
+                        const char *host,
+                        size_t host_len,
+                        uint16_t port);
 
 // Starts connecting to one address, with the server name for TLS (SNI and certificate).
 //
@@ -1310,6 +1316,17 @@ wb_status wb_conn_start_address(wb_conn conn,
                                 uint32_t address_len,
                                 const char *server_name,
                                 size_t server_name_len);
+
+// Starts connecting to the first of several addresses that answers, for programs that resolve names by themselves; otherwise as
+// `wb_conn_start_address`. They are tried as `wb_conn_start` says, in the order given.
+//
+// Ownership: addresses and text stay the caller's. Threads: any. Blocks: never.
+// Errors: as `wb_conn_start_address`, `WB_E_RANGE` (none, or more than 8). Since: 0.1.
+wb_status wb_conn_start_addresses(wb_conn conn,
+                                  const struct wb_addr *addresses,
+                                  size_t count,
+                                  const char *server_name,
+                                  size_t server_name_len);
 
 // Closes the connection with an application code and a reason for the peer's log. CONN_CLOSED follows. Data not yet
 // delivered are lost: finish the streams first. Idempotent. With HTTP/3, code 0 is sent as H3_NO_ERROR.

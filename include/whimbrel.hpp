@@ -559,6 +559,10 @@ public:
     result<void> start(const struct sockaddr *address, std::uint32_t len, std::string_view server_name) const noexcept {
         return wb_conn_start_address(handle_, address, len, server_name.data(), server_name.size());
     }
+    /* To the first of several addresses that answers. */
+    result<void> start(const wb_addr *addresses, std::size_t count, std::string_view server_name) const noexcept {
+        return wb_conn_start_addresses(handle_, addresses, count, server_name.data(), server_name.size());
+    }
     result<void> close(std::uint64_t code = 0, std::string_view reason = {}) const noexcept {
         return wb_conn_close(handle_, code, reason.data(), reason.size());
     }

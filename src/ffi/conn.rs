@@ -1,6 +1,6 @@
 //! The objects behind `wb_conn` and `wb_path`: from idle through connecting to the one CONN_CLOSED.
 //!
-//! A client may try several addresses; each try is a connection of the runtime, the application sees one. Locks here are
+//! A client may try several addresses (`attempts`); each try is a connection of the runtime, the application sees one. Locks here are
 //! taken before a connection's lock, never inside it, and never while the application's code runs.
 use super::abi::*;
 use super::address;
@@ -12,8 +12,7 @@ use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::{self, Object};
 use super::object::{Ends, Known, Meta, publish};
-use super::runtime::{RuntimeObject, runtime_fail};
-use super::sink::{drop_tag, tag_of};
+use super::runtime::RuntimeObject;
 use super::status::*;
 use super::stream::StreamObject;
 use super::tls::{KeyLog, TlsObject};
@@ -21,14 +20,15 @@ use crate::base::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Orde
 use crate::base::{FourTuple, Side, StreamId, Timestamp, codes};
 use crate::connection::CloseReason;
 use crate::crypto::{Answer, Question};
-use crate::runtime::{Conn, ConnState, ConnectConfig, clock};
+use crate::runtime::{Conn, ConnState, clock};
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-/// Addresses of one host that are tried at most.
-const MAX_TARGETS: usize = 8;
+mod attempts;
+use attempts::Attempts;
+pub(crate) use attempts::MAX_TARGETS;
+
 /// internal_error (RFC 8446 section 6.2).
 const NO_HANDLES_ALERT: u8 = 80;
 
@@ -68,11 +68,10 @@ pub(crate) struct ConnObject {
 enum Phase {
     Idle,
     Resolving,
-    /// `targets` are the addresses left to try.
+    /// `attempts`: other addresses that are tried, or could be, as long as none has answered.
     Running {
         conn: Arc<Conn>,
-        targets: VecDeque<SocketAddr>,
-        server_name: String,
+        attempts: Option<Box<Attempts>>,
     },
     /// Ended before a worker knew it.
     Over,
@@ -91,10 +90,6 @@ impl Known for ConnObject {
     fn meta(&self) -> &Meta {
         &self.meta
     }
-}
-
-fn already_started() -> Fail {
-    Fail::new(WB_E_STATE, "the connection was started already")
 }
 
 impl ConnObject {
@@ -144,7 +139,7 @@ impl ConnObject {
 
     /// A connection that a client opened.
     pub fn incoming(endpoint: &Arc<EndpointObject>, listener: &Listener, conn: &Arc<Conn>) -> Arc<Self> {
-        let phase = Phase::Running { conn: Arc::clone(conn), targets: VecDeque::new(), server_name: String::new() };
+        let phase = Phase::Running { conn: Arc::clone(conn), attempts: None };
         Self::new(endpoint, Arc::clone(&listener.settings), Arc::clone(&listener.tls), Side::Server, phase)
     }
 
@@ -213,132 +208,6 @@ impl ConnObject {
         }
     }
 
-    // ------------------------------------------------------------------------------------------ starting
-
-    /// Starts connecting to a host name or address; names are resolved on a helper thread.
-    pub fn start(self: &Arc<Self>, host: &str, port: u16) -> Result<(), Fail> {
-        if host.is_empty() || port == 0 {
-            return Err(Fail::invalid("host or port is missing"));
-        }
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return self.start_at(SocketAddr::new(ip, port), bare);
-        }
-        if self.runtime().core().is_some() {
-            return Err(Fail::new(WB_E_UNSUPPORTED, "a core does not resolve names: give it an address"));
-        }
-        self.take_idle(Phase::Resolving)?;
-        let this = Arc::clone(self);
-        let host = host.to_owned();
-        self.runtime().helper("wb-resolve", move || this.resolve(&host, port)).inspect_err(|_| {
-            *self.phase.lock() = Phase::Idle;
-        })
-    }
-
-    /// Starts connecting to one address.
-    pub fn start_at(self: &Arc<Self>, address: SocketAddr, server_name: &str) -> Result<(), Fail> {
-        self.take_idle(Phase::Resolving)?;
-        let mut phase = self.phase.lock();
-        let result = self.launch(VecDeque::from([address]), server_name.to_owned(), &mut phase);
-        if result.is_err() && matches!(*phase, Phase::Resolving) {
-            *phase = Phase::Idle;
-        }
-        result
-    }
-
-    fn take_idle(&self, next: Phase) -> Result<(), Fail> {
-        let mut phase = self.phase.lock();
-        match *phase {
-            Phase::Idle => {
-                self.started.store(clock::now().as_nanos(), Ordering::Release);
-                *phase = next;
-                Ok(())
-            }
-            Phase::Resolving | Phase::Running { .. } => Err(already_started()),
-            Phase::Over => Err(self.gone()),
-        }
-    }
-
-    fn resolve(self: &Arc<Self>, host: &str, port: u16) {
-        let targets: VecDeque<SocketAddr> = match (host, port).to_socket_addrs() {
-            Ok(found) => found.take(MAX_TARGETS).collect(),
-            Err(error) => {
-                let mut fail = Fail::new(WB_E_RESOLVE, format!("cannot resolve {host}: {error}"));
-                fail.origin = WB_ORIGIN_SYSTEM;
-                fail.os_error = error.raw_os_error().unwrap_or(0);
-                return self.finish(fail);
-            }
-        };
-        if targets.is_empty() {
-            return self.finish(Fail::new(WB_E_RESOLVE, format!("{host} has no address")));
-        }
-        let result = {
-            let mut phase = self.phase.lock();
-            if !matches!(*phase, Phase::Resolving) {
-                return;
-            }
-            self.launch(targets, host.to_owned(), &mut phase)
-        };
-        if let Err(fail) = result {
-            self.finish(fail);
-        }
-    }
-
-    /// Tries the next address. The phase stays locked, so that a worker's first events wait until it is set.
-    fn launch(
-        self: &Arc<Self>,
-        mut targets: VecDeque<SocketAddr>,
-        server_name: String,
-        phase: &mut Phase,
-    ) -> Result<(), Fail> {
-        let client = self.tls.client()?;
-        let handle = self.endpoint.for_client(&self.settings)?;
-        let mut last = Fail::new(WB_E_UNREACHABLE, "no address left to try");
-        while let Some(remote) = targets.pop_front() {
-            let tag = tag_of(self);
-            let wanted = ConnectConfig {
-                remote,
-                server_name: server_name.clone(),
-                connection: Arc::clone(&self.settings.connection),
-                tls: Arc::clone(&client),
-                http3: self.settings.http3.clone(),
-                token: Vec::new(),
-                tag,
-                local: None,
-            };
-            self.unreachable.store(0, Ordering::Release);
-            match handle.connect(wanted) {
-                Ok(conn) => {
-                    *phase = Phase::Running { conn, targets, server_name };
-                    return Ok(());
-                }
-                Err(error) => {
-                    // SAFETY: the runtime refused, so nobody else knows the tag.
-                    unsafe { drop_tag(tag) };
-                    last = runtime_fail(&error);
-                    last.text = format!("cannot connect to {remote}: {}", last.text).into();
-                }
-            }
-        }
-        Err(last)
-    }
-
-    /// A try has failed before anything of it was of use: true when another one runs now.
-    fn try_next(self: &Arc<Self>, reason: &CloseReason) -> bool {
-        let worth = matches!(reason, CloseReason::HandshakeTimeout | CloseReason::NoPath)
-            || matches!(reason, CloseReason::Transport(_)) && self.unreachable.load(Ordering::Acquire) != 0;
-        if !worth || self.handshake.load(Ordering::Acquire) != 0 {
-            return false;
-        }
-        let mut phase = self.phase.lock();
-        let Phase::Running { targets, server_name, .. } = &mut *phase else { return false };
-        if targets.is_empty() {
-            return false;
-        }
-        let (targets, name) = (std::mem::take(targets), std::mem::take(server_name));
-        self.launch(targets, name, &mut phase).is_ok()
-    }
-
     // ------------------------------------------------------------------------------------------ using
 
     /// The runtime's connection.
@@ -389,6 +258,7 @@ impl ConnObject {
                 }
             }
         };
+        self.give_up_attempts();
         match conn {
             Some(conn) => {
                 let http3 = conn.inspect(|s| s.http3.is_some());
@@ -507,6 +377,7 @@ impl ConnObject {
             }
             *end = Some(fail.clone());
         }
+        self.give_up_attempts();
         {
             let mut phase = self.phase.lock();
             if matches!(*phase, Phase::Idle | Phase::Resolving) {

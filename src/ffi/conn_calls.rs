@@ -4,7 +4,7 @@ use super::address;
 use super::args;
 use super::buf::BufObject;
 use super::config;
-use super::conn::{ConnObject, PathObject};
+use super::conn::{ConnObject, MAX_TARGETS, PathObject};
 use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
 use super::handle;
@@ -70,8 +70,11 @@ pub unsafe extern "C" fn wb_conn_open(
     })
 }
 
-/// Starts connecting to a host (name or IP address as text, also the name in the certificate) and port. Its addresses
-/// are tried in turn. `host_len` may be `WB_TEXT_Z`.
+/// Starts connecting to a host (name or IP address as text, also the name in the certificate) and port. `host_len` may be
+/// `WB_TEXT_Z`. Of a name's addresses (at most 8, IPv6 and IPv4 in turn) the next is tried when the last one has failed, or has
+/// not answered for 250 ms, beside those that were begun; the first that answers with TLS's keys is the connection (RFC 8305).
+/// Once the application has opened a stream for early data, no other address is tried. On a core, whose caller has the clock, the
+/// next one is tried on failure only.
 ///
 /// Ownership: the text stays the caller's. Threads: any. Blocks: never; the name is resolved on a library thread.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_UTF8`, `WB_E_STATE` (already started, or the endpoint is closed),
@@ -107,7 +110,38 @@ pub unsafe extern "C" fn wb_conn_start_address(
         if name.is_empty() {
             return Err(Fail::invalid("the server name is missing"));
         }
-        conn.start_at(address, name)?;
+        conn.start_among([address].into(), name)?;
+        Ok(WB_OK)
+    })
+}
+
+/// Starts connecting to the first of several addresses that answers, for programs that resolve names by themselves; otherwise as
+/// `wb_conn_start_address`. They are tried as `wb_conn_start` says, in the order given.
+///
+/// Ownership: addresses and text stay the caller's. Threads: any. Blocks: never.
+/// Errors: as `wb_conn_start_address`, `WB_E_RANGE` (none, or more than 8). Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_conn_start_addresses(
+    conn: wb_conn,
+    addresses: *const wb_addr,
+    count: usize,
+    server_name: *const c_char,
+    server_name_len: usize,
+) -> wb_status {
+    fence(|| {
+        let conn = handle::get::<ConnObject>(conn)?.arc();
+        if count == 0 || count > MAX_TARGETS {
+            return Err(Fail::new(WB_E_RANGE, format!("1 to {MAX_TARGETS} addresses are tried")));
+        }
+        // SAFETY: readable by contract.
+        let (addresses, name) = unsafe {
+            (args::slice(addresses, count, "addresses")?, args::text(server_name, server_name_len, "server name")?)
+        };
+        if name.is_empty() {
+            return Err(Fail::invalid("the server name is missing"));
+        }
+        let targets: Option<_> = addresses.iter().map(address::from_public).collect();
+        conn.start_among(targets.ok_or_else(|| Fail::invalid("an address is of no known family"))?, name)?;
         Ok(WB_OK)
     })
 }

@@ -343,7 +343,7 @@ impl EndpointObject {
         }
         // Outside the lock: their ends may be long.
         drop((handle, listener));
-        self.runtime.note_endpoint_end();
+        self.runtime.note_change();
         let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);
         record.event.source = self.meta.handle();
         if self.hidden {

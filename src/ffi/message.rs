@@ -130,11 +130,11 @@ impl ConnObject {
         self: &Arc<Self>,
         messages: &[Result<Outgoing<'_>, Fail>],
     ) -> Result<Vec<Result<Sent, Fail>>, Fail> {
-        let wire = self.wire()?;
         let scope = ReleaseScope::new();
         let asks = messages.iter().flatten().any(|message| message.stream.is_none());
         // Locked before the connection: events of the new streams wait until they are in the table.
         let mut streams = asks.then(|| self.streams.lock());
+        let wire = self.wire()?;
         let moved: Vec<Result<Taken, Fail>> = wire.with_hint(|state, _| {
             let one = |message: &Result<Outgoing<'_>, Fail>| {
                 let message = message.as_ref().map_err(Clone::clone)?;

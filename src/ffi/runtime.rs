@@ -216,7 +216,7 @@ impl RuntimeObject {
     /// Begins the end. Idempotent, never waits. Closing at once also ends a graceful close under way.
     pub fn close(self: &Arc<Self>, gracefully: bool) {
         if !gracefully && !self.at_once.swap(true, Ordering::AcqRel) {
-            self.note_endpoint_end();
+            self.note_change();
         }
         if self.closing.swap(true, Ordering::AcqRel) {
             return;
@@ -254,10 +254,23 @@ impl RuntimeObject {
         }
     }
 
-    /// An endpoint has ended, or nobody shall wait for it.
-    pub fn note_endpoint_end(&self) {
+    /// Something has ended, or nobody shall wait for it.
+    pub fn note_change(&self) {
         let _progress = self.progress.lock();
         self.changed.notify_all();
+    }
+
+    /// Waits until `until`; false as soon as `goes_on` is when something has changed.
+    pub fn pause(&self, until: Timestamp, goes_on: impl Fn() -> bool) -> bool {
+        let mut progress = self.progress.lock();
+        while goes_on() {
+            let left = until.since(crate::runtime::clock::now());
+            if left.is_zero() {
+                return true;
+            }
+            self.changed.wait_for(&mut progress, left);
+        }
+        false
     }
 
     fn run_down(self: &Arc<Self>, gracefully: bool) {

@@ -146,9 +146,10 @@ impl StreamObject {
 
     /// Opens a raw stream.
     pub fn open(conn: &Arc<ConnObject>, dir: Dir) -> Result<Arc<Self>, Fail> {
-        let wire = conn.wire()?;
-        // Locked before the connection: events of the new stream wait until it is in the table.
+        // Locked before the connection: events of the new stream wait until it is in the table. And before the choice of an
+        // attempt: one that has streams is not given up.
         let mut streams = conn.streams.lock();
+        let wire = conn.wire()?;
         let id = wire.with(|state, _| {
             conn.check_state(state)?;
             if state.http3.is_some() {
@@ -173,8 +174,8 @@ impl StreamObject {
 
     /// Sends a request and makes its stream.
     pub fn request(conn: &Arc<ConnObject>, fields: &[Field<'_>], fin: bool) -> Result<Arc<Self>, Fail> {
-        let wire = conn.wire()?;
         let mut streams = conn.streams.lock();
+        let wire = conn.wire()?;
         let id = wire.with(|state, _| {
             conn.check_state(state)?;
             let Some(http3) = state.http3.as_mut() else {

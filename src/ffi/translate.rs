@@ -24,9 +24,9 @@ impl ConnObject {
     /// Takes one event of the runtime.
     pub fn on_event(self: &Arc<Self>, conn: &Arc<Conn>, event: ConnEvent) {
         match event {
+            // An attempt at another address has nothing to say, unless it is the one that counts from now on.
+            event if !self.is_current(conn) && !self.on_rival(conn, &event) => {}
             ConnEvent::Unreachable { os_error } => self.note_unreachable(os_error),
-            // A connection that was given up for another address has nothing more to say.
-            _ if !self.is_current(conn) => {}
             ConnEvent::Quic(event) => self.on_quic(conn, event),
             ConnEvent::Http3(event) => self.on_http3(conn, event),
             ConnEvent::Poisoned => {
@@ -45,6 +45,9 @@ impl ConnObject {
             Event::Decision(question) => self.on_question(conn, question),
             Event::HandshakeData | Event::Secret { .. } | Event::Drained => {}
             Event::KeysInstalled { level, cipher } => {
+                if level == Level::Handshake {
+                    self.settle(conn);
+                }
                 self.note_cipher(cipher.wire_id());
                 self.note_early_keys(level);
                 let mut record = self.record(WB_EV_KEYS_INSTALLED);

@@ -47,6 +47,10 @@ pub const GIVEN: &[(&str, &str)] = &[
         "wb_conn_start_address",
         "conn=w->idle; address=&server_address; server_name=\"localhost\"; server_name_len=WB_TEXT_Z",
     ),
+    (
+        "wb_conn_start_addresses",
+        "conn=w->idle; addresses=&some_address; count=1; server_name=\"localhost\"; server_name_len=WB_TEXT_Z",
+    ),
     ("wb_conn_close", "reason=\"bye\"; reason_len=WB_TEXT_Z"),
     ("wb_conn_peer_chain", "capacity=8"),
     ("wb_conn_export", "label=\"label\"; label_len=WB_TEXT_Z; out=w->room; out_len=32"),
@@ -89,6 +93,7 @@ pub const ALONE: &[&str] = &[
     "wb_endpoint_close",
     "wb_conn_start",
     "wb_conn_start_address",
+    "wb_conn_start_addresses",
     "wb_conn_close",
     "wb_conn_key_update",
     "wb_conn_migrate",

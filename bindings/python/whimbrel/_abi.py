@@ -467,6 +467,7 @@ FUNCTIONS = {
     "wb_conn_open": (c_int32, [c_uint64, c_uint64, c_uint64, POINTER(c_uint64)]),
     "wb_conn_start": (c_int32, [c_uint64, c_char_p, c_size_t, c_uint16]),
     "wb_conn_start_address": (c_int32, [c_uint64, c_void_p, c_uint32, c_char_p, c_size_t]),
+    "wb_conn_start_addresses": (c_int32, [c_uint64, POINTER(wb_addr), c_size_t, c_char_p, c_size_t]),
     "wb_conn_close": (c_int32, [c_uint64, c_uint64, c_char_p, c_size_t]),
     "wb_conn_info": (c_int32, [c_uint64, POINTER(wb_conn_desc)]),
     "wb_conn_stats": (c_int32, [c_uint64, POINTER(wb_conn_counters)]),
