@@ -7,6 +7,7 @@ pub mod cipher;
 pub mod initial;
 pub mod keys;
 pub mod one_rtt;
+pub mod random;
 pub mod retry_tag;
 mod schedule;
 #[cfg(feature = "sim")]

@@ -84,6 +84,7 @@ global! {
 /// its locks may be held by threads that do not exist here.
 extern "C" fn in_child() {
     EPOCH.fetch_add(1, Ordering::SeqCst);
+    crate::crypto::random::forget();
     TABLES.store(core::ptr::null_mut(), Ordering::SeqCst);
 }
 

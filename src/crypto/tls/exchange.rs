@@ -7,13 +7,14 @@ use rustls::crypto::{SupportedKxGroup, ring as suites};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod fast {
-    use graviola::key_agreement::x25519::{PrivateKey, PublicKey};
+    use crate::crypto::random;
+    use graviola::key_agreement::x25519::{PublicKey, StaticPrivateKey};
     use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, GetRandomFailed, SharedSecret, SupportedKxGroup};
     use rustls::{Error, NamedGroup, PeerMisbehaved};
 
     /// What graviola asks for, whichever of its functions is called.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn usable() -> bool {
+    pub(in crate::crypto::tls) fn usable() -> bool {
         use std::arch::is_x86_feature_detected as has;
         has!("aes")
             && has!("pclmulqdq")
@@ -27,7 +28,7 @@ mod fast {
 
     /// What graviola asks for, whichever of its functions is called.
     #[cfg(target_arch = "aarch64")]
-    pub(super) fn usable() -> bool {
+    pub(in crate::crypto::tls) fn usable() -> bool {
         use std::arch::is_aarch64_feature_detected as has;
         has!("neon") && has!("aes") && has!("pmull") && has!("sha2")
     }
@@ -35,13 +36,19 @@ mod fast {
     #[derive(Debug)]
     pub(super) struct X25519;
 
-    fn share() -> Result<(PrivateKey, [u8; 32]), Error> {
-        let private = PrivateKey::new_random().map_err(|_| Error::from(GetRandomFailed))?;
+    /// A key pair for one handshake. The type is named for keys that last, because only those are made of given bytes; it
+    /// goes, and is wiped, with the handshake.
+    fn share() -> Result<(StaticPrivateKey, [u8; 32]), Error> {
+        let mut seed = [0; 32];
+        random::fill(&mut seed).map_err(|random::NoRandomness| Error::from(GetRandomFailed))?;
+        let private = StaticPrivateKey::from_array(&seed);
+        seed.fill(0);
+        core::hint::black_box(&seed);
         let public = private.public_key().as_bytes();
         Ok((private, public))
     }
 
-    fn agree(private: PrivateKey, peer: &[u8]) -> Result<SharedSecret, Error> {
+    fn agree(private: &StaticPrivateKey, peer: &[u8]) -> Result<SharedSecret, Error> {
         // RFC 7748 section 6.1 with RFC 8446 section 7.4.2: a share that leads to zero is refused there.
         let shared = PublicKey::try_from_slice(peer).and_then(|peer| private.diffie_hellman(&peer));
         let shared = shared.map_err(|_| Error::from(PeerMisbehaved::InvalidKeyShare))?;
@@ -56,7 +63,7 @@ mod fast {
 
         fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
             let (private, public) = share()?;
-            Ok(CompletedKeyExchange { group: self.name(), pub_key: public.to_vec(), secret: agree(private, peer)? })
+            Ok(CompletedKeyExchange { group: self.name(), pub_key: public.to_vec(), secret: agree(&private, peer)? })
         }
 
         fn name(&self) -> NamedGroup {
@@ -65,13 +72,13 @@ mod fast {
     }
 
     struct Started {
-        private: PrivateKey,
+        private: StaticPrivateKey,
         public: [u8; 32],
     }
 
     impl ActiveKeyExchange for Started {
         fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
-            agree(self.private, peer)
+            agree(&self.private, peer)
         }
 
         fn pub_key(&self) -> &[u8] {
@@ -83,6 +90,9 @@ mod fast {
         }
     }
 }
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use fast::usable;
 
 /// All groups, most wanted first.
 pub(super) fn groups() -> Vec<&'static dyn SupportedKxGroup> {

@@ -2,8 +2,8 @@
 //!
 //! `asking` and `tape` let the application decide in the middle of a handshake. `config` builds what lives long, `session`
 //! runs one handshake, `tickets` keeps sessions for resumption, `secrets` is where rustls tells traffic secrets,
-//! `client_hello` checks what rustls does not, `exchange` has the key exchange groups, `unused` what is
-//! left out.
+//! `client_hello` checks what rustls does not, `exchange` has the key exchange groups, `signing` the
+//! private keys, `unused` what is left out.
 mod alerts;
 mod asking;
 mod client_hello;
@@ -16,6 +16,7 @@ mod provider;
 mod secrets;
 mod session;
 mod signatures;
+mod signing;
 mod summary;
 mod tape;
 mod tickets;

@@ -5,9 +5,10 @@
 //! hence the random bytes and key exchanges of the first run are kept and played to the second. Invariant: nothing
 //! of a first run leaves the session, so no random value is ever used for two handshakes; what is kept is wiped.
 use super::exchange::groups;
+use super::provider::Randomness;
 use super::secrets::with_tape;
 use rustls::crypto::{
-    ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup, ring as suites,
+    ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
 };
 use rustls::{Error, NamedGroup};
 use std::sync::{Arc, LazyLock};
@@ -78,8 +79,6 @@ pub(super) fn taped(provider: &CryptoProvider) -> Arc<CryptoProvider> {
 
 static GROUPS: LazyLock<Vec<TapedGroup>> = LazyLock::new(|| groups().into_iter().map(TapedGroup).collect());
 
-static SOURCE: LazyLock<&'static dyn SecureRandom> = LazyLock::new(|| suites::default_provider().secure_random);
-
 #[derive(Debug)]
 struct TapedRandom;
 
@@ -88,7 +87,7 @@ impl SecureRandom for TapedRandom {
         if with_tape(|tape| tape.play_random(out)) == Some(true) {
             return Ok(());
         }
-        SOURCE.fill(out)?;
+        Randomness.fill(out)?;
         with_tape(|tape| tape.keep_random(out));
         Ok(())
     }

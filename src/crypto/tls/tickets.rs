@@ -9,11 +9,10 @@
 use super::client_hello::EXT_EARLY_DATA;
 use super::framing::NEW_SESSION_TICKET;
 use super::secrets::{on_ticket, running};
-use crate::crypto::TokenKey;
+use crate::crypto::{TokenKey, random};
 use crate::wire::reader::Reader;
 use parking_lot::{Mutex, RwLock};
 use ring::digest;
-use ring::rand::{SecureRandom, SystemRandom};
 use rustls::server::StoresServerSessions;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -82,7 +81,7 @@ impl SessionStore {
         let keys = self.keys.read();
         let key = keys.first()?;
         let mut nonce = [0; 12];
-        if digest.len() + value.len() + SEAL_OVERHEAD > MAX_TICKET || SystemRandom::new().fill(&mut nonce).is_err() {
+        if digest.len() + value.len() + SEAL_OVERHEAD > MAX_TICKET || random::fill(&mut nonce).is_err() {
             return Some(Err(TooLong));
         }
         Some(Ok(key.seal(nonce, &ticket_label(version), &[digest, value].concat())))
