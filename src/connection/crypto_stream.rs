@@ -40,10 +40,14 @@ impl CryptoSend {
     }
 
     /// More handshake bytes from TLS.
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub(super) fn push(&mut self, data: Vec<u8>) {
         let start = self.end();
-        self.bytes.extend(data);
-        if !data.is_empty() {
+        if self.bytes.is_empty() {
+            self.bytes = data.into();
+        } else {
+            self.bytes.extend(data);
+        }
+        if self.end() > start {
             self.pending.insert(start..self.end());
         }
     }
@@ -52,8 +56,8 @@ impl CryptoSend {
         !self.pending.is_empty()
     }
 
-    /// The next piece to send, at most `room` bytes, copied into `out`; its offset and length.
-    pub(super) fn take(&mut self, room: usize, out: &mut Vec<u8>) -> Option<u64> {
+    /// The next piece to send, at most `room` bytes, and its offset.
+    pub(super) fn take(&mut self, room: usize) -> Option<(u64, &[u8])> {
         let range = self.pending.iter().next()?;
         let start = range.start.max(self.base);
         let end = range.end.min(start.saturating_add(room as u64));
@@ -63,10 +67,9 @@ impl CryptoSend {
         }
         let skip = usize::try_from(start - self.base).unwrap_or(usize::MAX);
         let count = usize::try_from(end - start).unwrap_or(0);
-        out.clear();
-        out.extend(self.bytes.iter().skip(skip).take(count));
         self.pending.remove(range.start..end);
-        Some(start)
+        let piece = self.bytes.make_contiguous().get(skip..skip.saturating_add(count))?;
+        Some((start, piece))
     }
 
     /// Everything that the peer has not acknowledged, if that is at most `max` bytes and not nothing; its offset.

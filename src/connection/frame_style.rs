@@ -61,10 +61,11 @@ impl Connection {
         let room = 1 + usize::try_from(self.rng.below(most as u64)).unwrap_or(0);
         let back = self.rng.below(3) == 0;
         let Some(stream) = self.crypto_stream(space) else { return };
-        let (mut data, mut later) = (Vec::new(), Vec::new());
-        let Some(mut offset) = stream.send.take(room, &mut data) else { return };
+        let Some((mut offset, piece)) = stream.send.take(room) else { return };
+        let mut data = piece.to_vec();
         // Now and then a later part goes first.
-        if back && let Some(next) = stream.send.take(room, &mut later) {
+        if back && let Some((next, later)) = stream.send.take(room) {
+            let later = later.to_vec();
             stream.send.on_lost(offset, data.len() as u64);
             (offset, data) = (next, later);
         }

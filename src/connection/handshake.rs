@@ -37,7 +37,7 @@ pub(super) struct Handshake {
     pub(super) initial: EarlySpace,
     pub(super) handshake: EarlySpace,
     /// Client: to seal. Server: to open.
-    pub(super) zero_rtt: Option<DirectionKeys>,
+    pub(super) zero_rtt: Option<Box<DirectionKeys>>,
     /// Destination of the client's first Initial.
     pub(super) odcid: ConnectionId,
     /// What Initial keys come from. Server: destination of the Initial that was accepted; Initial and 0-RTT packets may
@@ -84,7 +84,7 @@ impl Handshake {
         odcid: ConnectionId,
     ) -> Self {
         let received = |space| Received::new(space, cfg.max_ack_delay);
-        let keys = initial_keys(version, &key_cid, side);
+        let keys = Box::new(initial_keys(version, &key_cid, side));
         Self {
             initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
             handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
@@ -124,6 +124,8 @@ impl Handshake {
 /// What TLS said during one call.
 #[derive(Default)]
 pub(super) struct TlsOutput {
+    /// Somebody asked for secrets.
+    tells_secrets: bool,
     sends: Vec<(Level, Vec<u8>)>,
     keys: Vec<(InstalledKeys, Cipher)>,
     parameters: Option<Vec<u8>>,
@@ -134,8 +136,8 @@ pub(super) struct TlsOutput {
 }
 
 impl TlsEvents for TlsOutput {
-    fn send(&mut self, level: Level, bytes: &[u8]) {
-        self.sends.push((level, bytes.to_vec()));
+    fn send(&mut self, level: Level, bytes: Vec<u8>) {
+        self.sends.push((level, bytes));
     }
 
     fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher) {
@@ -159,7 +161,9 @@ impl TlsEvents for TlsOutput {
     }
 
     fn secret(&mut self, label: &str, secret: &[u8]) {
-        self.secrets.push((label.into(), secret.into()));
+        if self.tells_secrets {
+            self.secrets.push((label.into(), secret.into()));
+        }
     }
 }
 
@@ -273,12 +277,10 @@ impl Connection {
             //# equivalent to a fatal TLS alert of unexpected_message; see Section 4.8.
             return Err(TransportError::new(transport::CRYPTO_ERROR + 10, "unexpected TLS message"));
         };
-        let mut out = TlsOutput::default();
+        let mut out = TlsOutput { tells_secrets: self.cfg.secret_events, ..TlsOutput::default() };
         let result = f(tls, &mut out);
-        if self.cfg.secret_events {
-            for (label, secret) in out.secrets.drain(..) {
-                self.events.push_back(Event::Secret { label, secret });
-            }
+        for (label, secret) in out.secrets.drain(..) {
+            self.events.push_back(Event::Secret { label, secret });
         }
         let result = result?;
         self.apply_tls_output(out, now)?;
@@ -291,7 +293,7 @@ impl Connection {
         }
         for (level, bytes) in out.sends {
             if let Some(stream) = self.crypto_stream(level.space()) {
-                stream.send.push(&bytes);
+                stream.send.push(bytes);
             }
         }
         if let Some(parameters) = out.parameters {

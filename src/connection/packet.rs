@@ -146,7 +146,7 @@ impl Connection {
         let keys = match draft.level {
             Level::Initial => hs.initial.keys.as_ref().map(|k| &k.local),
             Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.local),
-            _ => hs.zero_rtt.as_ref(),
+            _ => hs.zero_rtt.as_deref(),
         };
         let Some(keys) = keys else { return false };
         keys.protect(packet, pn_at, pn_len, pn);

@@ -339,8 +339,8 @@ impl Connection {
             // Once TLS is complete no 0-RTT keys will come any more.
             //= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
             //# When rejecting 0-RTT, a server MUST NOT process any 0-RTT packets, even if it could.
-            Level::ZeroRtt if self.life.is_complete() => hs.zero_rtt.as_ref().ok_or(NotOpened::Drop),
-            Level::ZeroRtt => hs.zero_rtt.as_ref().ok_or(NotOpened::NoKeys),
+            Level::ZeroRtt if self.life.is_complete() => hs.zero_rtt.as_deref().ok_or(NotOpened::Drop),
+            Level::ZeroRtt => hs.zero_rtt.as_deref().ok_or(NotOpened::NoKeys),
             Level::OneRtt => Err(NotOpened::Drop),
         }
     }

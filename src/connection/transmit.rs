@@ -536,16 +536,16 @@ impl Connection {
             self.write_crypto_in_disorder(space, w, tokens);
             return;
         }
-        let mut piece = Vec::new();
         while self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send()) && w.remaining() > OVERHEAD {
             let room = w.remaining() - OVERHEAD;
             let Some(stream) = self.crypto_stream(space) else { return };
-            let Some(offset) = stream.send.take(room, &mut piece) else { continue };
-            if (Frame::Crypto { offset, data: &piece }).write(w).is_err() {
-                stream.send.on_lost(offset, piece.len() as u64);
+            let Some((offset, data)) = stream.send.take(room) else { continue };
+            let len = data.len();
+            if (Frame::Crypto { offset, data }).write(w).is_err() {
+                stream.send.on_lost(offset, len as u64);
                 return;
             }
-            tokens.push(FrameToken::Crypto { offset, len: u32::try_from(piece.len()).unwrap_or(u32::MAX) });
+            tokens.push(FrameToken::Crypto { offset, len: u32::try_from(len).unwrap_or(u32::MAX) });
         }
     }
 

@@ -159,8 +159,8 @@ struct Said {
 }
 
 impl TlsEvents for Said {
-    fn send(&mut self, level: Level, bytes: &[u8]) {
-        self.bytes.push((level, bytes.to_vec()));
+    fn send(&mut self, level: Level, bytes: Vec<u8>) {
+        self.bytes.push((level, bytes));
     }
 
     fn install_keys(&mut self, keys: InstalledKeys, _: Cipher) {
@@ -323,8 +323,8 @@ impl Peer {
         self.done |= said.done;
         for keys in said.keys {
             match keys {
-                InstalledKeys::ZeroRtt(k) => self.zero_rtt = Some(k),
-                InstalledKeys::Handshake(k) => self.handshake = Some(k),
+                InstalledKeys::ZeroRtt(k) => self.zero_rtt = Some(*k),
+                InstalledKeys::Handshake(k) => self.handshake = Some(*k),
                 InstalledKeys::OneRtt(k) => self.one_rtt = Some(k),
             }
         }

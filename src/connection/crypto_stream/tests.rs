@@ -67,25 +67,38 @@ fn four_thousand_bytes_wait_in_any_form() {
     }
 }
 
+/// Takes a piece; its offset.
+fn taken(s: &mut CryptoSend, room: usize, piece: &mut Vec<u8>) -> Option<u64> {
+    let (offset, bytes) = s.take(room)?;
+    *piece = bytes.to_vec();
+    Some(offset)
+}
+
 #[test]
 fn lost_pieces_are_sent_again_and_acknowledged_ones_are_not() {
     let mut s = CryptoSend::default();
-    s.push(&[7; 1000]);
+    s.push(vec![7; 1000]);
     let mut piece = Vec::new();
-    assert_eq!(s.take(400, &mut piece), Some(0));
-    assert_eq!(s.take(400, &mut piece), Some(400));
-    assert_eq!(s.take(400, &mut piece), Some(800));
+    assert_eq!(taken(&mut s, 400, &mut piece), Some(0));
+    assert_eq!(taken(&mut s, 400, &mut piece), Some(400));
+    assert_eq!(taken(&mut s, 400, &mut piece), Some(800));
     assert_eq!(piece.len(), 200);
     assert!(!s.wants_to_send());
     s.on_acked(400, 400);
     s.on_lost(0, 1000);
-    assert_eq!(s.take(9999, &mut piece), Some(0));
+    assert_eq!(taken(&mut s, 9999, &mut piece), Some(0));
     assert_eq!(piece.len(), 400);
-    assert_eq!(s.take(9999, &mut piece), Some(800));
+    assert_eq!(taken(&mut s, 9999, &mut piece), Some(800));
     s.on_acked(0, 1000);
     s.on_lost(0, 1000);
     assert!(!s.wants_to_send(), "acknowledged bytes are gone");
-    s.push(b"more");
-    assert_eq!(s.take(9999, &mut piece), Some(1000));
+    s.push(b"more".to_vec());
+    assert_eq!(taken(&mut s, 9999, &mut piece), Some(1000));
     assert_eq!(piece, b"more");
+    // The room of what was acknowledged in part is used again from its front.
+    s.push(vec![8; 600]);
+    s.on_acked(1000, 500);
+    s.push(vec![9; 500]);
+    assert_eq!(taken(&mut s, 9999, &mut piece), Some(1500));
+    assert_eq!(piece, [vec![8; 104], vec![9; 500]].concat());
 }

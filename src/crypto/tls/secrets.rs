@@ -11,25 +11,44 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fmt::Write as _;
 
-/// A secret with its label in the NSS key log format.
+/// A secret with its label in the NSS key log format, wiped where it lies when dropped.
+#[derive(Clone)]
 pub(super) struct Logged {
     pub label: &'static str,
-    pub secret: Vec<u8>,
+    bytes: [u8; MAX_SECRET],
+    len: usize,
+}
+
+/// Longest secret of our suites: SHA-384.
+const MAX_SECRET: usize = 48;
+
+impl Logged {
+    /// `None`: longer than any suite's.
+    pub(super) fn new(label: &'static str, secret: &[u8]) -> Option<Self> {
+        let mut logged = Self { label, bytes: [0; MAX_SECRET], len: secret.len() };
+        logged.bytes.get_mut(..secret.len())?.copy_from_slice(secret);
+        Some(logged)
+    }
+
+    pub(super) fn secret(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
 }
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        self.secret.fill(0);
-        core::hint::black_box(&self.secret);
+        self.bytes.fill(0);
+        core::hint::black_box(&self.bytes);
     }
 }
 
 /// What the running session sees of one call into rustls.
 #[derive(Default)]
 pub(super) struct Captured {
+    /// All of the handshake so far.
     pub secrets: Vec<Logged>,
     /// Digest of what 0-RTT depends on, for sessions stored during this call (`tickets`).
-    pub digest: [u8; 32],
+    pub digest: Option<[u8; 32]>,
     /// Sessions sealed during this call: the number that rustls knows each by, and its ticket.
     pub tickets: Vec<(Vec<u8>, Vec<u8>)>,
     /// Present when the configuration asks its application.
@@ -61,8 +80,8 @@ pub(super) fn with_tape<R>(act: impl FnOnce(&mut Tape) -> R) -> Option<R> {
     with_asking(|asking| asking.tape.as_mut().map(act)).flatten()
 }
 
-/// The digest and the version of the running session.
-pub(super) fn running() -> Option<([u8; 32], u32)> {
+/// The digest, once it is known, and the version of the running session.
+pub(super) fn running() -> Option<(Option<[u8; 32]>, u32)> {
     RUNNING.with(|running| running.borrow().as_ref().map(|c| (c.digest, c.version)))
 }
 
@@ -103,7 +122,11 @@ impl KeyLog for Sink {
         if let Some(label) = LABELS.iter().find(|known| **known == label) {
             RUNNING.with(|running| {
                 if let Some(captured) = running.borrow_mut().as_mut() {
-                    captured.secrets.push(Logged { label, secret: secret.to_vec() });
+                    if captured.secrets.capacity() == 0 {
+                        // Room for a call that runs twice: a list that moves leaves unwiped copies.
+                        captured.secrets.reserve(2 * LABELS.len());
+                    }
+                    captured.secrets.extend(Logged::new(label, secret));
                 }
             });
         }

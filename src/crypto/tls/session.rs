@@ -35,12 +35,11 @@ const MAX_HELD_BYTES: usize = 1 << 17;
 const MAX_HISTORY_BYTES: usize = 1 << 18;
 
 /// Keys that the handshake produced.
-#[expect(clippy::large_enum_variant, reason = "handed over once per level and moved to its place")]
 pub enum InstalledKeys {
     /// A client seals with them, a server opens with them.
-    ZeroRtt(DirectionKeys),
+    ZeroRtt(Box<DirectionKeys>),
     /// Both directions of the Handshake level.
-    Handshake(LevelKeys),
+    Handshake(Box<LevelKeys>),
     /// Both directions of the 1-RTT level. A server may seal with them at once, but must not open packets
     /// before `TlsEvents::done` (RFC 9001 section 5.7).
     OneRtt(Box<OneRttKeys>),
@@ -49,7 +48,7 @@ pub enum InstalledKeys {
 /// What a handshake reports, in the order in which it happens.
 pub trait TlsEvents {
     /// Bytes to send in CRYPTO frames of `level`.
-    fn send(&mut self, level: Level, bytes: &[u8]);
+    fn send(&mut self, level: Level, bytes: Vec<u8>);
     /// Keys to use from now on.
     fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher);
     /// The peer's transport parameters; authenticated once `done` is called.
@@ -106,8 +105,8 @@ pub struct Session {
     /// Bytes of levels that TLS does not read yet.
     early: Vec<(Level, Vec<u8>)>,
     captured: Captured,
-    /// Secrets whose keys are not installed yet.
-    secrets: Vec<Logged>,
+    /// So many of the captured secrets were told.
+    told: usize,
     /// What the digest of `Captured` is made of, for another version.
     server: Option<(Arc<ServerTls>, Vec<u8>)>,
     /// Server: what else 0-RTT data depends on ([`Session::early_data_context`]).
@@ -120,7 +119,6 @@ pub struct Session {
     done: bool,
     failed: Option<TransportError>,
     exporter: Option<Logged>,
-    scratch: Vec<u8>,
     parked: Option<Box<Parked>>,
     /// The application has chosen the configuration.
     identity_settled: bool,
@@ -188,7 +186,7 @@ impl Session {
             messages: Messages::default(),
             early: Vec::new(),
             captured,
-            secrets: Vec::new(),
+            told: 0,
             server: None,
             early_data_context: Vec::new(),
             tokens: None,
@@ -198,7 +196,6 @@ impl Session {
             done: false,
             failed: None,
             exporter: None,
-            scratch: Vec::new(),
             parked: None,
             identity_settled: true,
             early_data: None,
@@ -217,7 +214,7 @@ impl Session {
         if let (Some(secret), Some(cipher)) = (self.secret(EARLY), self.cipher()) {
             self.early_offered = true;
             let keys = self.early_direction(cipher, &secret)?;
-            ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
+            ev.install_keys(InstalledKeys::ZeroRtt(Box::new(keys)), cipher);
         }
         self.drain(ev)
     }
@@ -326,6 +323,10 @@ impl Session {
         if self.done && kind == CERTIFICATE_REQUEST {
             return Err(violation("CertificateRequest after the handshake"));
         }
+        if self.side.is_server() && self.read_level == Level::Handshake {
+            // The message may be the last, which tickets follow.
+            self.digest();
+        }
         let tls = &mut self.tls;
         let result = capture(&mut self.captured, || tls.read_hs(message));
         let question = self.captured.asking.as_deref_mut().and_then(|a| a.question.take());
@@ -393,7 +394,7 @@ impl Session {
         question: Question,
         ev: &mut dyn TlsEvents,
     ) -> Result<(), TransportError> {
-        self.captured.secrets.clear();
+        self.captured.secrets.truncate(self.told);
         let Question::Sign { message: signed, .. } = &question else { return Err(no_secret()) };
         self.parked = Some(Box::new(Parked::Sign { message: message.to_vec(), signed: signed.clone() }));
         ev.ask(question);
@@ -500,7 +501,7 @@ impl Session {
                 }
             }
         }
-        self.captured.secrets.clear();
+        self.captured.secrets.truncate(self.told);
         self.tls = tls;
         Ok(())
     }
@@ -525,6 +526,7 @@ impl Session {
             return Ok(None);
         }
         self.early_offered = true;
+        let digest = self.digest();
         // RFC 9000 section 7.4.1: 0-RTT data was sent under the settings that the ticket was issued with.
         let (Some((tls, _)), Connection::Server(server)) = (&self.server, &mut self.tls) else { return Ok(None) };
         //= https://www.rfc-editor.org/rfc/rfc9000#section-7.4.1
@@ -539,7 +541,7 @@ impl Session {
         // A ticket that nobody knows is for TLS to refuse.
         let Some(issued) = known.filter(|_| tls.config.max_early_data_size > 0) else { return Ok(None) };
         let refused = match self.early_data {
-            _ if issued.digest != self.captured.digest => true,
+            _ if Some(issued.digest) != digest => true,
             //= https://www.rfc-editor.org/rfc/rfc9001#section-9.2
             //# Endpoints MUST implement and use the replay protections described in [TLS13], however it is recognized
             //# that these protections are imperfect.
@@ -567,8 +569,7 @@ impl Session {
     /// Sends what rustls has to say; keys change between its answers.
     fn drain(&mut self, ev: &mut dyn TlsEvents) -> Result<(), TransportError> {
         loop {
-            let mut bytes = core::mem::take(&mut self.scratch);
-            bytes.clear();
+            let mut bytes = Vec::new();
             let tls = &mut self.tls;
             let change = capture(&mut self.captured, || tls.write_hs(&mut bytes));
             self.take_secrets(ev);
@@ -579,9 +580,8 @@ impl Session {
             }
             let wrote = !bytes.is_empty();
             if wrote {
-                ev.send(self.write_level, &bytes);
+                ev.send(self.write_level, bytes);
             }
-            self.scratch = bytes;
             match change {
                 Some(KeyChange::Handshake { .. }) => self.install_handshake(ev)?,
                 Some(KeyChange::OneRtt { .. }) => self.install_one_rtt(ev)?,
@@ -592,10 +592,12 @@ impl Session {
         if !self.done && !self.tls.is_handshaking() {
             self.done = true;
             self.read_level = Level::OneRtt;
-            self.scratch = Vec::new();
             self.history = Vec::new();
             self.client = None;
             self.captured.asking = None;
+            self.exporter = self.secret(EXPORTER);
+            self.captured.secrets = Vec::new();
+            self.told = 0;
             ev.done();
         }
         Ok(())
@@ -606,7 +608,8 @@ impl Session {
         let client = self.secret(CLIENT_HANDSHAKE).ok_or_else(no_secret)?;
         let server = self.secret(SERVER_HANDSHAKE).ok_or_else(no_secret)?;
         let (local, remote) = self.local_remote(&client, &server);
-        let keys = LevelKeys { local: self.direction(cipher, local)?, remote: self.direction(cipher, remote)? };
+        let keys =
+            Box::new(LevelKeys { local: self.direction(cipher, local)?, remote: self.direction(cipher, remote)? });
         self.write_level = Level::Handshake;
         self.read_level = Level::Handshake;
         ev.install_keys(InstalledKeys::Handshake(keys), cipher);
@@ -618,10 +621,10 @@ impl Session {
         let client = self.secret(CLIENT_APPLICATION).ok_or_else(no_secret)?;
         let server = self.secret(SERVER_APPLICATION).ok_or_else(no_secret)?;
         let (local, remote) = self.local_remote(&client, &server);
-        if local.secret.len() != cipher.secret_len() || remote.secret.len() != cipher.secret_len() {
+        if local.secret().len() != cipher.secret_len() || remote.secret().len() != cipher.secret_len() {
             return Err(no_secret());
         }
-        let keys = OneRttKeys::new(self.version, cipher, &local.secret, &remote.secret);
+        let keys = OneRttKeys::new(self.version, cipher, local.secret(), remote.secret());
         self.write_level = Level::OneRtt;
         ev.install_keys(InstalledKeys::OneRtt(Box::new(keys)), cipher);
         Ok(())
@@ -632,30 +635,24 @@ impl Session {
     }
 
     fn direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
-        DirectionKeys::from_secret(cipher, self.version, &secret.secret).ok_or_else(no_secret)
+        DirectionKeys::from_secret(cipher, self.version, secret.secret()).ok_or_else(no_secret)
     }
 
     /// RFC 9369 section 4.1: 0-RTT packets are always of the original version.
     fn early_direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
-        DirectionKeys::from_secret(cipher, self.original, &secret.secret).ok_or_else(no_secret)
+        DirectionKeys::from_secret(cipher, self.original, secret.secret()).ok_or_else(no_secret)
     }
 
     fn take_secrets(&mut self, ev: &mut dyn TlsEvents) {
-        for logged in self.captured.secrets.drain(..) {
-            ev.secret(logged.label, &logged.secret);
-            // Others are for those who asked for secrets only.
-            if logged.label.contains("TRAFFIC") {
-                self.secrets.push(logged);
-            } else if logged.label == EXPORTER {
-                self.exporter = Some(logged);
-            }
+        for logged in self.captured.secrets.iter().skip(self.told) {
+            ev.secret(logged.label, logged.secret());
         }
+        self.told = self.captured.secrets.len();
     }
 
-    /// Takes a captured secret.
-    fn secret(&mut self, label: &str) -> Option<Logged> {
-        let at = self.secrets.iter().position(|s| s.label == label)?;
-        Some(self.secrets.swap_remove(at))
+    /// A captured secret.
+    fn secret(&self, label: &str) -> Option<Logged> {
+        self.captured.secrets.iter().find(|s| s.label == label).cloned()
     }
 
     /// The application protocol, once chosen.

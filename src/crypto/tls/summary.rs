@@ -59,7 +59,7 @@ impl Summary {
         }
         let mut derived = [0; digest::MAX_OUTPUT_LEN];
         let Some(derived) = derived.get_mut(..len) else { return false };
-        let exporter = hkdf::Prk::new_less_safe(cipher.hkdf(), &secret.secret);
+        let exporter = hkdf::Prk::new_less_safe(cipher.hkdf(), secret.secret());
         expand_with_context(&exporter, label, digest::digest(hash, b"").as_ref(), derived);
         let derived = hkdf::Prk::new_less_safe(cipher.hkdf(), derived);
         expand_with_context(&derived, b"exporter", digest::digest(hash, context).as_ref(), out);

@@ -101,7 +101,7 @@ impl std::fmt::Debug for SessionStore {
 
 impl StoresServerSessions for SessionStore {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        let Some((digest, version)) = running() else { return false };
+        let Some((Some(digest), version)) = running() else { return false };
         match self.seal(&digest, version, &value) {
             Some(Ok(sealed)) => return on_ticket(key, sealed),
             Some(Err(TooLong)) => return false,

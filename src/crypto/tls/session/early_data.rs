@@ -14,11 +14,24 @@ impl Session {
         self.update_digest();
     }
 
+    /// What the digest is made of has changed.
     pub(super) fn update_digest(&mut self) {
         self.captured.version = self.version;
-        if let Some((tls, parameters)) = &self.server {
-            self.captured.digest = tickets::digest(self.version, tls.alpn(), parameters, &self.early_data_context);
+        self.captured.digest = None;
+    }
+
+    /// Server: the digest of what 0-RTT data depends on, for sessions that are stored from now on. Made when it is asked
+    /// for: it costs five hashes.
+    pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
+        if self.captured.digest.is_none()
+            && let Some((tls, parameters)) = &self.server
+        {
+            // The version of the captured session: while an old ticket is looked at, that is the original one.
+            let version = self.captured.version;
+            let made = tickets::digest(version, tls.alpn(), parameters, &self.early_data_context);
+            self.captured.digest = Some(made);
         }
+        self.captured.digest
     }
 
     /// The server's keys for the client's 0-RTT packets. rustls logs the early secret of every resumption,
@@ -30,7 +43,7 @@ impl Session {
         }
         let (Some(secret), Some(cipher)) = (secret, self.cipher()) else { return Err(no_secret()) };
         let keys = self.early_direction(cipher, &secret)?;
-        ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
+        ev.install_keys(InstalledKeys::ZeroRtt(Box::new(keys)), cipher);
         Ok(())
     }
 

@@ -61,14 +61,14 @@ pub(super) struct Seen {
 }
 
 impl TlsEvents for Seen {
-    fn send(&mut self, level: Level, bytes: &[u8]) {
+    fn send(&mut self, level: Level, bytes: Vec<u8>) {
         self.log.push(match level {
             Level::Initial => "initial",
             Level::ZeroRtt => "0rtt",
             Level::Handshake => "handshake",
             Level::OneRtt => "1rtt",
         });
-        self.out.push_back((level, bytes.to_vec()));
+        self.out.push_back((level, bytes));
     }
 
     fn install_keys(&mut self, keys: InstalledKeys, cipher: Cipher) {
@@ -76,11 +76,11 @@ impl TlsEvents for Seen {
         match keys {
             InstalledKeys::ZeroRtt(keys) => {
                 self.log.push("zero-rtt keys");
-                self.zero_rtt = Some(keys);
+                self.zero_rtt = Some(*keys);
             }
             InstalledKeys::Handshake(keys) => {
                 self.log.push("handshake keys");
-                self.handshake = Some(keys);
+                self.handshake = Some(*keys);
             }
             InstalledKeys::OneRtt(keys) => {
                 self.log.push("1-rtt keys");
