@@ -9,6 +9,8 @@
  * Every call may also return WB_E_PANIC or WB_E_NO_MEMORY. A call that fails takes nothing: what its arguments owned
  * before, they own after. A length WB_TEXT_Z says that the text is terminated.
  * Structs with struct_size: set it to the size that you know (WB_INIT does) before every call.
+ * Functions of yours that the library calls return normally: no exception, longjmp or pthread_exit leaves them. A thread that
+ * may be cancelled (pthread_cancel) disables that around calls.
  */
 
 #ifndef WHIMBREL_H
@@ -977,12 +979,15 @@ wb_status wb_handle_release_many(const wb_handle *handles,
 // Errors: `WB_E_HANDLE`, `WB_E_STALE`, `WB_E_FORKED`, `WB_E_LIMIT`. Since: 0.1.
 wb_status wb_handle_retain(wb_handle handle);
 
-// Attaches a pointer of the application, which events carry. `destroy` (may be null) is called with it exactly
+// Attaches a pointer of the application, which events carry, also those of a batch that is out: attach it at a new stream's or
+// connection's first event, and the ones behind it have it. `destroy` (may be null) is called with it exactly
 // once: after the CLOSED event was delivered, or when the object goes, or when another pointer replaces it.
 //
 // Ownership: `user` belongs to the object until `destroy`. On failure it stays the caller's. Threads: any.
 // Blocks: never. Errors: `WB_E_HANDLE`, `WB_E_STALE`, `WB_E_FORKED`. Since: 0.1.
-wb_status wb_handle_set_user(wb_handle handle, void *user, wb_destroy_fn destroy);
+wb_status wb_handle_set_user(wb_handle handle,
+                             void *user,
+                             wb_destroy_fn destroy);
 
 // Tells the kind, references and user pointer of a handle.
 //

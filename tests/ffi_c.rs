@@ -16,6 +16,11 @@ fn echo_by_callbacks_and_by_queue() {
 }
 
 #[test]
+fn a_pointer_is_in_the_events_behind_the_one_at_which_it_was_attached() {
+    run_source("users");
+}
+
+#[test]
 fn http3_with_retry_resumption_and_logs() {
     run_source("http");
 }

@@ -90,6 +90,12 @@ impl Known for ConnObject {
     fn meta(&self) -> &Meta {
         &self.meta
     }
+
+    fn show_user(&self, user: *mut core::ffi::c_void) {
+        if let Some(queue) = self.route.queue() {
+            queue.show_conn_user(self.meta.handle(), user);
+        }
+    }
 }
 
 impl ConnObject {

@@ -159,7 +159,7 @@ impl Route {
         drop(old);
     }
 
-    fn queue(&self) -> Option<Arc<QueueObject>> {
+    pub fn queue(&self) -> Option<Arc<QueueObject>> {
         let mut here = Some(self);
         while let Some(route) = here {
             if let Some(queue) = route.queue.read().as_ref() {

@@ -45,6 +45,8 @@ fn retain<T: Known>(handle: u64) -> Result<(), Fail> {
 
 fn set_user<T: Known>(handle: u64, user: *mut c_void, destroy: wb_destroy_fn) -> Result<(), Fail> {
     let held = handle::get::<T>(handle)?;
+    // First: the destructor of the old pointer runs in the next line.
+    held.show_user(user);
     held.meta().set_user(Context::new(user, destroy));
     Ok(())
 }
@@ -106,7 +108,8 @@ pub extern "C" fn wb_handle_retain(handle: wb_handle) -> wb_status {
     })
 }
 
-/// Attaches a pointer of the application, which events carry. `destroy` (may be null) is called with it exactly
+/// Attaches a pointer of the application, which events carry, also those of a batch that is out: attach it at a new stream's or
+/// connection's first event, and the ones behind it have it. `destroy` (may be null) is called with it exactly
 /// once: after the CLOSED event was delivered, or when the object goes, or when another pointer replaces it.
 ///
 /// Ownership: `user` belongs to the object until `destroy`. On failure it stays the caller's. Threads: any.

@@ -169,6 +169,13 @@ impl ShownEvents {
             Self::Guarded(guarded) => guarded.pointer().cast_const().cast(),
         }
     }
+
+    pub fn as_mut_ptr(&mut self) -> *mut wb_event {
+        match self {
+            Self::Plain(events) => events.as_mut_ptr(),
+            Self::Guarded(guarded) => guarded.pointer().cast(),
+        }
+    }
 }
 
 impl Deref for Shown {

@@ -92,6 +92,9 @@ impl Meta {
 /// Objects with a `Meta`.
 pub(crate) trait Known: Object {
     fn meta(&self) -> &Meta;
+
+    /// The application attaches another pointer: events that it has in hand show it.
+    fn show_user(&self, _user: *mut c_void) {}
 }
 
 /// Makes the handle of an object for the application, or for events (`borrowed`).

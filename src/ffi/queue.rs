@@ -18,7 +18,7 @@ use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
 use crate::base::codes;
-use crate::base::sync::{AtomicBool, Mutex, Ordering, thread_local};
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 use crate::runtime::{Runtime, clock};
 use core::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -66,6 +66,18 @@ struct State {
 struct Batch {
     events: ShownEvents,
     records: Vec<Record>,
+}
+
+impl Batch {
+    /// Changes events that the application has in hand.
+    fn rewrite(&mut self, which: core::ops::Range<usize>, change: impl Fn(&mut wb_event)) {
+        let events = self.events.as_mut_ptr();
+        for at in which.start..which.end.min(self.records.len()) {
+            // SAFETY: there is one event per record. The application was told that its batch changes in the calls that bring us
+            // here, and reads it between its calls.
+            change(unsafe { &mut *events.add(at) });
+        }
+    }
 }
 
 // SAFETY: the events point into the records beside them, whose bytes do not move while the batch is out.
@@ -240,7 +252,12 @@ impl QueueObject {
             state.sleepers += usize::from(patient);
             return None;
         }
-        for record in &records {
+        state.next_token += 1;
+        let token = state.next_token;
+        for (at, record) in records.iter().enumerate() {
+            if let Some(stream) = &record.stream {
+                stream.notices.note_place(token, at);
+            }
             if record.event.kind == WB_EV_DATAGRAM {
                 state.datagrams = state.datagrams.saturating_sub(1);
             }
@@ -250,10 +267,33 @@ impl QueueObject {
         let count = events.len();
         let events = ShownEvents::new(events);
         let pointer = events.as_ptr();
-        state.next_token += 1;
-        let token = state.next_token;
         state.batches.insert(token, Batch { events, records });
         Some((token, pointer, count))
+    }
+
+    /// The stream's events of the batch that was taken last show this pointer.
+    pub fn show_stream_user(&self, place: Place, stream: wb_stream, user: *mut core::ffi::c_void) {
+        let mut state = self.state.lock();
+        let Some(batch) = state.batches.iter_mut().find(|(token, _)| Place::short(**token) == place.token) else {
+            return;
+        };
+        batch.1.rewrite(place.first..place.last.saturating_add(1), |event| {
+            if event.stream == stream {
+                event.user_stream = user;
+            }
+        });
+    }
+
+    /// The connection's events of all batches that are out show this pointer.
+    pub fn show_conn_user(&self, conn: wb_conn, user: *mut core::ffi::c_void) {
+        for batch in self.state.lock().batches.values_mut() {
+            let all = 0..batch.records.len();
+            batch.rewrite(all, |event| {
+                if event.conn == conn {
+                    event.user_conn = user;
+                }
+            });
+        }
     }
 
     fn give_back(&self, token: u64, events: *const core::ffi::c_void) -> Result<(), Fail> {
@@ -297,14 +337,47 @@ impl Drop for QueueObject {
     }
 }
 
+/// Where the events of a stream stand in the batch in which they were last.
+pub(crate) struct Place {
+    token: u64,
+    first: usize,
+    last: usize,
+}
+
+impl Place {
+    /// Enough of a token to tell apart the batches that are out.
+    fn short(token: u64) -> u64 {
+        token & u64::from(u32::MAX)
+    }
+}
+
 /// Merged notices of one stream: which kinds wait in a queue now.
 #[derive(Default)]
 pub(crate) struct Notices {
     readable: AtomicBool,
     writable: AtomicBool,
+    /// A `Place`: 32 bits of token, 16 each of first and last (there are at most `MAX_BATCH`).
+    place: AtomicU64,
 }
 
 impl Notices {
+    /// An event is the one with number `at` of a batch. Under the queue's lock.
+    fn note_place(&self, token: u64, at: usize) {
+        let token = Place::short(token);
+        let at = at as u64 & 0xffff;
+        let old = self.place.load(Ordering::Relaxed);
+        let first = if old >> 32 == token { (old >> 16) & 0xffff } else { at };
+        self.place.store(token << 32 | first << 16 | at, Ordering::Relaxed);
+    }
+
+    /// Where several events stand; one alone is the one that the application looks at.
+    pub fn place(&self) -> Option<Place> {
+        let packed = self.place.load(Ordering::Relaxed);
+        let place =
+            Place { token: packed >> 32, first: (packed >> 16 & 0xffff) as usize, last: (packed & 0xffff) as usize };
+        (place.last > place.first).then_some(place)
+    }
+
     fn flag(&self, merge: Merge) -> Option<&AtomicBool> {
         match merge {
             Merge::No => None,

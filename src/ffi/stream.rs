@@ -90,6 +90,14 @@ impl Known for StreamObject {
     fn meta(&self) -> &Meta {
         &self.meta
     }
+
+    fn show_user(&self, user: *mut core::ffi::c_void) {
+        if let Some(place) = self.notices.place()
+            && let Some(queue) = self.conn.route.queue()
+        {
+            queue.show_stream_user(place, self.meta.handle(), user);
+        }
+    }
 }
 
 /// What a look at the stream's state says.
