@@ -13,7 +13,7 @@ use super::timers::Timer;
 use super::version::{Attempt, OtherInitial};
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, Side, SpaceId, Timestamp, TransportError, codes::transport};
 use crate::crypto::tls::late_data;
-use crate::crypto::{Answer, Cipher, DirectionKeys, InstalledKeys, Question, Session, TlsEvents, initial_keys};
+use crate::crypto::{Answer, Cipher, DirectionKeys, InstalledKeys, LevelKeys, Question, Session, TlsEvents};
 use crate::recovery::Received;
 use crate::wire::TransportParameters;
 
@@ -75,18 +75,18 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Before the first packet. Initial keys come from `key_cid`; `odcid` is where the client's first Initial goes.
+    /// Before the first packet. Initial keys came from `key_cid`; `odcid` is where the client's first Initial goes.
     pub(super) fn new(
         cfg: &ConnectionConfig,
         side: Side,
         version: u32,
+        keys: LevelKeys,
         key_cid: ConnectionId,
         odcid: ConnectionId,
     ) -> Self {
         let received = |space| Received::new(space, cfg.max_ack_delay);
-        let keys = Box::new(initial_keys(version, &key_cid, side));
         Self {
-            initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
+            initial: EarlySpace::new(Some(Box::new(keys)), received(SpaceId::Initial)),
             handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
             zero_rtt: None,
             odcid,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::{ConnectionId, Ecn, FourTuple, ResetToken, Rng, Side, SpaceId, Timestamp, TransportError};
-use crate::crypto::{ClientTls, ServerTls, Session, Summary, TlsSetupError};
+use crate::crypto::{ClientInitial, ClientTls, LevelKeys, ServerTls, Session, Summary, TlsSetupError, initial_keys};
 use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
@@ -207,7 +207,8 @@ impl Connection {
             peer_scid: None,
             token,
         };
-        let mut conn = Self::new(cfg, session, start, now, rng);
+        let keys = initial_keys(version, &cids.remote, Side::Client);
+        let mut conn = Self::new(cfg, session, start, keys, now, rng);
         if let Some(hs) = conn.hs.as_mut() {
             hs.attempt = Some(Box::new(version::Attempt { tls: Arc::clone(tls), server_name: server_name.into() }));
         }
@@ -223,6 +224,19 @@ impl Connection {
         cfg: Arc<ConnectionConfig>,
         tls: &Arc<ServerTls>,
         params: AcceptParams,
+        now: Timestamp,
+        rng: Box<dyn Rng>,
+    ) -> Result<Self, TlsSetupError> {
+        let initial = ClientInitial::new(params.version, &params.initial_dcid);
+        Self::accept_opened(cfg, tls, params, initial, now, rng)
+    }
+
+    /// The same with the keys that have opened the Initial: those of `params.version` and `params.initial_dcid`.
+    pub fn accept_opened(
+        cfg: Arc<ConnectionConfig>,
+        tls: &Arc<ServerTls>,
+        params: AcceptParams,
+        initial: ClientInitial,
         now: Timestamp,
         mut rng: Box<dyn Rng>,
     ) -> Result<Self, TlsSetupError> {
@@ -259,16 +273,23 @@ impl Connection {
             peer_scid: Some(params.client_scid),
             token: Vec::new(),
         };
-        let mut conn = Self::new(cfg, session, start, now, rng);
+        let mut conn = Self::new(cfg, session, start, initial.into_server(), now, rng);
         if let Some((cid, token)) = ids.preferred {
             conn.local_cids.issue_preferred(cid, token);
         }
         Ok(conn)
     }
 
-    fn new(cfg: Arc<ConnectionConfig>, session: Session, s: Start, now: Timestamp, mut rng: Box<dyn Rng>) -> Self {
+    fn new(
+        cfg: Arc<ConnectionConfig>,
+        session: Session,
+        s: Start,
+        keys: LevelKeys,
+        now: Timestamp,
+        mut rng: Box<dyn Rng>,
+    ) -> Self {
         let received = |space| Received::new(space, cfg.max_ack_delay);
-        let mut hs = Handshake::new(&cfg, s.side, s.version, s.key_cid, s.odcid);
+        let mut hs = Handshake::new(&cfg, s.side, s.version, keys, s.key_cid, s.odcid);
         hs.retry_scid = s.retry_scid;
         hs.peer_scid = s.peer_scid;
         hs.token = s.token;

@@ -330,7 +330,7 @@ impl Connection {
         }
         self.version = version;
         self.tls = Some(Box::new(session));
-        let mut hs = Handshake::new(&self.cfg, self.side, version, dcid, dcid);
+        let mut hs = Handshake::new(&self.cfg, self.side, version, initial_keys(version, &dcid, self.side), dcid, dcid);
         //= https://www.rfc-editor.org/rfc/rfc9369#section-5
         //# Clients MUST NOT use a session ticket or token from a QUIC version 1
         //# connection to initiate a QUIC version 2 connection, and vice versa.

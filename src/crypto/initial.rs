@@ -35,10 +35,34 @@ pub fn initial_keys(version: u32, dcid: &ConnectionId, side: Side) -> LevelKeys 
     }
 }
 
-/// The half of [`initial_keys`] that opens a client's first packet: all that is needed to drop what does not open.
-#[must_use]
-pub fn client_initial_keys(version: u32, dcid: &ConnectionId) -> DirectionKeys {
-    direction(&initial_secret(version, dcid), version, CLIENT)
+/// The half of [`initial_keys`] that opens a client's first packet: all that is needed to drop what does not open. With
+/// the secret, from which the other half comes should there be a connection.
+pub struct ClientInitial {
+    secret: hkdf::Prk,
+    version: u32,
+    keys: DirectionKeys,
+}
+
+impl ClientInitial {
+    /// Of the Destination Connection ID of a client's first Initial packet.
+    #[must_use]
+    pub fn new(version: u32, dcid: &ConnectionId) -> Self {
+        let secret = initial_secret(version, dcid);
+        let keys = direction(&secret, version, CLIENT);
+        Self { secret, version, keys }
+    }
+
+    /// They open what the client sends.
+    #[must_use]
+    pub const fn keys(&self) -> &DirectionKeys {
+        &self.keys
+    }
+
+    /// What [`initial_keys`] gives a server.
+    #[must_use]
+    pub fn into_server(self) -> LevelKeys {
+        LevelKeys { local: direction(&self.secret, self.version, SERVER), remote: self.keys }
+    }
 }
 
 const CLIENT: &[u8] = b"client in";

@@ -16,7 +16,7 @@ pub mod tls;
 pub mod token_key;
 
 pub use cipher::Cipher;
-pub use initial::{client_initial_keys, initial_keys};
+pub use initial::{ClientInitial, initial_keys};
 pub use keys::{DirectionKeys, LevelKeys, OpenFailed, TAG_LEN};
 pub use one_rtt::{OneRttKeys, OneRttOpenError, Opened};
 pub use retry_tag::retry_tag;

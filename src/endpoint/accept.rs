@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use super::slab::Slab;
 use crate::base::{ConnectionId, Ecn, FourTuple, Timestamp};
+use crate::crypto::ClientInitial;
 use core::time::Duration;
 
 /// Datagrams kept per undecided connection: a large ClientHello and some 0-RTT.
@@ -91,6 +92,8 @@ impl Kept {
 pub(super) struct Waiting {
     pub(super) dcid: ConnectionId,
     since: Timestamp,
+    /// Keys that opened the first packet.
+    initial: Box<ClientInitial>,
     kept: Vec<Kept>,
     bytes: usize,
 }
@@ -106,9 +109,9 @@ impl Waiting {
         true
     }
 
-    /// The datagrams in the order in which they came.
-    pub(super) fn into_kept(self) -> Vec<Kept> {
-        self.kept
+    /// The keys, and the datagrams in the order in which they came.
+    pub(super) fn into_parts(self) -> (Box<ClientInitial>, Vec<Kept>) {
+        (self.initial, self.kept)
     }
 }
 
@@ -153,8 +156,8 @@ impl IncomingTable {
     /// Starts one with its first datagram.
     pub(super) fn start(
         &mut self,
-        dcid: ConnectionId,
-        tuple: &FourTuple,
+        first: &FirstInitial,
+        initial: ClientInitial,
         ecn: Ecn,
         datagram: &[u8],
         now: Timestamp,
@@ -162,9 +165,9 @@ impl IncomingTable {
         if !self.has_room() {
             return None;
         }
-        let kept = vec![Kept::new(tuple, ecn, datagram)];
-        let bytes = datagram.len();
-        let key = IncomingKey(self.waiting.insert(Waiting { dcid, since: now, kept, bytes })?);
+        let kept = vec![Kept::new(&first.tuple, ecn, datagram)];
+        let (dcid, initial, bytes) = (first.dcid, Box::new(initial), datagram.len());
+        let key = IncomingKey(self.waiting.insert(Waiting { dcid, since: now, initial, kept, bytes })?);
         // Decided ones at the front would otherwise stay until their time is over.
         while self.order.front().is_some_and(|k| self.waiting.get(k.0).is_none()) {
             self.order.pop_front();

@@ -289,11 +289,12 @@ impl Endpoint {
             preferred,
         };
         let rng = (self.make_rng)();
-        let mut connection = Connection::accept(cfg, tls, params, now, rng).map_err(|e| {
+        let (initial, kept) = waiting.into_parts();
+        let mut connection = Connection::accept_opened(cfg, tls, params, *initial, now, rng).map_err(|e| {
             self.forget(key);
             AcceptError::Tls(e)
         })?;
-        for mut kept in waiting.into_kept() {
+        for mut kept in kept {
             connection.receive(&kept.tuple, kept.ecn, &mut kept.bytes, now);
         }
         self.stats.accepted = self.stats.accepted.saturating_add(1);

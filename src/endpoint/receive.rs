@@ -5,7 +5,7 @@ use super::router::{Initial, ResetSource};
 use super::{DropReason, Endpoint, Incoming, Routed, replies};
 use crate::base::codes::transport::{CONNECTION_REFUSED, INVALID_TOKEN};
 use crate::base::{ConnectionId, Ecn, FourTuple, Timestamp};
-use crate::crypto::{DirectionKeys, client_initial_keys};
+use crate::crypto::{ClientInitial, DirectionKeys};
 use crate::wire::header::{self, FIXED_BIT, PacketType, ProtectedHeader};
 use crate::wire::invariants::{self, Peek};
 use crate::wire::{packet_number, stateless_reset};
@@ -252,7 +252,8 @@ impl Endpoint {
             TokenVerdict::Absent | TokenVerdict::InvalidRetry => {}
         }
         // Only a packet that opens may start a connection or be answered with a close.
-        if !self.opens(&client_initial_keys(head.version, &head.dcid), datagram, head) {
+        let initial = ClientInitial::new(head.version, &head.dcid);
+        if !self.opens(initial.keys(), datagram, head) {
             return Routed::Dropped(DropReason::NotAuthentic);
         }
         if verdict == TokenVerdict::InvalidRetry {
@@ -263,7 +264,7 @@ impl Endpoint {
             self.stats.refused = self.stats.refused.saturating_add(1);
             return self.answer_close(&first, CONNECTION_REFUSED, now, reply);
         }
-        self.start_incoming(first, ecn, datagram, now)
+        self.start_incoming(first, initial, ecn, datagram, now)
     }
 
     fn answer_close(&mut self, first: &FirstInitial, code: u64, now: Timestamp, reply: &mut Vec<u8>) -> Routed {
@@ -274,10 +275,17 @@ impl Endpoint {
         }
     }
 
-    fn start_incoming(&mut self, first: FirstInitial, ecn: Ecn, datagram: &[u8], now: Timestamp) -> Routed {
+    fn start_incoming(
+        &mut self,
+        first: FirstInitial,
+        initial: ClientInitial,
+        ecn: Ecn,
+        datagram: &[u8],
+        now: Timestamp,
+    ) -> Routed {
         let router = &mut self.router;
         self.incoming.expire(now, |dcid| router.remove_initial(dcid));
-        let Some(key) = self.incoming.start(first.dcid, &first.tuple, ecn, datagram, now) else {
+        let Some(key) = self.incoming.start(&first, initial, ecn, datagram, now) else {
             return Routed::Dropped(DropReason::Full);
         };
         self.router.set_initial(first.dcid, Initial::Incoming(key));

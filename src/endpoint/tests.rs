@@ -415,7 +415,7 @@ fn zero_rtt_before_the_initial() {
         assert_eq!(kept, n < 4);
     }
     let i = incoming(&mut e, &tuple(), &initial(&[]), T0);
-    let kept = e.incoming.take(i.key).unwrap().into_kept();
+    let kept = e.incoming.take(i.key).unwrap().into_parts().1;
     assert_eq!(kept.iter().map(|k| k.bytes.len()).collect::<Vec<_>>(), [1200, 300, 300, 300, 300]);
     // The oldest connection ID makes room; those of another address are not mixed in.
     for n in 0..40 {
@@ -425,7 +425,7 @@ fn zero_rtt_before_the_initial() {
     for n in [0, 39] {
         let first = packet(PacketType::Initial, VERSION_1, &cid(&[n; 8]), &SCID, &[], 1200);
         let i = incoming(&mut e, &if n == 0 { tuple() } else { from("203.0.113.9:1") }, &first, T0);
-        assert_eq!(e.incoming.take(i.key).unwrap().into_kept().len(), if n == 0 { 1 } else { 2 });
+        assert_eq!(e.incoming.take(i.key).unwrap().into_parts().1.len(), if n == 0 { 1 } else { 2 });
     }
 }
 

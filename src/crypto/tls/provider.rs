@@ -24,7 +24,7 @@ static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
                 confidentiality_limit: suite.common.confidentiality_limit,
             },
             // Once per suite and process.
-            hkdf_provider: Box::leak(Box::new(LeanHkdf(suite.hkdf_provider))),
+            hkdf_provider: Box::leak(Box::new(LeanHkdf::new(suite.hkdf_provider))),
             aead_alg: &NoKeys,
             quic: Some(&NoKeys),
         })

@@ -12,7 +12,7 @@ use rustls::crypto::hmac::Tag as HmacTag;
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
 use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
 use rustls::{ConnectionTrafficSecrets, Error};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Labels of record keys (RFC 8446 section 7.3) and of packet keys (RFC 9001 sections 5.1 and 6.1); rustls is always told
 /// that the version is 1.
@@ -27,15 +27,45 @@ fn is_skipped(info: &[&[u8]]) -> bool {
 }
 
 /// A suite's key derivation, less what nobody uses.
-pub(super) struct LeanHkdf(pub &'static dyn Hkdf);
+pub(super) struct LeanHkdf {
+    hkdf: &'static dyn Hkdf,
+    /// The early secret of handshakes without a ticket: always the same (RFC 8446 section 7.1), and no secret.
+    early: OnceLock<Arc<dyn HkdfExpander>>,
+}
+
+impl LeanHkdf {
+    pub(super) const fn new(hkdf: &'static dyn Hkdf) -> Self {
+        Self { hkdf, early: OnceLock::new() }
+    }
+}
+
+/// An expander that many handshakes share.
+struct Shared(Arc<dyn HkdfExpander>);
+
+impl HkdfExpander for Shared {
+    fn expand_slice(&self, info: &[&[u8]], output: &mut [u8]) -> Result<(), OutputLengthError> {
+        self.0.expand_slice(info, output)
+    }
+
+    fn expand_block(&self, info: &[&[u8]]) -> OkmBlock {
+        self.0.expand_block(info)
+    }
+
+    fn hash_len(&self) -> usize {
+        self.0.hash_len()
+    }
+}
 
 impl Hkdf for LeanHkdf {
     fn extract_from_zero_ikm(&self, salt: Option<&[u8]>) -> Box<dyn HkdfExpander> {
-        self.0.extract_from_zero_ikm(salt)
+        if salt.is_some() {
+            return self.hkdf.extract_from_zero_ikm(salt);
+        }
+        Box::new(Shared(Arc::clone(self.early.get_or_init(|| Arc::from(self.hkdf.extract_from_zero_ikm(None))))))
     }
 
     fn extract_from_secret(&self, salt: Option<&[u8]>, secret: &[u8]) -> Box<dyn HkdfExpander> {
-        self.0.extract_from_secret(salt, secret)
+        self.hkdf.extract_from_secret(salt, secret)
     }
 
     fn extract_from_kx_shared_secret(
@@ -44,20 +74,20 @@ impl Hkdf for LeanHkdf {
         kx: Box<dyn ActiveKeyExchange>,
         peer_pub_key: &[u8],
     ) -> Result<Box<dyn HkdfExpander>, Error> {
-        self.0.extract_from_kx_shared_secret(salt, kx, peer_pub_key)
+        self.hkdf.extract_from_kx_shared_secret(salt, kx, peer_pub_key)
     }
 
     fn expander_for_okm(&self, okm: &OkmBlock) -> Box<dyn HkdfExpander> {
         let (okm, hash_len) = (OkmBlock::new(okm.as_ref()), okm.as_ref().len());
-        Box::new(LazyExpander { hkdf: self.0, okm, hash_len, made: OnceLock::new() })
+        Box::new(LazyExpander { hkdf: self.hkdf, okm, hash_len, made: OnceLock::new() })
     }
 
     fn hmac_sign(&self, key: &OkmBlock, message: &[u8]) -> HmacTag {
-        self.0.hmac_sign(key, message)
+        self.hkdf.hmac_sign(key, message)
     }
 
     fn fips(&self) -> bool {
-        self.0.fips()
+        self.hkdf.fips()
     }
 }
 
