@@ -2,8 +2,8 @@
 //!
 //! The bytes are those of `crypto::random`, which fetches many at a time. The source itself has no size, so a boxed one
 //! allocates nothing and an idle connection carries none of it.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use crate::base::Rng;
 use crate::crypto::{TokenKey, random};
@@ -37,9 +37,53 @@ impl Rng for SeededRng {
     }
 }
 
+/// From now on the child of a fork uses none of the random bytes that its parent holds.
+pub(super) fn watch_forks() {
+    static ONCE: Once = Once::new();
+    extern "C" fn in_child() {
+        random::forget();
+    }
+    ONCE.call_once(|| {
+        // SAFETY: the handler only stores to an atomic; the library cannot be unloaded (nodelete).
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
 impl Rng for SystemRng {
     fn fill(&mut self, out: &mut [u8]) {
+        watch_forks();
         // Going on with predictable bytes would give away keys; there is nothing to fall back to.
         assert!(random::fill(out).is_ok(), "no randomness from the system");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rng, SystemRng};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// RFC 9000 section 21 rests on values that cannot be foreseen, and a forked process has its parent's memory.
+    #[test]
+    fn a_forked_process_draws_other_bytes() {
+        let mut first = [0; 32];
+        SystemRng.fill(&mut first);
+        let (mut parent, mut child) = UnixStream::pair().unwrap();
+        // SAFETY: the child draws, writes and ends; nothing in it allocates or takes a lock that another thread may hold.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0);
+        let mut mine = [0; 32];
+        SystemRng.fill(&mut mine);
+        if pid == 0 {
+            let sent = child.write_all(&mine).is_ok();
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(i32::from(!sent)) };
+        }
+        let mut theirs = [0; 32];
+        parent.read_exact(&mut theirs).unwrap();
+        let mut status = 0;
+        // SAFETY: waits for our own child.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert!(status == 0 && theirs != mine);
     }
 }

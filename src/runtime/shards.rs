@@ -276,6 +276,7 @@ impl Runtime {
     /// # Errors
     /// When the system gives no poller or no thread.
     pub fn open(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        super::random::watch_forks();
         let io_error = |source: io::Error| RuntimeError::Io { what: "cannot start a worker", source };
         let count = config.worker_count();
         let finish = Arc::new(Finish { running: Mutex::new(0), changed: Condvar::new() });
