@@ -303,7 +303,7 @@ impl ConnObject {
         let mut record = Record::new(kind);
         record.event.conn = self.meta.handle();
         record.event.source = self.meta.handle();
-        record.conn = Some(Arc::clone(self));
+        record.kept.conn = Some(Arc::clone(self));
         record
     }
 
@@ -314,7 +314,7 @@ impl ConnObject {
 
     /// Delivers an event, unless the application has lost interest.
     pub fn emit(&self, record: Record) {
-        if record.ends.is_none() && self.abandoned.load(Ordering::Acquire) {
+        if record.kept.ends.is_none() && self.abandoned.load(Ordering::Acquire) {
             return;
         }
         self.route.emit(record);
@@ -325,8 +325,9 @@ impl ConnObject {
         self.waiting.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    pub fn discount_waiting(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// So many events wait no longer.
+    pub fn discount_waiting(&self, n: u32) {
+        self.waiting.fetch_sub(n, Ordering::Relaxed);
     }
 
     pub fn announce_incoming(self: &Arc<Self>) {

@@ -347,7 +347,7 @@ impl EndpointObject {
         let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);
         record.event.source = self.meta.handle();
         if self.hidden {
-            record.end();
+            record.kept.end();
         } else {
             self.route.emit(record);
         }

@@ -8,7 +8,7 @@ use super::hardened::{self, Shown, ShownEvents};
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
 use super::stream::StreamObject;
-use crate::base::sync::{AtomicUsize, Condvar, Mutex, Ordering, RwLock, thread_local};
+use crate::base::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, RwLock, thread_local};
 use core::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +126,8 @@ pub(crate) struct Route {
     parent: Option<Arc<Route>>,
     callbacks: Callbacks,
     queue: RwLock<Option<Arc<QueueObject>>>,
+    /// There is a queue here: spares a lock on the way up.
+    attached: AtomicBool,
     gate: Arc<Gate>,
 }
 
@@ -133,7 +135,13 @@ impl Route {
     /// The route of a runtime.
     pub fn root(callbacks: &Callbacks) -> Arc<Self> {
         let gate = Arc::new(Gate::default());
-        Arc::new(Self { parent: None, callbacks: spread(callbacks), queue: RwLock::new(None), gate })
+        Arc::new(Self {
+            parent: None,
+            callbacks: spread(callbacks),
+            queue: RwLock::new(None),
+            attached: AtomicBool::new(false),
+            gate,
+        })
     }
 
     /// The route of an object below.
@@ -145,7 +153,13 @@ impl Route {
             }
         }
         let gate = Arc::clone(&parent.gate);
-        Arc::new(Self { parent: Some(Arc::clone(parent)), callbacks: own, queue: RwLock::new(None), gate })
+        Arc::new(Self {
+            parent: Some(Arc::clone(parent)),
+            callbacks: own,
+            queue: RwLock::new(None),
+            attached: AtomicBool::new(false),
+            gate,
+        })
     }
 
     pub fn gate(&self) -> &Gate {
@@ -154,7 +168,11 @@ impl Route {
 
     /// Attaches or detaches a queue here.
     pub fn attach(&self, queue: Option<Arc<QueueObject>>) {
-        let old = std::mem::replace(&mut *self.queue.write(), queue);
+        let old = {
+            let mut here = self.queue.write();
+            self.attached.store(queue.is_some(), Ordering::Release);
+            std::mem::replace(&mut *here, queue)
+        };
         // A queue's end may run the application's code: not under our lock.
         drop(old);
     }
@@ -162,7 +180,9 @@ impl Route {
     pub fn queue(&self) -> Option<Arc<QueueObject>> {
         let mut here = Some(self);
         while let Some(route) = here {
-            if let Some(queue) = route.queue.read().as_ref() {
+            if route.attached.load(Ordering::Acquire)
+                && let Some(queue) = route.queue.read().as_ref()
+            {
                 return Some(Arc::clone(queue));
             }
             here = route.parent.as_deref();
@@ -197,12 +217,12 @@ impl Route {
     pub fn emit(&self, record: Record) {
         if self.calls_back(record.event.kind) {
             self.call(&record.view());
-            record.end();
+            record.kept.end();
             return;
         }
         match self.queue() {
             Some(queue) => queue.push(record),
-            None => record.end(),
+            None => record.kept.end(),
         }
     }
 }
@@ -227,10 +247,16 @@ pub(crate) enum Merge {
     Writable,
 }
 
-/// An event on its way, with what it keeps alive.
+/// An event on its way.
 pub(crate) struct Record {
     pub event: wb_event,
+    pub kept: Kept,
+}
+
+/// What an event keeps alive.
+pub(crate) struct Kept {
     pub data: Option<Shown>,
+    /// Not for events of a stream, which knows its connection.
     pub conn: Option<Arc<ConnObject>>,
     pub stream: Option<Arc<StreamObject>>,
     pub merge: Merge,
@@ -263,7 +289,8 @@ pub(crate) fn blank(kind: u16) -> wb_event {
 impl Record {
     /// An event without objects.
     pub fn new(kind: u16) -> Self {
-        Self { event: blank(kind), data: None, conn: None, stream: None, merge: Merge::No, ends: None }
+        let kept = Kept { data: None, conn: None, stream: None, merge: Merge::No, ends: None };
+        Self { event: blank(kind), kept }
     }
 
     pub fn numbers(mut self, a: u64, b: u64) -> Self {
@@ -273,19 +300,32 @@ impl Record {
     }
 
     pub fn bytes(mut self, data: impl Into<Box<[u8]>>) -> Self {
-        self.data = Some(Shown::new(data.into()));
+        self.kept.data = Some(Shown::new(data.into()));
         self
     }
 
     pub fn ends(mut self, object: Arc<dyn Ends>) -> Self {
-        self.ends = Some(object);
+        self.kept.ends = Some(object);
         self
     }
 
     /// The event as the application sees it; valid while the record is neither moved into oblivion nor ended.
     pub fn view(&self) -> wb_event {
         let mut event = self.event;
-        if let Some(conn) = &self.conn {
+        self.kept.point(&mut event);
+        event
+    }
+}
+
+impl Kept {
+    /// The connection that the event is of.
+    pub fn owner(&self) -> Option<&Arc<ConnObject>> {
+        self.stream.as_ref().map(|stream| &stream.conn).or(self.conn.as_ref())
+    }
+
+    /// Fills in the event's pointers, as they are now; what they point to lives until `end`.
+    pub fn point(&self, event: &mut wb_event) {
+        if let Some(conn) = self.owner() {
             event.user_conn = super::object::Known::meta(conn.as_ref()).user();
         }
         if let Some(stream) = &self.stream {
@@ -295,7 +335,6 @@ impl Record {
             event.data = data.as_ptr();
             event.data_len = data.len();
         }
-        event
     }
 
     /// After delivery, or instead of it.

@@ -135,7 +135,7 @@ impl ConnObject {
         // Locked before the connection: events of the new streams wait until they are in the table.
         let mut streams = asks.then(|| self.streams.lock());
         let wire = self.wire()?;
-        let moved: Vec<Result<Taken, Fail>> = wire.with_hint(|state, _| {
+        let moved: Vec<Result<Taken, Fail>> = wire.with_hint(|state| {
             let one = |message: &Result<Outgoing<'_>, Fail>| {
                 let message = message.as_ref().map_err(Clone::clone)?;
                 match &message.stream {
@@ -220,7 +220,7 @@ impl ConnObject {
 
 /// The text and behind it the rest of a message, when it is all here and its body is not longer than `most`.
 fn read_whole(wire: &Arc<Conn>, id: StreamId, text: &[u8], most: usize) -> Option<Vec<u8>> {
-    wire.with_hint(|state, _| {
+    wire.with_hint(|state| {
         let data = state.http3.as_mut().and_then(|http3| {
             let body = http3.whole_body(id).filter(|body| *body <= most)?;
             let mut data = Vec::with_capacity(text.len().saturating_add(body));

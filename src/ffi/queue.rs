@@ -10,9 +10,9 @@ use super::args;
 use super::conn::ConnObject;
 use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
-use super::events::{Merge, Record, in_user_code};
+use super::events::{Kept, Merge, Record, in_user_code};
 use super::handle::{self, Object};
-use super::hardened::ShownEvents;
+use super::hardened::{self, ShownEvents};
 use super::object::{Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Events of one batch at most.
-const MAX_BATCH: usize = 1024;
+pub(crate) const MAX_BATCH: usize = 1024;
+/// Lists kept for the next batches.
+const SPARE: usize = 2;
 /// Datagram events that wait at most: datagrams may get lost, memory may not (RFC 9221 section 5.4).
 const MAX_DATAGRAMS: usize = 4096;
 
@@ -46,9 +48,14 @@ pub(crate) struct QueueObject {
 
 #[derive(Default)]
 struct State {
-    records: VecDeque<Record>,
+    /// Events that wait, and what each of them keeps: two lists of one length, so that a taker who takes all gets the first
+    /// as it is.
+    events: VecDeque<wb_event>,
+    kept: VecDeque<Kept>,
+    /// Empty lists of returned batches.
+    spare: Vec<(VecDeque<wb_event>, VecDeque<Kept>)>,
     datagrams: usize,
-    /// The descriptor was raised for `records`, or is about to be.
+    /// The descriptor was raised for `events`, or is about to be.
     raised: bool,
     /// Takers that sleep, or are about to. Counted under the lock, after a look that found nothing.
     sleepers: usize,
@@ -62,31 +69,68 @@ struct State {
     next_token: u64,
 }
 
-/// Events out with the application.
+/// Events out with the application, and what they point to.
 struct Batch {
-    events: ShownEvents,
-    records: Vec<Record>,
+    events: VecDeque<wb_event>,
+    kept: VecDeque<Kept>,
+    /// Hardened: the copy that is shown.
+    shown: Option<ShownEvents>,
 }
 
 impl Batch {
     /// Changes events that the application has in hand.
     fn rewrite(&mut self, which: core::ops::Range<usize>, change: impl Fn(&mut wb_event)) {
-        let events = self.events.as_mut_ptr();
-        for at in which.start..which.end.min(self.records.len()) {
-            // SAFETY: there is one event per record. The application was told that its batch changes in the calls that bring us
+        let count = self.events.len();
+        let events = match &mut self.shown {
+            Some(shown) => shown.as_mut_ptr(),
+            None => self.events.as_mut_slices().0.as_mut_ptr(),
+        };
+        for at in which.start..which.end.min(count) {
+            // SAFETY: there are as many, in one piece. The application was told that its batch changes in the calls that bring us
             // here, and reads it between its calls.
             change(unsafe { &mut *events.add(at) });
         }
     }
+
+    /// Where the application reads the events.
+    fn pointer(&self) -> *const wb_event {
+        self.shown.as_ref().map_or(self.events.as_slices().0.as_ptr(), ShownEvents::as_ptr)
+    }
 }
 
-// SAFETY: the events point into the records beside them, whose bytes do not move while the batch is out.
-unsafe impl Send for Batch {}
+// SAFETY: pointers of events that wait are null; those of a batch point into what is kept beside them, which stays where it is
+// while the batch is out.
+unsafe impl Send for State {}
 
 impl State {
+    /// The first `n` events, in lists that may be used up.
+    fn take_first(&mut self, n: usize) -> (VecDeque<wb_event>, VecDeque<Kept>) {
+        let (mut events, mut kept) = self.spare.pop().unwrap_or_default();
+        if n == self.events.len() {
+            core::mem::swap(&mut events, &mut self.events);
+            core::mem::swap(&mut kept, &mut self.kept);
+            self.datagrams = 0;
+            return (events, kept);
+        }
+        events.extend(self.events.drain(..n));
+        kept.extend(self.kept.drain(..n));
+        if self.datagrams > 0 {
+            let gone = events.iter().filter(|e| e.kind == WB_EV_DATAGRAM).count();
+            self.datagrams = self.datagrams.saturating_sub(gone);
+        }
+        (events, kept)
+    }
+
+    /// Keeps empty lists for the next taker.
+    fn save(&mut self, events: VecDeque<wb_event>, kept: VecDeque<Kept>) {
+        if self.spare.len() < SPARE && events.capacity() <= MAX_BATCH && kept.capacity() <= MAX_BATCH {
+            self.spare.push((events, kept));
+        }
+    }
+
     /// Somebody has to be told of what waits, by raising the descriptor.
     fn owes_raise(&mut self) -> bool {
-        let owes = !self.raised && !self.records.is_empty() && (self.watched || self.sleepers > 0);
+        let owes = !self.raised && !self.events.is_empty() && (self.watched || self.sleepers > 0);
         self.raised |= owes;
         owes
     }
@@ -156,16 +200,15 @@ impl Object for QueueObject {
     const KIND: u32 = WB_KIND_QUEUE;
 
     fn abandoned(self: &Arc<Self>) {
-        let records = {
+        let kept = {
             let mut state = self.state.lock();
             state.closed = true;
-            std::mem::take(&mut state.records)
+            state.events.clear();
+            std::mem::take(&mut state.kept)
         };
         // What waited keeps objects alive that keep routes alive that keep this queue: cut here.
-        for record in records {
-            record.leave_queue();
-            record.end();
-        }
+        leave_queue(&kept);
+        kept.into_iter().for_each(Kept::end);
     }
 }
 
@@ -183,28 +226,30 @@ impl QueueObject {
 
     /// Puts an event in, or drops it when an equal notice waits already.
     pub fn push(self: &Arc<Self>, record: Record) {
-        if let Some(stream) = &record.stream
-            && !stream.notices.enter(record.merge)
+        let Record { event, kept } = record;
+        if let Some(stream) = &kept.stream
+            && !stream.notices.enter(kept.merge)
         {
             return;
         }
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            if let Some(stream) = &record.stream {
-                stream.notices.leave(record.merge);
+            if let Some(stream) = &kept.stream {
+                stream.notices.leave(kept.merge);
             }
-            record.end();
+            kept.end();
             return;
         }
-        if record.event.kind == WB_EV_DATAGRAM {
+        if event.kind == WB_EV_DATAGRAM {
             if state.datagrams >= MAX_DATAGRAMS {
                 return;
             }
             state.datagrams += 1;
         }
-        let flooded = record.conn.as_ref().filter(|conn| conn.count_waiting() == MAX_WAITING).cloned();
-        state.records.push_back(record);
+        let flooded = kept.owner().filter(|conn| conn.count_waiting() == MAX_WAITING).cloned();
+        state.events.push_back(event);
+        state.kept.push_back(kept);
         state.due = state.due || self.is_told_later();
         let raise = !state.due && state.owes_raise();
         drop(state);
@@ -231,43 +276,44 @@ impl QueueObject {
         if slept {
             state.sleepers = state.sleepers.saturating_sub(1);
         }
-        let n = state.records.len().min(max);
-        let mut records: Vec<Record> = state.records.drain(..n).collect();
+        let n = state.events.len().min(max);
+        let (mut events, mut kept) = state.take_first(n);
         // Up without need: a raise that came after what it told of was taken, or a wake that another taker took.
         let vain = n == 0 && (slept || state.watched);
-        let lower = state.records.is_empty() && (state.raised || vain);
+        let lower = state.events.is_empty() && (state.raised || vain);
         if lower {
             state.raised = false;
             self.fd.lower();
         }
         // After `lower`: a wake that comes in between raises the descriptor again.
-        if records.len() < max {
+        if n < max {
             if self.wake.swap(false, Ordering::AcqRel) {
-                records.push(Record::new(WB_EV_WAKE));
+                let Record { event, kept: nothing } = Record::new(WB_EV_WAKE);
+                events.push_back(event);
+                kept.push_back(nothing);
             }
         } else if lower && self.wake.load(Ordering::Acquire) {
             self.fd.raise();
         }
-        if records.is_empty() {
+        if events.is_empty() {
             state.sleepers += usize::from(patient);
+            state.save(events, kept);
             return None;
         }
         state.next_token += 1;
         let token = state.next_token;
-        for (at, record) in records.iter().enumerate() {
-            if let Some(stream) = &record.stream {
+        leave_queue(&kept);
+        let slice = events.make_contiguous();
+        for (at, (event, kept)) in slice.iter_mut().zip(&kept).enumerate() {
+            if let Some(stream) = &kept.stream {
                 stream.notices.note_place(token, at);
             }
-            if record.event.kind == WB_EV_DATAGRAM {
-                state.datagrams = state.datagrams.saturating_sub(1);
-            }
-            record.leave_queue();
+            kept.point(event);
         }
-        let events: Box<[wb_event]> = records.iter().map(Record::view).collect();
-        let count = events.len();
-        let events = ShownEvents::new(events);
-        let pointer = events.as_ptr();
-        state.batches.insert(token, Batch { events, records });
+        let shown = hardened::is_on().then(|| ShownEvents::new((&*slice).into()));
+        let pointer = shown.as_ref().map_or(slice.as_ptr(), ShownEvents::as_ptr);
+        let count = slice.len();
+        state.batches.insert(token, Batch { events, kept, shown });
         Some((token, pointer, count))
     }
 
@@ -287,7 +333,7 @@ impl QueueObject {
     /// The connection's events of all batches that are out show this pointer.
     pub fn show_conn_user(&self, conn: wb_conn, user: *mut core::ffi::c_void) {
         for batch in self.state.lock().batches.values_mut() {
-            let all = 0..batch.records.len();
+            let all = 0..batch.events.len();
             batch.rewrite(all, |event| {
                 if event.conn == conn {
                     event.user_conn = user;
@@ -300,28 +346,42 @@ impl QueueObject {
         let batch = {
             let mut state = self.state.lock();
             match state.batches.get(&token) {
-                Some(b) if core::ptr::eq(b.events.as_ptr().cast(), events) => state.batches.remove(&token),
+                Some(b) if core::ptr::eq(b.pointer().cast(), events) => state.batches.remove(&token),
                 _ => None,
             }
         };
         let batch = batch.ok_or_else(|| Fail::invalid("not a batch of this queue, or returned already"))?;
+        let Batch { mut events, mut kept, shown } = batch;
+        drop(shown);
+        events.clear();
         // No lock: destructors of the application may run here.
-        for record in batch.records {
-            record.end();
-        }
+        kept.drain(..).for_each(Kept::end);
+        self.state.lock().save(events, kept);
         Ok(())
     }
 }
 
-impl Record {
-    /// It waits no longer: the next notice of its kind may come in.
-    fn leave_queue(&self) {
-        if let Some(stream) = &self.stream {
-            stream.notices.leave(self.merge);
+/// They wait no longer: the next notices of their kinds may come in.
+fn leave_queue(kept: &VecDeque<Kept>) {
+    // Neighbours are mostly of one connection.
+    let mut run: Option<(&Arc<ConnObject>, u32)> = None;
+    for one in kept {
+        if let Some(stream) = &one.stream {
+            stream.notices.leave(one.merge);
         }
-        if let Some(conn) = &self.conn {
-            conn.discount_waiting();
-        }
+        let Some(owner) = one.owner() else { continue };
+        run = match run {
+            Some((conn, n)) if Arc::ptr_eq(conn, owner) => Some((conn, n.saturating_add(1))),
+            before => {
+                if let Some((conn, n)) = before {
+                    conn.discount_waiting(n);
+                }
+                Some((owner, 1))
+            }
+        };
+    }
+    if let Some((conn, n)) = run {
+        conn.discount_waiting(n);
     }
 }
 
@@ -329,11 +389,9 @@ impl Drop for QueueObject {
     fn drop(&mut self) {
         // What was never taken, or never returned, still ends its objects.
         let state = self.state.get_mut();
-        let records = std::mem::take(&mut state.records);
+        let waiting = std::mem::take(&mut state.kept);
         let batches = std::mem::take(&mut state.batches);
-        for record in records.into_iter().chain(batches.into_values().flat_map(|b| b.records)) {
-            record.end();
-        }
+        waiting.into_iter().chain(batches.into_values().flat_map(|b| b.kept)).for_each(Kept::end);
     }
 }
 

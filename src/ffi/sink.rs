@@ -2,12 +2,13 @@
 //!
 //! A connection's tag is a counted pointer to its `ConnObject`: made before the runtime can deliver anything, given back
 //! with `Drained`, the last event, which comes exactly once. Events of one connection come serially.
+use super::abi::WB_EV_STREAM_READABLE;
 use super::conn::ConnObject;
 use super::endpoint::EndpointObject;
 use super::object::publish;
-use super::queue::at_once;
+use super::queue::{MAX_BATCH, at_once};
 use crate::base::codes;
-use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink};
+use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, events::EVENTS_AT_A_TIME};
 use std::sync::Arc;
 
 /// Where the runtime's endpoint reports.
@@ -69,6 +70,12 @@ impl Sink for EndpointSink {
         }
         conn.set_tag(tag_of(&object));
         object.announce_incoming();
+    }
+
+    fn events_at_a_time(&self, conn: &Arc<Conn>) -> usize {
+        // A hand-over to a taker costs two changes of threads, so it gets all that a batch brought.
+        let queued = object_of(conn).is_some_and(|object| !object.route.calls_back(WB_EV_STREAM_READABLE));
+        if queued { MAX_BATCH } else { EVENTS_AT_A_TIME }
     }
 
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {

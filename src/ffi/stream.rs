@@ -158,7 +158,7 @@ impl StreamObject {
         // attempt: one that has streams is not given up.
         let mut streams = conn.streams.lock();
         let wire = conn.wire()?;
-        let id = wire.with(|state, _| {
+        let id = wire.act(|state| {
             conn.check_state(state)?;
             if state.http3.is_some() {
                 return Err(Fail::new(WB_E_STATE, "streams of an HTTP/3 connection are opened by requests"));
@@ -172,7 +172,7 @@ impl StreamObject {
         if let Ok(stream) = &made {
             streams.insert(id, Arc::clone(stream));
         } else {
-            wire.with(|state, _| {
+            wire.act(|state| {
                 let _ = state.connection.reset(id, 0);
                 let _ = state.connection.stop(id, 0);
             });
@@ -184,7 +184,7 @@ impl StreamObject {
     pub fn request(conn: &Arc<ConnObject>, fields: &[Field<'_>], fin: bool) -> Result<Arc<Self>, Fail> {
         let mut streams = conn.streams.lock();
         let wire = conn.wire()?;
-        let id = wire.with(|state, _| {
+        let id = wire.act(|state| {
             conn.check_state(state)?;
             let Some(http3) = state.http3.as_mut() else {
                 return Err(Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"));
@@ -196,7 +196,7 @@ impl StreamObject {
             stream.send_ended.store(fin, Ordering::Release);
             streams.insert(id, Arc::clone(stream));
         } else {
-            wire.with(|state, _| {
+            wire.act(|state| {
                 if let Some(http3) = state.http3.as_mut() {
                     let _ = http3.reset(&mut state.connection, id, codes::h3::REQUEST_CANCELLED);
                 }
@@ -210,7 +210,7 @@ impl StreamObject {
         if !self.http3 {
             return Err(Fail::new(WB_E_STATE, "not a stream of HTTP/3"));
         }
-        self.wire.with(|state, _| {
+        self.wire.act(|state| {
             self.conn.check_state(state)?;
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             if trailers {
@@ -266,7 +266,7 @@ impl StreamObject {
 
     fn send_with(&self, fin: bool, put: impl FnOnce(&mut ConnState) -> (usize, Option<Fail>)) -> Result<Moved, Fail> {
         let scope = ReleaseScope::new();
-        let result = self.wire.with_hint(|state, _| {
+        let result = self.wire.with_hint(|state| {
             if let Err(fail) = self.conn.check_state(state) {
                 return (Err(fail), false);
             }
@@ -424,7 +424,7 @@ impl StreamObject {
 
     fn give_back(&self, bytes: u64) {
         if bytes > 0 {
-            self.wire.with_hint(|state, _| {
+            self.wire.with_hint(|state| {
                 state.connection.give_back(self.id, bytes);
                 ((), state.connection.wants_transmit())
             });
@@ -448,7 +448,7 @@ impl StreamObject {
     }
 
     fn recv_with(&self, take: impl FnOnce(&mut ConnState) -> Result<bool, Fail>) -> Result<bool, Fail> {
-        let fin = self.wire.with_hint(|state, _| {
+        let fin = self.wire.with_hint(|state| {
             // What had arrived in order before the end can still be read (RFC 9000 section 10.2).
             let result = match (take(state), self.conn.check_state(state)) {
                 (Err(_), Err(gone)) => Err(gone),
@@ -479,7 +479,7 @@ impl StreamObject {
             return Err(nothing());
         }
         let scope = ReleaseScope::new();
-        let result = self.wire.with(|state, _| {
+        let result = self.wire.act(|state| {
             self.conn.check_state(state)?;
             if !self.http3 {
                 return state.connection.reset(self.id, code).map_err(|_| nothing());
@@ -507,7 +507,7 @@ impl StreamObject {
             return Err(nothing());
         }
         let scope = ReleaseScope::new();
-        let result = self.wire.with(|state, _| {
+        let result = self.wire.act(|state| {
             self.conn.check_state(state)?;
             state.connection.reset_at(self.id, code, reliable).map_err(|_| nothing())
         });
@@ -522,7 +522,7 @@ impl StreamObject {
     /// Asks the peer to stop.
     pub fn stop(&self, code: u64) -> Result<(), Fail> {
         let nothing = || Fail::new(WB_E_STATE, "nothing to receive on this stream");
-        self.wire.with(|state, _| {
+        self.wire.act(|state| {
             self.conn.check_state(state)?;
             if !self.http3 {
                 return state.connection.stop(self.id, code).map_err(|_| nothing());
@@ -538,7 +538,7 @@ impl StreamObject {
     }
 
     pub fn set_priority(&self, urgency: u8, incremental: bool) -> Result<(), Fail> {
-        self.wire.with(|state, _| {
+        self.wire.act(|state| {
             self.conn.check_state(state)?;
             match state.http3.as_mut().filter(|_| self.http3) {
                 Some(http3) => http3
@@ -560,11 +560,14 @@ impl StreamObject {
 
     /// An event of this stream, to be filled in.
     pub fn record(self: &Arc<Self>, kind: u16) -> Record {
-        let mut record = self.conn.record(kind);
+        let mut record = Record::new(kind);
+        let conn = self.conn.meta().handle();
+        record.event.conn = conn;
+        record.event.source = conn;
         record.event.stream = self.meta.handle();
         record.event.flags = self.early_flag(kind);
-        record.stream = Some(Arc::clone(self));
-        record.merge = match kind {
+        record.kept.stream = Some(Arc::clone(self));
+        record.kept.merge = match kind {
             WB_EV_STREAM_READABLE => Merge::Readable,
             WB_EV_STREAM_WRITABLE => Merge::Writable,
             _ => Merge::No,

@@ -106,7 +106,7 @@ impl ConnObject {
     }
 
     fn on_datagrams(self: &Arc<Self>, conn: &Arc<Conn>) {
-        while let Some(bytes) = conn.with_hint(|s, _| (s.connection.datagram_recv(), false)) {
+        while let Some(bytes) = conn.with_hint(|s| (s.connection.datagram_recv(), false)) {
             let mut record = self.record(WB_EV_DATAGRAM).bytes(bytes);
             if self.is_unproven(conn) {
                 record.event.flags |= WB_EVF_EARLY;

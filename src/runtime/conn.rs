@@ -307,11 +307,15 @@ impl Conn {
         look(&self.state.lock())
     }
 
-    /// Lock, act, unlock, wake the worker only if the closure's second value says that it has to
-    /// (a read that freed no window, say, has no consequence).
-    pub fn with_hint<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState, Timestamp) -> (R, bool)) -> R {
-        let now = self.now();
-        let (result, wake) = act(&mut self.state.lock(), now);
+    /// As [`Self::with`], for what needs no clock: reading it costs as much as a small write.
+    pub fn act<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState) -> R) -> R {
+        self.with_hint(|state| (act(state), true))
+    }
+
+    /// As [`Self::act`], but wakes the worker only if the closure's second value says that it has to (a read that freed no
+    /// window, say, has no consequence).
+    pub fn with_hint<R>(self: &Arc<Self>, act: impl FnOnce(&mut ConnState) -> (R, bool)) -> R {
+        let (result, wake) = act(&mut self.state.lock());
         if wake {
             self.wake();
         }

@@ -78,6 +78,9 @@ pub enum IncomingDecision {
 /// An attempt that is decided on later than this is over.
 pub const UNDECIDED_LIFETIME: std::time::Duration = crate::endpoint::INCOMING_LIFETIME;
 
+/// See [`Sink::events_at_a_time`].
+pub const EVENTS_AT_A_TIME: usize = 64;
+
 /// Where events go. See the file comment for the contract.
 pub trait Sink: Send + Sync {
     /// A client wants to connect.
@@ -87,6 +90,12 @@ pub trait Sink: Send + Sync {
 
     /// A connection was accepted; no event of it has been delivered yet.
     fn accepted(&self, _conn: &Arc<Conn>) {}
+
+    /// Events of one connection that are handed over at a time. What the application answers to them leaves before the next
+    /// ones are handed over, so that the peer works on the first answers while the last are made.
+    fn events_at_a_time(&self, _conn: &Arc<Conn>) -> usize {
+        EVENTS_AT_A_TIME
+    }
 
     /// Events of one connection, in order. What is left in the vector is thrown away.
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>);

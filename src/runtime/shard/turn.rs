@@ -13,10 +13,6 @@ use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
 use crate::runtime::events::{ConnEvent, EndpointNotice};
 
-/// Events handed over at a time. What the application answers to them leaves before the next ones are handed over, so that
-/// the peer works on the first answers while the last are made.
-const EVENTS_AT_A_TIME: usize = 64;
-
 /// How a turn ended.
 #[derive(Default)]
 struct TurnEnd {
@@ -85,11 +81,12 @@ impl Shard {
         harvest: &mut Harvest,
         end: &mut TurnEnd,
     ) {
+        let most = conn.endpoint.sink.events_at_a_time(conn).max(1);
         while !harvest.events.is_empty() {
-            if harvest.events.len() <= EVENTS_AT_A_TIME {
+            if harvest.events.len() <= most {
                 core::mem::swap(&mut harvest.part, &mut harvest.events);
             } else {
-                harvest.part.extend(harvest.events.drain(..EVENTS_AT_A_TIME));
+                harvest.part.extend(harvest.events.drain(..most));
             }
             MutexGuard::unlocked(state, || deliver(conn, &mut harvest.part));
             // Data only: an acknowledgement alone can wait for the turn's end. What a driven worker sends waits to be
