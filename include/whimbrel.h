@@ -1481,7 +1481,8 @@ wb_status wb_stream_open(wb_conn conn, uint32_t kind, wb_stream *out);
 // Ownership: the library takes references of its own to what it accepted, none on failure; the caller keeps and
 // releases its handles. Lent memory must stay unchanged until its release. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (nothing taken; WRITABLE follows), `WB_E_FINISHED` (after
-// `WB_FIN`), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_REVOKED`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+// `WB_FIN`), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_STATE` (the stream only receives), `WB_E_REVOKED`,
+// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_send(wb_stream stream, const wb_buf *buffers, size_t count, uint32_t flags, size_t *accepted);
 
 // Sends bytes by copying them; otherwise as `wb_stream_send`.
@@ -1493,7 +1494,8 @@ wb_status wb_stream_send_copy(wb_stream stream, const void *data, size_t len, ui
 // (there may be none: count 0). The buffers stay valid after stream, connection and runtime are gone.
 //
 // Ownership: the buffers are the caller's. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was read),
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was
+// read, we have stopped the stream, or nothing is received on it),
 // `WB_E_RESET`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_recv(wb_stream stream, wb_buf *out, size_t capacity, size_t *count, uint8_t *fin);
 
@@ -1566,7 +1568,7 @@ wb_status wb_h3_request(wb_conn conn,
 // Sends a response (":status" first; 1xx is an interim one), or with `WB_H3_TRAILERS` the trailers of either side.
 //
 // Ownership: the fields stay the caller's. Threads: any. Blocks: never.
-// Errors: handle errors, `WB_E_INVALID`, `WB_E_H3` (a field is not allowed, or not now), `WB_E_STOPPED`, `WB_E_FINISHED`,
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_H3` (a field is not allowed, or not now), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_FINISHED`,
 // `WB_E_STATE` (not an HTTP/3 stream), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_h3_headers(wb_stream stream,
                         const struct wb_field *fields,
@@ -1612,7 +1614,7 @@ wb_status wb_h3_goaway(wb_conn conn);
 // library's and lives until its STREAM_CLOSED, or, where that is not told, its H3_MESSAGE was delivered. Threads: any.
 // Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (more than 1024 messages, or `size` is too small),
 // `WB_E_STATE` (not connected); of a message: handle errors, `WB_E_INVALID`, `WB_E_RANGE`, `WB_E_H3` (a field is not allowed, or
-// not now), `WB_E_WOULD_BLOCK` (the peer allows no more requests now; STREAMS_AVAILABLE follows), `WB_E_STOPPED`,
+// not now), `WB_E_WOULD_BLOCK` (the peer allows no more requests now; STREAMS_AVAILABLE follows), `WB_E_STOPPED`, `WB_E_RESET` (by us),
 // `WB_E_FINISHED`, `WB_E_STATE` (not HTTP/3, or the peer goes away), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_h3_submit(wb_conn conn,
                        struct wb_h3_message *messages,

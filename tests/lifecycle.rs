@@ -117,7 +117,7 @@ fn a_reliable_reset_delivers_what_it_promised() {
     assert_eq!(send(stream, &all, 0), (WB_OK, all.len()));
     // Far more than the peer allows now, and less than was written.
     ok(stream_calls::wb_stream_reset_at(stream, 77, 3 * WINDOW as u64));
-    assert_eq!(send(stream, b"more", 0).0, WB_E_FINISHED);
+    assert_eq!(send(stream, b"more", 0).0, WB_E_RESET);
     let theirs = incoming(&mut world);
     let (mut total, mut told, mut room) = (0, false, vec![0u8; 1 << 14]);
     let end = loop {
@@ -344,4 +344,122 @@ fn errors_tell_side_code_and_alert() {
     assert_eq!((info.status, info.origin, info.os_error), (WB_E_UNREACHABLE, WB_ORIGIN_SYSTEM, libc::ECONNREFUSED));
     assert_eq!(unsafe { conn_calls::wb_conn_close(conn, 0, null(), 0) }, WB_OK, "idempotent");
     world.end();
+}
+
+/// Sockets, pollers, and the descriptors of queues: a program that the application starts gets none of them.
+#[test]
+#[cfg(target_os = "linux")]
+fn descriptors_do_not_leak_into_child_processes() {
+    let pair = Pair::new();
+    let mut world = World::with_workers(server_tls(&pair), 2, &[]);
+    let conn = world.connect(client_tls(&pair), &[]);
+    world.connected(conn);
+    let (mut exported, mut count, mut queue_fd) = ([0isize; 8], 0, 0);
+    unsafe {
+        ok(endpoint_calls::wb_endpoint_export(world.endpoint, exported.as_mut_ptr(), 8, &raw mut count));
+        ok(whimbrel::ffi::queue::wb_queue_fd(world.queue, &raw mut queue_fd));
+    }
+    let keeps = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC == 0;
+    let mut seen = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten() {
+        let Ok(fd) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(what) = std::fs::read_link(entry.path()) else { continue };
+        let what = what.to_string_lossy().into_owned();
+        if fd > 2 && (what.starts_with("socket:") || what.starts_with("anon_inode:")) {
+            assert!(!keeps(fd), "{fd} is {what}");
+            seen += 1;
+        }
+    }
+    // Two workers with a poller and a waker each, the sockets and their copies, the queue.
+    assert!(seen > 2 * 2 + 2 * count, "{seen} descriptors with {count} sockets");
+    assert!(!keeps(i32::try_from(queue_fd).expect("a descriptor")));
+    for fd in &exported[..count] {
+        unsafe { libc::close(i32::try_from(*fd).expect("a descriptor")) };
+    }
+    ok(handle_calls::wb_handle_release(conn));
+    world.end();
+}
+
+/// Makes a stream and brings it into a state; a connection of its own each time, because one of the states is its end.
+fn stream_in(state: &str, pair: &Pair) -> (World, wb_conn, wb_stream) {
+    let mut world = World::new(server_tls(pair), &[]);
+    let conn = world.connect(client_tls(pair), &[]);
+    world.connected(conn);
+    let stream = open_stream(conn);
+    let told = |world: &mut World, kind| {
+        world.wait(state, |e| e.kind == kind && e.stream == stream);
+    };
+    let theirs = |world: &mut World| {
+        assert_eq!(send(stream, b"hello", 0), (WB_OK, 5));
+        incoming(world)
+    };
+    match state {
+        "fresh" => {}
+        "end sent" => assert_eq!(send(stream, b"", WB_FIN).0, WB_OK),
+        "reset" => ok(stream_calls::wb_stream_reset(stream, 1)),
+        "stopped" => ok(stream_calls::wb_stream_stop(stream, 1)),
+        "stopped by the peer" => {
+            ok(stream_calls::wb_stream_stop(theirs(&mut world), 2));
+            told(&mut world, WB_EV_STREAM_STOPPED);
+        }
+        "reset by the peer" => {
+            ok(stream_calls::wb_stream_reset(theirs(&mut world), 2));
+            told(&mut world, WB_EV_STREAM_RESET);
+        }
+        "read to the end" => {
+            let other = theirs(&mut world);
+            assert_eq!(send(other, b"", WB_FIN).0, WB_OK);
+            told(&mut world, WB_EV_STREAM_READABLE);
+            assert_eq!(drain(stream), (0, true));
+        }
+        _ => {
+            ok(unsafe { conn_calls::wb_conn_close(conn, 0, null(), 0) });
+            world.closed(conn);
+        }
+    }
+    (world, conn, stream)
+}
+
+/// The table of docs/c-api.md, cell by cell.
+#[test]
+fn each_call_answers_in_each_state_of_a_stream() {
+    let pair = Pair::new();
+    let text = include_str!("../docs/c-api.md");
+    let table = text.split("## A stream, call by call").nth(1).expect("the section");
+    let mut rows = table
+        .lines()
+        .filter(|l| l.starts_with('|'))
+        .map(|l| l.trim_matches('|').split('|').map(|c| c.trim().to_owned()).collect::<Vec<_>>());
+    let states = rows.next().expect("a head");
+    let mut wrong = Vec::new();
+    let mut cells = 0;
+    for row in rows.skip(1).take_while(|row| row.len() == states.len()) {
+        for (state, wanted) in states.iter().zip(&row).skip(1) {
+            let (world, conn, stream) = stream_in(state, &pair);
+            let mut room = [0u8; 8];
+            let (mut n, mut fin) = (0usize, 0u8);
+            let status = match row[0].as_str() {
+                "send bytes" => send(stream, b"x", 0).0,
+                "send nothing" => send(stream, b"", 0).0,
+                "send the end" => send(stream, b"", WB_FIN).0,
+                "receive" => unsafe {
+                    stream_calls::wb_stream_recv_copy(stream, room.as_mut_ptr().cast(), 8, &raw mut n, &raw mut fin)
+                },
+                "reset" => stream_calls::wb_stream_reset(stream, 3),
+                "stop" => stream_calls::wb_stream_stop(stream, 3),
+                other => panic!("no such call: {other}"),
+            };
+            let name = unsafe { std::ffi::CStr::from_ptr(whimbrel::ffi::status::wb_status_name(status)) };
+            let name = name.to_string_lossy();
+            let name = name.strip_prefix("WB_E_").or(name.strip_prefix("WB_")).unwrap_or(&name);
+            if name != wanted {
+                wrong.push(format!("{} when {state}: {name}, not {wanted}", row[0]));
+            }
+            cells += 1;
+            ok(handle_calls::wb_handle_release(stream));
+            ok(handle_calls::wb_handle_release(conn));
+            world.end();
+        }
+    }
+    assert_eq!((wrong, cells), (Vec::<String>::new(), 48));
 }

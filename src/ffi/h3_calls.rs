@@ -80,7 +80,7 @@ pub unsafe extern "C" fn wb_h3_request(
 /// Sends a response (":status" first; 1xx is an interim one), or with `WB_H3_TRAILERS` the trailers of either side.
 ///
 /// Ownership: the fields stay the caller's. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_INVALID`, `WB_E_H3` (a field is not allowed, or not now), `WB_E_STOPPED`, `WB_E_FINISHED`,
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_H3` (a field is not allowed, or not now), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_FINISHED`,
 /// `WB_E_STATE` (not an HTTP/3 stream), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_h3_headers(

@@ -73,7 +73,7 @@ impl Messages {
 /// library's and lives until its STREAM_CLOSED, or, where that is not told, its H3_MESSAGE was delivered. Threads: any.
 /// Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (more than 1024 messages, or `size` is too small),
 /// `WB_E_STATE` (not connected); of a message: handle errors, `WB_E_INVALID`, `WB_E_RANGE`, `WB_E_H3` (a field is not allowed, or
-/// not now), `WB_E_WOULD_BLOCK` (the peer allows no more requests now; STREAMS_AVAILABLE follows), `WB_E_STOPPED`,
+/// not now), `WB_E_WOULD_BLOCK` (the peer allows no more requests now; STREAMS_AVAILABLE follows), `WB_E_STOPPED`, `WB_E_RESET` (by us),
 /// `WB_E_FINISHED`, `WB_E_STATE` (not HTTP/3, or the peer goes away), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_h3_submit(

@@ -36,6 +36,8 @@ pub(crate) struct StreamObject {
     owed: AtomicU64,
     /// Our side has ended: end accepted, reset, or stopped by the peer.
     pub(super) send_ended: AtomicBool,
+    /// It ended by our reset.
+    gave_up: AtomicBool,
     /// The peer's side has ended: read to the end, reset, or stopped by us.
     pub(super) recv_ended: AtomicBool,
     /// Trailers have ended the message; no receive call has told so yet.
@@ -137,6 +139,7 @@ impl StreamObject {
             received: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             send_ended: AtomicBool::new(uni && !ours),
+            gave_up: AtomicBool::new(false),
             recv_ended: AtomicBool::new(uni && ours),
             end_waiting: AtomicBool::new(false),
             early: AtomicBool::new(false),
@@ -490,7 +493,7 @@ impl StreamObject {
         });
         drop(scope);
         result?;
-        self.send_ended.store(true, Ordering::Release);
+        self.note_reset_by_us();
         if self.http3 {
             self.recv_ended.store(true, Ordering::Release);
         }
@@ -515,8 +518,14 @@ impl StreamObject {
         if !result? {
             return Err(Fail::new(WB_E_UNSUPPORTED, "the peer does not know reliable resets"));
         }
-        self.send_ended.store(true, Ordering::Release);
+        self.note_reset_by_us();
         Ok(())
+    }
+
+    fn note_reset_by_us(&self) {
+        if !self.send_ended.swap(true, Ordering::AcqRel) {
+            self.gave_up.store(true, Ordering::Release);
+        }
     }
 
     /// Asks the peer to stop.
@@ -698,6 +707,7 @@ impl StreamObject {
     fn send_over(&self) -> Fail {
         match self.stopped_by_peer.load(Ordering::Acquire) {
             0 if self.is_receive_only() => Fail::new(WB_E_STATE, "the stream only receives"),
+            0 if self.gave_up.load(Ordering::Acquire) => Fail::new(WB_E_RESET, "we have reset the stream"),
             0 => Fail::new(WB_E_FINISHED, "our side of the stream has ended"),
             code => with_code(WB_E_STOPPED, "the peer reads no more of this stream", code.saturating_sub(1)),
         }

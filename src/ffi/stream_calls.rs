@@ -67,7 +67,8 @@ pub unsafe extern "C" fn wb_stream_open(conn: wb_conn, kind: u32, out: *mut wb_s
 /// Ownership: the library takes references of its own to what it accepted, none on failure; the caller keeps and
 /// releases its handles. Lent memory must stay unchanged until its release. Threads: any. Blocks: never.
 /// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (nothing taken; WRITABLE follows), `WB_E_FINISHED` (after
-/// `WB_FIN`), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_REVOKED`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+/// `WB_FIN`), `WB_E_STOPPED`, `WB_E_RESET` (by us), `WB_E_STATE` (the stream only receives), `WB_E_REVOKED`,
+/// `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_stream_send(
     stream: wb_stream,
@@ -118,7 +119,8 @@ pub unsafe extern "C" fn wb_stream_send_copy(
 /// (there may be none: count 0). The buffers stay valid after stream, connection and runtime are gone.
 ///
 /// Ownership: the buffers are the caller's. Threads: any. Blocks: never.
-/// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was read),
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (READABLE follows), `WB_E_FINISHED` (the end was
+/// read, we have stopped the stream, or nothing is received on it),
 /// `WB_E_RESET`, `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wb_stream_recv(
