@@ -51,7 +51,13 @@ impl Connection {
         self.streams.write(id, data)
     }
 
-    /// The same without a copy.
+    /// As [`Self::write`], for the stream's last bytes: [`Self::finish`] follows.
+    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.open_for_writing()?;
+        self.streams.write_last(id, data)
+    }
+
+    /// As [`Self::write`] without a copy.
     pub fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> {
         self.open_for_writing()?;
         self.streams.write_chunk(id, chunk)

@@ -258,7 +258,7 @@ impl StreamObject {
         self.send_with(fin, |state| {
             let mut accepted = 0usize;
             while let Some(rest) = bytes.get(accepted..).filter(|r| !r.is_empty()) {
-                match self.put_bytes(state, rest) {
+                match self.put_bytes(state, rest, fin) {
                     Ok(n) => accepted = accepted.saturating_add(n),
                     Err(fail) => return (accepted, Some(fail)),
                 }
@@ -305,10 +305,12 @@ impl StreamObject {
         self.refuse_nothing(result)
     }
 
-    fn put_bytes(&self, state: &mut ConnState, bytes: &[u8]) -> Result<usize, Fail> {
+    fn put_bytes(&self, state: &mut ConnState, bytes: &[u8], last: bool) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
+        } else if last {
+            state.connection.write_last(self.id, bytes).map_err(|e| self.write_fail(e))
         } else {
             state.connection.write(self.id, bytes).map_err(|e| self.write_fail(e))
         };

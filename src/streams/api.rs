@@ -80,11 +80,29 @@ impl Streams {
     /// # Errors
     /// [`WriteError::Blocked`] when there is none; after it and after a partial write, one `Writable` follows.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.put(id, data, false)
+    }
+
+    /// As [`write`](Self::write), for bytes after which the stream will be finished: when all of them are taken they get
+    /// no more room than they need.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.put(id, data, true)
+    }
+
+    fn put(&mut self, id: StreamId, data: &[u8], last: bool) -> Result<usize, WriteError> {
         let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
-        let n = self.admit(slot, data.len())?;
+        let len = data.len();
+        let n = self.admit(slot, len)?;
         let Self { table, pool, .. } = self;
         if let (Some(send), Some(data)) = (table.get_mut(slot).and_then(|s| s.send.as_mut()), data.get(..n)) {
-            send.buffer.write(data, pool);
+            if last && n == len {
+                send.buffer.write_last(data, pool);
+            } else {
+                send.buffer.write(data, pool);
+            }
         }
         self.held = self.held.saturating_add(n as u64);
         self.activate(slot);

@@ -1,7 +1,8 @@
 //! Recycled buffers of one connection, so that a bulk transfer allocates nothing per packet.
 //!
 //! Streams take slabs when bytes arrive or are written and give them back when the bytes are gone; an idle stream
-//! holds none. Three sizes let a stream start at 4 KiB and reach 64 KiB when it proves busy. Single-threaded: the
+//! holds none. A stream starts small and reaches 64 KiB when it proves busy; a request's few bytes have a size of their
+//! own, since a hundred cold requests at once pay for every page that they touch. Single-threaded: the
 //! connection's lock covers it. Slabs that the application still reads (shared chunks) wait until it is done.
 //! Invariant: at most `KEEP_*` slabs of each size and `KEEP_LENT` shared ones wait here.
 use std::collections::VecDeque;
@@ -10,9 +11,13 @@ use super::reassembly::Segment;
 use super::send_buffer::Piece;
 use crate::collections::{Chunk, Slab};
 
-/// A stream's first buffer.
+/// A whole message of a few bytes.
+pub const TINY: usize = 256;
+/// A message of a kibibyte with what goes before it; the first that a stream receives into.
+pub const SHORT: usize = 1280;
+/// A stream's first buffer when it is not known how much it will send, and its second to receive into.
 pub const SMALL: usize = 4 << 10;
-/// The second, and the size in which small writes are merged.
+/// The next, and the size in which small writes are merged.
 pub const MEDIUM: usize = 16 << 10;
 /// Buffers of a busy stream.
 pub const LARGE: usize = 64 << 10;
@@ -35,6 +40,8 @@ const LONG_LIST: usize = 64;
 pub struct SlabPool {
     pieces: Vec<VecDeque<Piece>>,
     segments: Vec<VecDeque<Segment>>,
+    tiny: Vec<Slab>,
+    short: Vec<Slab>,
     small: Vec<Slab>,
     medium: Vec<Slab>,
     large: Vec<Slab>,
@@ -45,6 +52,8 @@ pub struct SlabPool {
 impl SlabPool {
     fn shelf(&mut self, capacity: usize) -> Option<(&mut Vec<Slab>, usize)> {
         match capacity {
+            TINY => Some((&mut self.tiny, KEEP_SMALL)),
+            SHORT => Some((&mut self.short, KEEP_SMALL)),
             SMALL => Some((&mut self.small, KEEP_SMALL)),
             MEDIUM => Some((&mut self.medium, KEEP_MEDIUM)),
             LARGE => Some((&mut self.large, KEEP_LARGE)),
@@ -52,7 +61,7 @@ impl SlabPool {
         }
     }
 
-    /// An empty slab of one of the three sizes.
+    /// An empty slab of one of the sizes above.
     pub fn take(&mut self, capacity: usize) -> Slab {
         let free = self.shelf(capacity).and_then(|(shelf, _)| shelf.pop());
         free.or_else(|| self.take_lent(capacity)).unwrap_or_else(|| Slab::new(capacity))
@@ -112,7 +121,9 @@ impl SlabPool {
 
     /// Frees all but a few of the smallest: the last stream has gone, the next may come soon.
     pub fn trim_to_small(&mut self) {
-        self.small.truncate(2);
+        self.tiny.truncate(2);
+        self.short.truncate(2);
+        self.small.truncate(1);
         self.medium = Vec::new();
         self.large = Vec::new();
         self.lent = VecDeque::new();
@@ -123,7 +134,8 @@ impl SlabPool {
     /// Bytes waiting here, those that the application still reads not counted.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.small.len() * SMALL + self.medium.len() * MEDIUM + self.large.len() * LARGE
+        let few = self.tiny.len() * TINY + self.short.len() * SHORT;
+        few + self.small.len() * SMALL + self.medium.len() * MEDIUM + self.large.len() * LARGE
     }
 }
 

@@ -8,7 +8,7 @@
 //! above `ready` and only shared below it.
 use std::collections::VecDeque;
 
-use super::pool::{LARGE, MEDIUM, SMALL, SlabPool};
+use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool};
 use crate::collections::{Chunk, RangeSet, Slab};
 
 /// Separate ranges that one stream may have waiting. Thirty percent random loss over ten thousand packets in flight
@@ -113,8 +113,9 @@ impl Reassembly {
 
     fn segment_size(&self) -> usize {
         match self.growth {
-            0 => SMALL,
-            1 => MEDIUM,
+            0 => SHORT,
+            1 => SMALL,
+            2 => MEDIUM,
             _ => LARGE,
         }
     }

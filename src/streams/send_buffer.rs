@@ -9,7 +9,7 @@
 use core::ops::Range;
 use std::collections::VecDeque;
 
-use super::pool::{LARGE, MEDIUM, SMALL, SlabPool};
+use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool, TINY};
 use crate::collections::{Chunk, RangeSet, Revoked, Slab};
 
 /// Shorter chunks are merged like plain writes: a piece's bookkeeping and its release cost more than the copy.
@@ -87,13 +87,24 @@ impl SendBuffer {
     }
 
     /// Copies `data` to the end.
-    pub fn write(&mut self, mut data: &[u8], pool: &mut SlabPool) {
+    pub fn write(&mut self, data: &[u8], pool: &mut SlabPool) {
+        self.put(data, false, pool);
+    }
+
+    /// Copies `data` to the end; nothing will follow it.
+    pub fn write_last(&mut self, data: &[u8], pool: &mut SlabPool) {
+        self.put(data, true, pool);
+    }
+
+    fn put(&mut self, mut data: &[u8], last: bool, pool: &mut SlabPool) {
         pool.lend_pieces(&mut self.pieces);
         while !data.is_empty() {
             let room = self.tail.as_ref().map_or(0, |t| t.capacity() - self.tail_used);
             if room == 0 {
                 // The first bytes of a stream are often all it ever sends.
                 let size = match data.len() {
+                    n if last && n <= TINY => TINY,
+                    n if last && n <= SHORT => SHORT,
                     n if n >= MEDIUM => LARGE,
                     n if n > SMALL || self.end > 0 => MEDIUM,
                     _ => SMALL,

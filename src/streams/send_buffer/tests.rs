@@ -207,3 +207,19 @@ fn a_bulk_sender_reuses_its_slabs() {
     }
     assert!(seen.len() <= 2, "{} different slabs", seen.len());
 }
+
+#[test]
+fn a_message_that_is_known_to_end_gets_no_more_room_than_it_needs() {
+    for (len, size) in [(8, TINY), (TINY, TINY), (TINY + 1, SHORT), (1024, SHORT), (SHORT + 1, SMALL)] {
+        let (mut buffer, mut pool) = (SendBuffer::default(), SlabPool::default());
+        buffer.write_last(&bytes(0, len), &mut pool);
+        buffer.on_sent(0..len as u64);
+        buffer.on_acked(0..len as u64, &mut pool);
+        assert_eq!(pool.held(), size, "{len} bytes");
+    }
+    let (mut buffer, mut pool) = (SendBuffer::default(), SlabPool::default());
+    buffer.write(&bytes(0, 8), &mut pool);
+    buffer.on_sent(0..8);
+    buffer.on_acked(0..8, &mut pool);
+    assert_eq!(pool.held(), SMALL, "more may follow");
+}
