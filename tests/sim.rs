@@ -28,6 +28,7 @@ fn seeds(part: u64, quick: u64, world: fn(u64) -> Scenario) {
             Err(_) => failed.push(seed),
         }
     }
+    println!("{} played, lost {lost:?}", count / 4);
     // In a storm two ends may lose each other (probes become rare, and packets that nobody will acknowledge may fill the
     // window that keep-alives need), but it has to be rare: three in a hundred, and two more because fifty seeds are few.
     let bound = count / 4 * 3 + 200;

@@ -11,7 +11,7 @@ use crate::wire::Writer;
 impl Connection {
     /// One packet; nothing when streams ran dry or the window is used up.
     pub(super) fn build_bulk(&mut self, batch: &Batch, buf: &mut [u8]) -> Built {
-        if batch.budget < buf.len() as u64 && !self.control.has_probes() {
+        if batch.budget < buf.len() as u64 && (!self.control.has_probes() || self.in_vain()) {
             return Built::default();
         }
         let limit = buf.len().saturating_sub(TAG_LEN);

@@ -3,10 +3,16 @@ use core::time::Duration;
 
 use super::Connection;
 use super::timers::Timer;
-use crate::base::Timestamp;
+use super::transmit::SMALL_PACKET;
+use crate::base::time::nanos;
+use crate::base::{SpaceId, Timestamp};
 
 /// RFC 9000 section 10.1: the idle timeout is at least three PTOs.
 const IDLE_PTOS: u32 = 3;
+/// Tests whether the peer is alive in the second half of the idle timeout.
+const TESTS: u32 = 16;
+/// What was sent so long ago is given up then: the last four of them keep their place in the least window.
+const TESTS_IN_FLIGHT: u32 = 4;
 
 /// What restarts the idle timer.
 #[derive(Default)]
@@ -46,6 +52,37 @@ impl Connection {
         }
     }
 
+    /// The same, but not less than some probe timeouts.
+    fn patience(&self) -> Option<Duration> {
+        self.idle_timeout().map(|t| t.max(self.pto().saturating_mul(IDLE_PTOS)))
+    }
+
+    /// Something of ours is unacknowledged, or a handshake goes on.
+    fn waits_for_peer(&self) -> bool {
+        !self.is_confirmed() || self.recovery.has_eliciting_in_flight(SpaceId::Data)
+    }
+
+    /// RFC 9000 section 10.1.2: a packet tests "the connection for liveness if the peer could time out soon". Probe
+    /// timeouts double (RFC 9002 section 6.2.1): with loss in both directions, the few that fit into the idle timeout may
+    /// all be in vain although the network works. A test keeps to the congestion window, for which the oldest packets are
+    /// given up, and is as far from the next one as a probe timeout at least.
+    pub(super) fn test_liveness(&mut self, now: Timestamp) {
+        let Some(patience) = self.patience().filter(|_| self.waits_for_peer()) else { return };
+        let gap = (patience / (2 * TESTS)).max(self.pto());
+        self.timers.set(Timer::Liveness, Some(now + gap));
+        self.give_up(Timestamp(now.0.saturating_sub(nanos(gap.saturating_mul(TESTS_IN_FLIGHT)))), now);
+        let active = self.paths.active();
+        let size = if self.in_vain() { SMALL_PACKET } else { usize::from(active.mtu()) } as u64;
+        let mut room = active.recovery.congestion_room();
+        self.show_address();
+        for space in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
+            if room >= size && self.owes_probe(space) {
+                room -= size;
+                self.probe(space, 1, now);
+            }
+        }
+    }
+
     /// Once per batch.
     //= https://www.rfc-editor.org/rfc/rfc9000#section-10.1
     //# To avoid excessively small idle timeout periods, endpoints MUST increase the idle timeout period to be at least
@@ -57,8 +94,10 @@ impl Connection {
         let received = self.idle.received;
         self.idle.received = false;
         self.idle.sent = false;
-        let at = self.idle_timeout().map(|t| now + t.max(self.pto().saturating_mul(IDLE_PTOS)));
-        self.timers.set(Timer::Idle, at);
+        let patience = self.patience();
+        self.timers.set(Timer::Idle, patience.map(|t| now + t));
+        let test = if self.waits_for_peer() { patience.map(|t| now + t / 2) } else { None };
+        self.timers.set(Timer::Liveness, test);
         if received && !self.cfg.keep_alive.is_zero() && self.life.is_complete() {
             self.timers.set(Timer::KeepAlive, Some(now + self.cfg.keep_alive));
         }

@@ -1,11 +1,19 @@
 //! The timers of one connection: a small table and its minimum.
+use core::time::Duration;
+
 use super::Connection;
 use super::events::CloseReason;
 use super::life::Phase;
 use super::transmit::PROBES_IN_VAIN;
+use crate::base::time::nanos;
 use crate::base::{SpaceId, Timestamp};
 use crate::crypto::Answer;
 use crate::recovery::{PtoContext, Received, TimeoutAction};
+
+/// Keep-alives between two probes that nobody answers.
+const KEEP_ALIVES_PER_PROBE: u32 = 20;
+/// Doublings of the probe timeout that slow them down.
+const MAX_KEEP_ALIVE_BACKOFF: u32 = 20;
 
 /// What can fire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,9 +38,11 @@ pub(super) enum Timer {
     Pacing,
     /// The application has not said whether early data are new.
     EarlyData,
+    /// The idle timeout comes near and the peer owes an answer (RFC 9000 section 10.1.2).
+    Liveness,
 }
 
-const COUNT: usize = 10;
+const COUNT: usize = 11;
 
 /// When each timer fires; `NEVER` when it is not set.
 #[derive(Debug)]
@@ -125,12 +135,15 @@ impl Connection {
         if self.timers.fired(Timer::EarlyData, now) {
             self.decide(Answer::EarlyData(false), now);
         }
+        if self.timers.fired(Timer::Liveness, now) {
+            self.test_liveness(now);
+        }
         if self.timers.fired(Timer::KeepAlive, now) {
             // Again and again while nothing is heard: a PING that is only repeated by PTO is repeated ever more seldom
             // (RFC 9002 section 6.2.1), and a peer that waits at an old address of ours hears nothing in between.
             self.control.ping = true;
             self.recovery.on_keep_alive();
-            self.timers.set(Timer::KeepAlive, Some(now + self.cfg.keep_alive));
+            self.timers.set(Timer::KeepAlive, Some(now + self.keep_alive_interval()));
         }
         if self.timers.fired(Timer::Keys, now) {
             if let Some(hs) = self.hs.as_mut() {
@@ -163,30 +176,70 @@ impl Connection {
             return;
         };
         self.stats.pto_count = self.stats.pto_count.saturating_add(1);
-        // What is repeated may be NEW_CONNECTION_ID alone, which is a probing frame: a server that hears a client from a
-        // new address would not follow it there (RFC 9000 section 9.1). A PING makes it follow.
-        self.control.ping |= self.side.is_client() && self.data.keys.is_some();
+        self.show_address();
         if self.side.is_client() && self.is_confirmed() && self.recovery.pto_count() >= PROBES_IN_VAIN {
             self.offer_connection_id();
         }
+        if space == SpaceId::Data && self.in_vain() {
+            self.give_up_old_packets(now);
+        }
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
-        // Data too: its own timer waits for the confirmation (section 6.2.1), which may wait for our data. A client whose
-        // address changed when only the server had confirmed would send Handshake packets that nobody can read any more;
-        // a PING at least shows the server the new address.
         for other in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
-            //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
-            //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
-            //# if it does not have Handshake keys, and otherwise send a Handshake packet.
-            let proves_address = other == SpaceId::Handshake && self.side.is_client();
-            let waits = other == SpaceId::Data && (self.side.is_client() || self.wants_data());
-            // What was lost may wait for a window that is full of packets which nobody can read without it.
-            let crypto_waits = self.crypto_stream(other).is_some_and(|c| c.send.wants_to_send());
-            let owed = proves_address || waits || crypto_waits || self.recovery.has_eliciting_in_flight(other);
-            if other != space && self.has_keys(other) && owed {
+            if other != space && self.owes_probe(other) {
                 self.probe(other, 1, now);
             }
         }
+    }
+
+    /// What is repeated may be NEW_CONNECTION_ID alone, which is a probing frame: a server that hears a client from a new
+    /// address would not follow it there (RFC 9000 section 9.1). A PING makes it follow.
+    pub(super) fn show_address(&mut self) {
+        self.control.ping |= self.side.is_client() && self.data.keys.is_some();
+    }
+
+    /// A packet of `space` may help.
+    pub(super) fn owes_probe(&mut self, space: SpaceId) -> bool {
+        //= https://www.rfc-editor.org/rfc/rfc9000#section-8.1
+        //# Specifically, the client MUST send an Initial packet in a UDP datagram that contains at least 1200 bytes
+        //# if it does not have Handshake keys, and otherwise send a Handshake packet.
+        let proves_address = space == SpaceId::Handshake && self.side.is_client();
+        // Data too: its own timer waits for the confirmation (section 6.2.1), which may wait for our data. A client whose
+        // address changed when only the server had confirmed would send Handshake packets that nobody can read any more;
+        // a PING at least shows the server the new address.
+        let waits = space == SpaceId::Data && (self.side.is_client() || self.wants_data());
+        // What was lost may wait for a window that is full of packets which nobody can read without it.
+        let crypto_waits = self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send());
+        let owed = proves_address || waits || crypto_waits || self.recovery.has_eliciting_in_flight(space);
+        owed && self.has_keys(space)
+    }
+
+    /// Nobody has answered several probes in a row, neither handshake packets nor an unknown round trip is the reason.
+    pub(super) fn in_vain(&self) -> bool {
+        let known = || self.paths.active().recovery.rtt.first_sample().is_some();
+        self.recovery.pto_count() >= PROBES_IN_VAIN && self.is_confirmed() && known()
+    }
+
+    /// What was sent before the last but one expiration will not be acknowledged any more: the probes between are at least
+    /// as old as a round trip before their turn comes, however far away the peer is.
+    fn give_up_old_packets(&mut self, now: Timestamp) {
+        let expired =
+            self.pto().saturating_mul(1 << self.recovery.pto_count().saturating_sub(1).min(MAX_KEEP_ALIVE_BACKOFF));
+        // A path that is new may be as long as one that was measured.
+        let age = expired.max(self.paths.validation_pto());
+        let before = Timestamp(now.0.saturating_sub(nanos(age.saturating_add(age / 4))));
+        self.give_up(before, now);
+    }
+
+    pub(super) fn give_up(&mut self, before: Timestamp, now: Timestamp) {
+        self.with_sink(now, |recovery, paths, sink| recovery.give_up(before, now, paths, sink));
+    }
+
+    /// Keep-alives in vain become rarer with the probes, but stay many times as frequent: what they add in flight between
+    /// two probes must fit into the least window beside those.
+    fn keep_alive_interval(&self) -> Duration {
+        let backoff = 1u32 << self.recovery.pto_count().min(MAX_KEEP_ALIVE_BACKOFF);
+        self.cfg.keep_alive.max(self.pto().saturating_mul(backoff) / KEEP_ALIVES_PER_PROBE)
     }
 
     /// The connection went quiet: spare memory goes back (the budget of an idle connection).

@@ -17,6 +17,8 @@ use crate::wire::{Frame, Writer};
 const MIN_COALESCED: usize = 64;
 /// After that many packets that only acknowledge, a PING asks to be acknowledged (RFC 9000 section 13.2.4).
 const ACKS_BEFORE_PING: u8 = 32;
+/// A packet with a PING, and an acknowledgement if it is short.
+pub(super) const SMALL_PACKET: usize = 160;
 /// Probe timeouts in a row after which a path may have changed.
 pub(super) const PROBES_IN_VAIN: u32 = 3;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
@@ -214,6 +216,10 @@ impl Connection {
             }
             return 0;
         }
+        if self.in_vain() {
+            // What the window still admits is for keep-alives: data go with the probes until somebody answers.
+            return 0;
+        }
         let pacing = self.cfg.pacing;
         let Some(p) = self.paths.get_mut(path) else { return 0 };
         if !pacing {
@@ -268,7 +274,9 @@ impl Connection {
                 usable && self.data.keys.is_none() && (probing || (may_elicit && self.wants_data()))
             }
             Level::OneRtt => {
-                self.data.keys.is_some() && (probing || self.ack_due(space) || (may_elicit && self.wants_data()))
+                let ping = self.may_ping(batch.path);
+                self.data.keys.is_some()
+                    && (probing || ping || self.ack_due(space) || (may_elicit && self.wants_data()))
             }
             Level::Initial | Level::Handshake => {
                 let crypto = self.crypto_stream(space).is_some_and(|c| c.send.wants_to_send());
@@ -336,7 +344,12 @@ impl Connection {
     fn build_packet(&mut self, level: Level, batch: &Batch, buf: &mut [u8], shape: Shape) -> Built {
         let space = level.space();
         let desperate = level == Level::OneRtt && self.probes_in_vain();
-        let buf = if desperate { buf.get_mut(..MIN_DATAGRAM.min(batch.segment)).unwrap_or_default() } else { buf };
+        let buf = if desperate { buf.get_mut(..self.probe_size(batch)).unwrap_or_default() } else { buf };
+        let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
+        // A PING that the window admits although it does not admit a full datagram.
+        let ping =
+            level == Level::OneRtt && !probing && batch.budget < batch.segment as u64 && self.may_ping(batch.path);
+        let buf = if ping { buf.get_mut(..SMALL_PACKET.min(batch.segment)).unwrap_or_default() } else { buf };
         let limit = buf.len().saturating_sub(TAG_LEN);
         let Some(body) = buf.get_mut(..limit) else { return Built::default() };
         let mut w = Writer::new(body);
@@ -344,7 +357,6 @@ impl Connection {
         self.repeat_for_probe(level, batch.now);
         let mut tokens = core::mem::take(&mut self.tokens);
         tokens.clear();
-        let probing = self.control.probes.get(space.index()).is_some_and(|n| *n > 0);
         // A datagram that must be padded counts in flight in any case: frames instead of PING and padding.
         let force = shape.pad && shape.last;
         let may_elicit = probing || force || batch.budget >= batch.segment as u64;
@@ -369,8 +381,9 @@ impl Connection {
         let ask = ack_only && self.asks_for_ack(batch.path, space, draft.pn);
         //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4
         //# All probe packets sent on a PTO MUST be ack-eliciting.
-        if !eliciting && (probing || force || ask) && Frame::Ping.write(&mut w).is_ok() {
+        if !eliciting && (probing || force || ask || ping) && Frame::Ping.write(&mut w).is_ok() {
             tokens.push(FrameToken::Other);
+            self.control.ping &= !ping;
             eliciting = true;
         }
         let end = w.position();
@@ -423,6 +436,19 @@ impl Connection {
     fn probes_in_vain(&self) -> bool {
         let probing = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n > 0);
         probing && self.is_confirmed() && self.recovery.pto_count() >= PROBES_IN_VAIN
+    }
+
+    /// Most of them are small: the least window holds those of two timeouts and what keeps the connection alive between.
+    fn probe_size(&self, batch: &Batch) -> usize {
+        let second = self.control.probes.get(SpaceId::Data.index()).is_some_and(|n| *n == 1);
+        let full = !self.in_vain() || (!second && self.recovery.pto_count().is_multiple_of(PROBES_IN_VAIN));
+        if full { MIN_DATAGRAM.min(batch.segment) } else { SMALL_PACKET.min(batch.segment) }
+    }
+
+    /// A PING waits, and the congestion window has room for a small packet.
+    fn may_ping(&self, path: u8) -> bool {
+        let room = || self.paths.get(path).map_or(0, |p| p.recovery.congestion_room());
+        self.control.ping && self.is_confirmed() && room() >= SMALL_PACKET as u64
     }
 
     /// A client's address may have changed without its knowledge, and until the new one is proved the server may answer

@@ -428,7 +428,8 @@ impl PathTable {
     /// RFC 9000 section 8.2.4: the larger of the current PTO and that of a path that we know nothing of. A server that
     /// follows its client has switched already and knows nothing of the active path: what was measured last still tells
     /// how far away the client is, or the validation of a far client's new address would never end well.
-    pub(super) fn validation_pto(&self) -> Duration {
+    #[must_use]
+    pub fn validation_pto(&self) -> Duration {
         let unknown = self.recovery.initial_rtt.saturating_mul(3).saturating_add(self.max_ack_delay);
         self.active().recovery.rtt.pto(self.max_ack_delay).max(unknown).max(self.measured_pto)
     }

@@ -237,6 +237,23 @@ impl Recovery {
         }
     }
 
+    /// Probe after probe was in vain, or nothing was heard for very long: what was sent before `before` counts as lost, in
+    /// every space, and the windows of its paths fall. RFC 9002 section 6.2.4: a sender "MAY mark any packets still in
+    /// flight as lost". Else what was in flight when the network died fills the window until something is acknowledged,
+    /// and no keep-alive may leave.
+    pub fn give_up(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+        paths: &mut impl PathLookup,
+        sink: &mut impl SentSink,
+    ) {
+        for space in self.early.as_deref_mut().into_iter().flatten() {
+            space.give_up(before, now, paths, sink);
+        }
+        self.data.give_up(before, now, paths, sink);
+    }
+
     /// Reports the oldest `max_packets` ack-eliciting packets of `space` to `sink.lost` but keeps them outstanding:
     /// their data goes into probe packets (RFC 9002 section 6.2.4). Returns how many there were.
     pub fn for_probe(&mut self, space: SpaceId, max_packets: usize, sink: &mut impl SentSink) -> usize {

@@ -308,6 +308,17 @@ impl PathRecovery {
         self.period_losses = 0;
     }
 
+    /// Nothing came back for so long that packets sent at `sent_at` and later are given up.
+    //= https://www.rfc-editor.org/rfc/rfc9002#section-7.6.2
+    //# The persistent congestion period SHOULD NOT start until there is at least one RTT sample.
+    pub(super) fn on_given_up(&mut self, sent_at: Timestamp, now: Timestamp) {
+        if self.rtt.first_sample().is_some() {
+            self.on_persistent_congestion();
+        } else {
+            self.on_congestion(sent_at, false, now);
+        }
+    }
+
     /// A packet declared lost was acknowledged after all, `distance` packets behind the largest acknowledged at the
     /// time of the verdict. Section 6.1: raise the thresholds; undo the reduction when no real loss was in it.
     pub(super) fn on_spurious(&mut self, sent_at: Timestamp, distance: u64, by_time: bool) {

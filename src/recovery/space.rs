@@ -242,6 +242,41 @@ impl Space {
         self.release();
     }
 
+    /// Packets sent before `before` are lost. That nothing came back for so long is persistent congestion (RFC 9002
+    /// section 7.6), or just congestion as long as the path has no RTT sample.
+    pub fn give_up(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+        paths: &mut impl PathLookup,
+        sink: &mut impl SentSink,
+    ) {
+        let (id, mut blamed) = (self.id, None);
+        let (mut eliciting, mut ack_only) = (0, 0);
+        self.sent.visit(0..=u64::MAX, |pn, record, tokens| {
+            if record.sent_at >= before {
+                return Visit::Stop;
+            }
+            if !record.in_flight() {
+                ack_only += 1;
+                return Visit::Remove;
+            }
+            eliciting += u32::from(record.ack_eliciting());
+            if let Some(path) = paths.recovery(record.path) {
+                path.on_removed(u64::from(record.size));
+                // RFC 9000 section 14.4: the loss of an MTU probe is no sign of congestion.
+                if !record.mtu_probe() && blamed.replace(record.path) != Some(record.path) {
+                    path.on_given_up(record.sent_at, now);
+                }
+            }
+            sink.lost(id, pn, &record.packet(), tokens);
+            Visit::Remove
+        });
+        self.eliciting = self.eliciting.saturating_sub(eliciting);
+        self.ack_only = self.ack_only.saturating_sub(ack_only);
+        self.settle();
+    }
+
     pub fn for_probe(&mut self, max_packets: usize, sink: &mut impl SentSink) -> usize {
         let (id, mut found) = (self.id, 0);
         self.sent.visit(0..=u64::MAX, |pn, record, tokens| {

@@ -164,6 +164,9 @@ impl Play {
                 self.world.act(id, |c, now| c.close(DONE, b"done", now)).expect("not closed yet");
             }
         }
+        if self.outcome.gave_up && std::env::var_os("WB_TRACE").is_some() {
+            eprintln!("{}", self.world.story());
+        }
         if !self.outcome.gave_up {
             self.check_end(round);
         }

@@ -606,6 +606,11 @@ impl World {
         // Damage hits one byte: another packet of the datagram may be whole.
         self.nodes[node].sockets[index].reached = true;
         let tuple = self.client_tuple(NodeId(node), index, remote);
+        if self.tracing {
+            let (at, len) = (self.now.0 as f64 / 1e9, d.bytes.len());
+            let damaged = if d.corrupted { " damaged" } else { "" };
+            eprintln!("{at:>12.6} node {node} hears {len} bytes from {}{damaged}", d.from);
+        }
         if self.nodes[node].listener.is_some() {
             if !d.corrupted {
                 // RFC 9000 section 8.2.2: a PATH_RESPONSE may come from another address than it was asked for at.

@@ -105,3 +105,50 @@ fn a_long_certificate_chain_reaches_a_client_that_moved() {
         );
     }
 }
+
+/// What was in flight when the storm began filled the window, so that keep-alives waited for probes, which become rare: the
+/// connection idled out. Old packets count as lost then, and PINGs go out between the probes.
+#[test]
+fn keep_alives_pass_a_window_full_of_lost_packets() {
+    let many_small = Row::benign(289)
+        .with("loss_up", "50 %")
+        .with("loss_down", "50 %")
+        .with("reorder", "5 %")
+        .with("duplicate", "5 %")
+        .with("corrupt", "10 %")
+        .with("delay", "300±200 ms")
+        .with("bandwidth", "10 Gbit/s, 1000")
+        .with("mtu", "1280")
+        .with("address", "port every 10 s")
+        .with("ecn", "mangled")
+        .with("peer", "NewReno without pacing")
+        .with("workload", "many small");
+    let slow = Row::benign(1138)
+        .with("loss_up", "50 %")
+        .with("loss_down", "50 %")
+        .with("reorder", "25 %")
+        .with("duplicate", "50 %")
+        .with("corrupt", "10 %")
+        .with("delay", "2 s")
+        .with("bandwidth", "64 kbit/s, 5")
+        .with("mtu", "1280")
+        .with("address", "port every 10 s")
+        .with("ecn", "bleached")
+        .with("peer", "NewReno without pacing")
+        .with("workload", "many small")
+        .with("keys", "update");
+    let upload = Row::benign(2390)
+        .with("loss_up", "50 %")
+        .with("loss_down", "50 %")
+        .with("duplicate", "5 %")
+        .with("corrupt", "1 %")
+        .with("delay", "2 s")
+        .with("address", "port every 10 s")
+        .with("ecn", "bleached")
+        .with("peer", "NewReno without pacing")
+        .with("workload", "upload")
+        .with("keys", "0-RTT");
+    for row in [many_small, slow, upload] {
+        assert_eq!(play(&row, true).silenced, None, "{}", row.code());
+    }
+}

@@ -38,9 +38,8 @@ pub enum Cause {
     /// Nobody heard the client while its Retry token was valid (RFC 9000 section 8.1.3).
     TokenExpired,
     /// Where a third of all datagrams or more is lost, a probe and its answer seldom both arrive, and the time between
-    /// probes doubles (RFC 9002 section 6.2.1): rarely, that takes longer than the idle timeout, above all while packets that
-    /// nobody will acknowledge fill the window and keep-alives wait for it (RFC 9002 section 7). Whichever end waits
-    /// longer may hear of it by a stateless reset.
+    /// probes doubles (RFC 9002 section 6.2.1). Tests of liveness near the end (RFC 9000 section 10.1.2) make it very rare
+    /// that all of them are in vain. Whichever end waits longer may hear of it by a stateless reset.
     Storm,
 }
 
@@ -57,6 +56,8 @@ struct Run<'a> {
     outage_ends: Timestamp,
     /// Why the last connection ended early.
     ended_by: Option<Cause>,
+    /// The story of a connection that ended early is printed.
+    tells: bool,
 }
 
 const V4: &str = "192.0.2.1:443";
@@ -86,6 +87,7 @@ impl<'a> Run<'a> {
             updated_at: [0; 2],
             outage_ends: Timestamp::ZERO,
             ended_by: None,
+            tells: false,
         }
     }
 
@@ -202,6 +204,9 @@ impl<'a> Run<'a> {
         }
         let done = self.world.live(client).app.is_done();
         self.ended_by = if done { None } else { self.cause_of_silence(client) };
+        if self.ended_by.is_some() && self.tells {
+            eprintln!("silenced: {:?}\n{}", self.ended_by, self.world.story());
+        }
         assert!(done || self.ended_by.is_some(), "ended early: {:?}", self.world.live(client).closed);
         if self.row.is("address", "at close") {
             self.world.rebind(self.client, Rebind::Port);
@@ -309,6 +314,7 @@ impl<'a> Run<'a> {
 /// When something is wrong; `report` prints the story.
 pub fn play(row: &Row, report: bool) -> Verdict {
     let mut run = Run::new(row);
+    run.tells = report;
     let start = run.world.now;
     match catch_unwind(AssertUnwindSafe(|| run.play())) {
         Ok(silenced) => {
