@@ -19,6 +19,8 @@ const MIN_COALESCED: usize = 64;
 const ACKS_BEFORE_PING: u8 = 32;
 /// A packet with a PING, and an acknowledgement if it is short.
 pub(super) const SMALL_PACKET: usize = 160;
+/// What data leave of the window for keep-alives while nobody answers.
+const RESERVED_IN_VAIN: u64 = 2 * MIN_DATAGRAM as u64;
 /// Probe timeouts in a row after which a path may have changed.
 pub(super) const PROBES_IN_VAIN: u32 = 3;
 /// RFC 9000 section 14: datagrams with Initial packets or path frames are padded to this.
@@ -216,12 +218,19 @@ impl Connection {
             }
             return 0;
         }
-        if self.in_vain() {
-            // What the window still admits is for keep-alives: data go with the probes until somebody answers.
-            return 0;
-        }
+        let reserve = if self.in_vain() { RESERVED_IN_VAIN } else { 0 };
         let pacing = self.cfg.pacing;
         let Some(p) = self.paths.get_mut(path) else { return 0 };
+        let max = if reserve > 0 {
+            // The other half of the least window is for keep-alives. What is new may be what is answered, though.
+            let room = p.recovery.congestion_room().saturating_sub(reserve);
+            if room < u64::from(p.mtu()) {
+                return 0;
+            }
+            max.min(usize::try_from(room).unwrap_or(usize::MAX))
+        } else {
+            max
+        };
         if !pacing {
             return p.recovery.congestion_room().min(max as u64);
         }
