@@ -315,7 +315,7 @@ impl ConnObject {
     /// Delivers an event, unless the application has lost interest.
     pub fn emit(&self, record: Record) {
         if record.kept.ends.is_none() && self.abandoned.load(Ordering::Acquire) {
-            return;
+            return record.kept.end();
         }
         self.route.emit(record);
     }

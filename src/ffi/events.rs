@@ -260,6 +260,8 @@ pub(crate) struct Kept {
     pub conn: Option<Arc<ConnObject>>,
     pub stream: Option<Arc<StreamObject>>,
     pub merge: Merge,
+    /// It tells a whole message, and the stream may not end before.
+    pub message: bool,
     pub ends: Option<Arc<dyn Ends>>,
 }
 
@@ -289,7 +291,7 @@ pub(crate) fn blank(kind: u16) -> wb_event {
 impl Record {
     /// An event without objects.
     pub fn new(kind: u16) -> Self {
-        let kept = Kept { data: None, conn: None, stream: None, merge: Merge::No, ends: None };
+        let kept = Kept { data: None, conn: None, stream: None, merge: Merge::No, message: false, ends: None };
         Self { event: blank(kind), kept }
     }
 
@@ -339,6 +341,11 @@ impl Kept {
 
     /// After delivery, or instead of it.
     pub fn end(self) {
+        if self.message
+            && let Some(stream) = &self.stream
+        {
+            stream.note_seen();
+        }
         if let Some(object) = &self.ends {
             object.ended();
         }

@@ -213,6 +213,7 @@ impl ConnObject {
         stream.whole.store(true, Ordering::Release);
         let mut record = stream.record(WB_EV_H3_MESSAGE).numbers(status, text as u64).bytes(data);
         record.event.flags |= WB_EVF_FIN;
+        record.kept.message = true;
         self.emit(record);
         true
     }

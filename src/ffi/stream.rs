@@ -11,7 +11,7 @@ use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
 use super::section::Block;
 use super::status::*;
-use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::base::{Dir, Side, StreamId, codes};
 use crate::collections::{Chunk, ReleaseScope};
 use crate::http3::{Field, FieldList, H3Error, SectionKind};
@@ -21,6 +21,11 @@ use std::sync::{Arc, OnceLock};
 
 /// Interim responses whose fields are kept; HTTP/3 itself refuses more than it allows.
 const MAX_INFO: usize = 32;
+
+/// The transport has done with the stream.
+const CLOSED: u32 = 1;
+/// The event that told the peer's message was delivered.
+const SEEN: u32 = 2;
 
 /// A stream.
 pub(crate) struct StreamObject {
@@ -48,6 +53,8 @@ pub(crate) struct StreamObject {
     pub(super) whole: AtomicBool,
     /// Nothing more is wanted of it (`WB_H3_DONE`), and what we send was taken whole.
     pub(super) done: AtomicBool,
+    /// Of a stream whose end is no event: `CLOSED` and `SEEN`. It ends with the second of them.
+    over: AtomicU32,
     /// Code of the peer's reset, plus 1; 0 for none.
     reset_by_peer: AtomicU64,
     /// Code of the peer's stop, plus 1; 0 for none.
@@ -145,6 +152,7 @@ impl StreamObject {
             early: AtomicBool::new(false),
             whole: AtomicBool::new(false),
             done: AtomicBool::new(false),
+            over: AtomicU32::new(0),
             reset_by_peer: AtomicU64::new(0),
             stopped_by_peer: AtomicU64::new(0),
             headers: OnceLock::new(),
@@ -618,7 +626,7 @@ impl StreamObject {
     /// Emits STREAM_CLOSED, the last event.
     pub fn finish(self: &Arc<Self>) {
         if self.is_quiet() {
-            return self.ended();
+            return self.is_over(CLOSED);
         }
         if self.conn.route.calls_back(WB_EV_STREAM_CLOSED) {
             self.conn.route.call(&self.event(WB_EV_STREAM_CLOSED, 0));
@@ -627,6 +635,17 @@ impl StreamObject {
         }
         let record = self.record(WB_EV_STREAM_CLOSED).ends(Arc::clone(self) as _);
         self.conn.emit(record);
+    }
+
+    /// The application is through with the message that came whole: what it learned by it is no longer looked at.
+    pub fn note_seen(&self) {
+        self.is_over(SEEN);
+    }
+
+    fn is_over(&self, what: u32) {
+        if self.over.fetch_or(what, Ordering::AcqRel) | what == CLOSED | SEEN && self.is_quiet() {
+            self.ended();
+        }
     }
 
     pub fn note_reset(&self, code: u64) {

@@ -152,6 +152,32 @@ static struct result exchange(wb_queue queue, wb_conn conn, size_t body, uint32_
     return r;
 }
 
+static void count_end(void *user) { atomic_fetch_add((atomic_int *)user, 1); }
+
+/* A message that waits in the queue has its stream's pointer, however long the transport has been done with the stream. */
+static void late_look(wb_queue queue, wb_conn conn) {
+    static atomic_int ended;
+    wb_batch batch = WB_INIT(wb_batch);
+    wb_h3_message m = message(0, get, sizeof get, 0, WB_H3_DONE);
+    OK(wb_h3_submit(conn, &m, 1, sizeof m));
+    OK(wb_handle_set_user(m.stream, &ended, count_end));
+    pause_ms(30); /* time for the answer and the end of the stream; nothing is taken meanwhile */
+    for (int seen = 0; !seen;) {
+        OK(wb_queue_take(queue, &batch, 64, 10 * SECOND));
+        for (size_t i = 0; i < batch.count; i++) {
+            const wb_event *ev = wb_batch_event(&batch, i);
+            if (ev->kind != WB_EV_H3_MESSAGE || ev->stream != m.stream) continue;
+            const char *value;
+            size_t len;
+            seen = 1;
+            CHECK(ev->user_stream == &ended && atomic_load(&ended) == 0);
+            OK(wb_h3_field(ev->stream, WB_SECTION_HEADERS, ":status", WB_TEXT_Z, &value, &len));
+        }
+        OK(wb_queue_return(queue, &batch));
+    }
+    EVENTUALLY(atomic_load(&ended) == 1);
+}
+
 static void failures(wb_conn conn, wb_conn other) {
     wb_h3_message all[5] = {
         message(0, get, sizeof get, 0, 0), message(0, upper, sizeof upper, 0, 0), message(0, get, sizeof get, 0, 64),
@@ -232,6 +258,7 @@ int main(int argc, char **argv) {
     CHECK(atomic_load(&whole) >= 20 && atomic_load(&parts) >= 20 && atomic_load(&whole) + atomic_load(&parts) == 80);
     r = exchange(queue, conn, BIG, WB_H3_DONE);
     CHECK(r.headers == 1 && r.closed == 1 && r.body == BIG);
+    late_look(queue, conn);
     failures(conn, other);
 
     /* Requests without an answer end with their connection: with an event, because no message came. */
