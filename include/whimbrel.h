@@ -339,6 +339,25 @@ struct sockaddr;
 
 #define WB_DATAGRAM_DROPPED 4
 
+// Kind of a packet, see `wb_packet_peek`. UNKNOWN is a long header of a version that this library does not know.
+#define WB_PACKET_UNKNOWN 0
+
+#define WB_PACKET_INITIAL 1
+
+#define WB_PACKET_EARLY 2
+
+#define WB_PACKET_HANDSHAKE 3
+
+#define WB_PACKET_RETRY 4
+
+// Version Negotiation.
+#define WB_PACKET_VERSIONS 5
+
+#define WB_PACKET_SHORT 6
+
+// Length of the connection IDs that this library issues, for `wb_packet_peek`.
+#define WB_CID_LEN 8
+
 // State of a connection.
 #define WB_CONN_IDLE 0
 
@@ -604,6 +623,9 @@ struct sockaddr;
 
 // The memory was revoked.
 #define WB_E_REVOKED -40
+
+// The bytes are no packet of QUIC.
+#define WB_E_NOT_QUIC -41
 
 // Result of almost every call: 0 success, positive informational, negative failure.
 typedef int32_t wb_status;
@@ -919,6 +941,31 @@ typedef struct wb_packet {
     const void *data;
     size_t len;
 } wb_packet;
+
+// What `wb_packet_peek` reads in a datagram. Pointers lead into the datagram; they are null when the length is 0.
+typedef struct wb_packet_desc {
+    uint32_t struct_size;
+    // `WB_PACKET_*`.
+    uint32_t kind;
+    // 0 for short headers and Version Negotiation.
+    uint32_t version;
+    // 1 for a long header, 0 for a short one.
+    uint32_t long_header;
+    // The first byte's second bit; peers that agreed on it may clear it (RFC 9287).
+    uint32_t fixed_bit;
+    uint32_t reserved;
+    // Destination connection ID, up to 255 bytes in a version that this library does not know.
+    const uint8_t *dcid;
+    size_t dcid_len;
+    // Source connection ID; none in short headers.
+    const uint8_t *scid;
+    size_t scid_len;
+    // Of Initial and Retry packets.
+    const uint8_t *token;
+    size_t token_len;
+    // Bytes of this packet, all of the datagram where the header does not tell.
+    size_t packet_len;
+} wb_packet_desc;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1745,6 +1792,21 @@ wb_status wb_core_transmit(wb_runtime runtime,
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (not a core), `WB_E_THREAD`. Since: 0.1.
 wb_status wb_core_deadline(wb_runtime runtime,
                            int64_t *ns);
+
+// Tells what anybody can know about a datagram's first packet, without keys: form, version and connection IDs of any QUIC
+// version (RFC 8999), and of versions 1 and 2 also the type, the token and where the packet ends. For routers and load
+// balancers, which need no object of this library. A short header does not tell how long its destination connection ID is:
+// `short_cid_len` does, which is `WB_CID_LEN` for servers of this library. Look at further packets of a datagram with the
+// bytes from `packet_len` on.
+//
+// A clear fixed bit is no error (RFC 9287), so half of all datagrams of other protocols look like short headers.
+//
+// Ownership: the datagram stays the caller's; pointers in `*out` point into it. Threads: any. Blocks: never.
+// Errors: `WB_E_INVALID`, `WB_E_RANGE`, `WB_E_NOT_QUIC` (too short, or its lengths lead out of it). Since: 0.1.
+wb_status wb_packet_peek(const void *datagram,
+                         size_t len,
+                         size_t short_cid_len,
+                         struct wb_packet_desc *out);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -855,6 +855,15 @@ inline result<runtime> make_core(std::int64_t now, view seed = view(),
     return detail::made<runtime>(s, out);
 }
 
+/* ------------------------------------------------------------------ packets */
+
+/* What anybody can know about a datagram's first packet; pointers lead into the datagram. */
+inline result<wb_packet_desc> peek(view datagram, std::size_t short_cid_len = WB_CID_LEN) noexcept {
+    wb_packet_desc out = wb_sized<wb_packet_desc>();
+    wb_status s = wb_packet_peek(datagram.data(), datagram.size(), short_cid_len, &out);
+    return {s, out};
+}
+
 /* ------------------------------------------------------------------ the library */
 
 /* 0 absent or unknown, 1 stable, 2 experimental. */

@@ -46,6 +46,11 @@ fn a_core_driven_by_its_caller_is_deterministic() {
 }
 
 #[test]
+fn a_router_sees_what_passes_it() {
+    run_source("peek");
+}
+
+#[test]
 fn numbers_that_mean_nothing_are_statuses() {
     run_source("numbers");
 }

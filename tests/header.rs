@@ -26,6 +26,7 @@ const SOURCES: &[&str] = &[
     "buf",
     "queue",
     "core",
+    "packet",
 ];
 
 fn root() -> PathBuf {

@@ -255,6 +255,19 @@ pub const WB_DATAGRAM_ACKED: u32 = 2;
 pub const WB_DATAGRAM_LOST: u32 = 3;
 pub const WB_DATAGRAM_DROPPED: u32 = 4;
 
+/// Kind of a packet, see `wb_packet_peek`. UNKNOWN is a long header of a version that this library does not know.
+pub const WB_PACKET_UNKNOWN: u32 = 0;
+pub const WB_PACKET_INITIAL: u32 = 1;
+pub const WB_PACKET_EARLY: u32 = 2;
+pub const WB_PACKET_HANDSHAKE: u32 = 3;
+pub const WB_PACKET_RETRY: u32 = 4;
+/// Version Negotiation.
+pub const WB_PACKET_VERSIONS: u32 = 5;
+pub const WB_PACKET_SHORT: u32 = 6;
+
+/// Length of the connection IDs that this library issues, for `wb_packet_peek`.
+pub const WB_CID_LEN: u32 = 8;
+
 /// State of a connection.
 pub const WB_CONN_IDLE: u32 = 0;
 pub const WB_CONN_HANDSHAKE: u32 = 1;
@@ -473,6 +486,33 @@ pub struct wb_packet {
     pub len: usize,
 }
 
+/// What `wb_packet_peek` reads in a datagram. Pointers lead into the datagram; they are null when the length is 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_packet_desc {
+    pub struct_size: u32,
+    /// `WB_PACKET_*`.
+    pub kind: u32,
+    /// 0 for short headers and Version Negotiation.
+    pub version: u32,
+    /// 1 for a long header, 0 for a short one.
+    pub long_header: u32,
+    /// The first byte's second bit; peers that agreed on it may clear it (RFC 9287).
+    pub fixed_bit: u32,
+    pub reserved: u32,
+    /// Destination connection ID, up to 255 bytes in a version that this library does not know.
+    pub dcid: *const u8,
+    pub dcid_len: usize,
+    /// Source connection ID; none in short headers.
+    pub scid: *const u8,
+    pub scid_len: usize,
+    /// Of Initial and Retry packets.
+    pub token: *const u8,
+    pub token_len: usize,
+    /// Bytes of this packet, all of the datagram where the header does not tell.
+    pub packet_len: usize,
+}
+
 /// What is to be decided.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -659,6 +699,8 @@ unsafe impl Sized32 for wb_error_info {}
 unsafe impl Sized32 for wb_handle_desc {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_packet {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_packet_desc {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_decision_desc {}
 // SAFETY: as above.

@@ -27,6 +27,7 @@ mod hardened;
 pub mod library;
 mod message;
 mod object;
+pub mod packet;
 pub mod queue;
 mod runtime;
 pub mod runtime_calls;

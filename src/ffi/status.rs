@@ -94,6 +94,8 @@ pub const WB_E_UNREACHABLE: i32 = -38;
 pub const WB_E_IDLE: i32 = -39;
 /// The memory was revoked.
 pub const WB_E_REVOKED: i32 = -40;
+/// The bytes are no packet of QUIC.
+pub const WB_E_NOT_QUIC: i32 = -41;
 
 /// Name and number of every status, in the order of the numbers.
 const NAMES: &[(wb_status, &core::ffi::CStr)] = &[
@@ -140,6 +142,7 @@ const NAMES: &[(wb_status, &core::ffi::CStr)] = &[
     (WB_E_UNREACHABLE, c"WB_E_UNREACHABLE"),
     (WB_E_IDLE, c"WB_E_IDLE"),
     (WB_E_REVOKED, c"WB_E_REVOKED"),
+    (WB_E_NOT_QUIC, c"WB_E_NOT_QUIC"),
 ];
 
 /// Static name of a status.

@@ -2,6 +2,7 @@
 //!
 //! No state and no allocation (transport parameters excepted, once per connection). Readers are given bytes
 //! of a peer and never panic on them; writers are bounded by the slice they are given.
+pub mod facts;
 pub mod frame;
 pub mod header;
 pub mod invariants;

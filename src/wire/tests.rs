@@ -533,3 +533,88 @@ proptest! {
         prop_assert_eq!(TransportParameters::decode(&p.encode(Side::Client), Side::Client), Ok(as_client));
     }
 }
+
+#[test]
+fn facts_of_what_has_no_type_or_no_length() {
+    // RFC 8999 section 5.1: any version, connection IDs of up to 255 bytes.
+    let mut packet = vec![0x80, 0xba, 0xba, 0xba, 0xba, 255];
+    packet.extend([7; 255]);
+    packet.extend([3, 1, 2, 3, 9]);
+    let seen = facts::facts(&packet, 8).unwrap();
+    assert_eq!((seen.ty, seen.version, seen.dcid.len(), seen.scid), (None, 0xbaba_baba, 255, &[1, 2, 3][..]));
+    assert!(!seen.fixed_bit && seen.packet_len == packet.len());
+    // The same in version 1 is a packet that every endpoint drops.
+    packet[1..5].copy_from_slice(&VERSION_1.to_be_bytes());
+    assert_eq!(facts::facts(&packet, 8), Err(HeaderError::CidTooLong));
+
+    let list = [0xc0, 0, 0, 0, 0, 1, 5, 1, 6, 0, 0, 0, 1];
+    let seen = facts::facts(&list, 8).unwrap();
+    assert_eq!((seen.ty, seen.dcid, seen.scid), (Some(PacketType::VersionNegotiation), &[5][..], &[6][..]));
+    assert_eq!(facts::facts(&list[..9], 8), Err(HeaderError::Truncated), "no version at all");
+
+    let mut buf = [0; 64];
+    let mut w = Writer::new(&mut buf);
+    retry::write_retry(&mut w, VERSION_2, &cid(&[1; 4]), &cid(&[2; 9]), b"token", 0).unwrap();
+    w.bytes(&[0; retry::TAG_LEN]).unwrap();
+    let seen = facts::facts(w.written(), 8).unwrap();
+    assert_eq!((seen.ty, seen.token, seen.version), (Some(PacketType::Retry), &b"token"[..], VERSION_2));
+    assert_eq!(facts::facts(&[0x40, 1, 2, 3], 4), Err(HeaderError::Truncated));
+    assert_eq!(facts::facts(&[], 0), Err(HeaderError::Truncated));
+}
+
+proptest! {
+    #[test]
+    fn facts_of_a_packet_are_what_was_written_and_of_any_bytes_what_the_parser_says(
+        dcid in any_cid(0), scid in any_cid(0), token in proptest::collection::vec(any::<u8>(), 0..80),
+        kind in 0..3usize, second in any::<bool>(), payload in 20..200usize, noise in proptest::collection::vec(any::<u8>(), 0..80),
+        known in any::<bool>(), long in any::<bool>(), cut in 0..400usize,
+    ) {
+        let version = if second { VERSION_2 } else { VERSION_1 };
+        let ty = [PacketType::Initial, PacketType::ZeroRtt, PacketType::Handshake][kind];
+        let token = if kind == 0 { &token[..] } else { &[] };
+        let mut buf = [0; 600];
+        let mut w = Writer::new(&mut buf);
+        let mark = header::write_long(&mut w, &LongHeader { ty, version, dcid: &dcid, scid: &scid, token }, 5, 2).unwrap();
+        let whole = w.position() + payload;
+        header::finish_long(&mut buf, mark, payload);
+        // Another packet behind it in the datagram.
+        let datagram = &buf[..whole + 30];
+        let seen = facts::facts(datagram, 8).unwrap();
+        prop_assert_eq!((seen.ty, seen.version, seen.token), (Some(ty), version, token));
+        prop_assert_eq!((seen.dcid, seen.scid), (dcid.as_slice(), scid.as_slice()));
+        prop_assert_eq!((seen.packet_len, seen.fixed_bit), (whole, true));
+        if cut < whole {
+            prop_assert_eq!(facts::facts(&datagram[..cut], 8), Err(HeaderError::Truncated));
+        }
+
+        // Any bytes, half of them dressed as a long header of a version that we know.
+        let mut noise = noise;
+        if long && let Some(first) = noise.first_mut() {
+            *first |= 0x80;
+        }
+        if known && let Some(place) = noise.get_mut(1..5) {
+            place.copy_from_slice(&version.to_be_bytes());
+        }
+        let seen = facts::facts(&noise, 8);
+        match header::parse_greased(&noise, 8) {
+            Ok(h) if h.ty == PacketType::Retry => {
+                prop_assert_eq!(seen.ok().map(|s| s.token), retry::parse_retry(&noise).ok().map(|r| r.token));
+            }
+            Ok(h) if h.ty == PacketType::VersionNegotiation => {
+                prop_assert_eq!(seen.is_ok(), version_negotiation::parse(&noise).is_ok());
+            }
+            Ok(h) => {
+                let s = seen.unwrap();
+                prop_assert_eq!((s.ty, s.version, s.token, s.packet_len), (Some(h.ty), h.version, h.token, h.packet_len));
+                prop_assert_eq!((s.dcid, s.scid), (h.dcid.as_slice(), h.scid.as_slice()));
+            }
+            Err(HeaderError::UnsupportedVersion) => {
+                prop_assert_eq!(seen.is_ok(), invariants::peek(&noise, 8).is_ok());
+            }
+            // Version Negotiation may have longer connection IDs than a packet of version 1.
+            Err(HeaderError::CidTooLong) if noise[1..5] == [0; 4] => {}
+            // Which of two mistakes is named first may differ.
+            Err(_) => prop_assert!(seen.is_err()),
+        }
+    }
+}

@@ -111,6 +111,12 @@ int main(int argc, char **argv) {
     }
     CHECK(connected && incoming == 1);
 
+    GUARDED(wb_packet_desc) q;
+    PREPARE(q);
+    OK(wb_packet_peek("\x40in front.", 10, WB_CID_LEN, &q.value));
+    FILLED(q, wb_packet_desc, LIBRARY_wb_packet_desc);
+    CHECK(q.value.kind == WB_PACKET_SHORT && !memcmp(q.value.dcid, "in front", q.value.dcid_len));
+
     GUARDED(wb_error_info) e;
     PREPARE(e);
     OK(wb_conn_error(conn, &e.value));
@@ -120,7 +126,7 @@ int main(int argc, char **argv) {
     PREPARE(e);
     OK(wb_last_error(&e.value));
     FILLED(e, wb_error_info, LIBRARY_wb_error_info);
-    CHECK(e.value.status == WB_E_STATE && asked == 7);
+    CHECK(e.value.status == WB_E_STATE && asked == 8);
     end(runtime);
     OK(wb_handle_release_many((wb_handle[]){paths[0], stream, conn, queue, endpoint, settings, identity, trust, runtime}, 9));
     puts("sizes: ok");

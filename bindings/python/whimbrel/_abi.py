@@ -118,6 +118,14 @@ WB_DATAGRAM_SENT = 1
 WB_DATAGRAM_ACKED = 2
 WB_DATAGRAM_LOST = 3
 WB_DATAGRAM_DROPPED = 4
+WB_PACKET_UNKNOWN = 0
+WB_PACKET_INITIAL = 1
+WB_PACKET_EARLY = 2
+WB_PACKET_HANDSHAKE = 3
+WB_PACKET_RETRY = 4
+WB_PACKET_VERSIONS = 5
+WB_PACKET_SHORT = 6
+WB_CID_LEN = 8
 WB_CONN_IDLE = 0
 WB_CONN_HANDSHAKE = 1
 WB_CONN_ESTABLISHED = 2
@@ -204,6 +212,7 @@ WB_E_RESOLVE = -37
 WB_E_UNREACHABLE = -38
 WB_E_IDLE = -39
 WB_E_REVOKED = -40
+WB_E_NOT_QUIC = -41
 
 
 class wb_error_info(Structure):
@@ -409,6 +418,24 @@ class wb_packet(Structure):
     ]
 
 
+class wb_packet_desc(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_uint32),
+        ("version", c_uint32),
+        ("long_header", c_uint32),
+        ("fixed_bit", c_uint32),
+        ("reserved", c_uint32),
+        ("dcid", c_void_p),
+        ("dcid_len", c_size_t),
+        ("scid", c_void_p),
+        ("scid_len", c_size_t),
+        ("token", c_void_p),
+        ("token_len", c_size_t),
+        ("packet_len", c_size_t),
+    ]
+
+
 wb_destroy_fn = CFUNCTYPE(None, c_void_p)
 wb_event_fn = CFUNCTYPE(None, c_void_p, POINTER(wb_event))
 wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
@@ -517,4 +544,5 @@ FUNCTIONS = {
     "wb_core_recv": (c_int32, [c_uint64, POINTER(wb_packet), c_int64]),
     "wb_core_transmit": (c_int32, [c_uint64, POINTER(wb_packet), c_uint32, c_int64]),
     "wb_core_deadline": (c_int32, [c_uint64, POINTER(c_int64)]),
+    "wb_packet_peek": (c_int32, [c_void_p, c_size_t, c_size_t, POINTER(wb_packet_desc)]),
 }
