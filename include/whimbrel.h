@@ -1421,6 +1421,22 @@ wb_status wb_conn_peer_chain(wb_conn conn, wb_buf *out, size_t capacity, size_t 
 // Errors: handle errors, `WB_E_STATE` (not started), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_conn_key_update(wb_conn conn);
 
+// Changes a setting of a living connection, one of these keys of a connection configuration (units as there):
+// `WB_KEY_KEEP_ALIVE_MS`, from now on. `WB_KEY_MAX_IDLE_MS`, silence after which this side ends the connection, counted from
+// the call at the earliest: the peer keeps the value that it was told (RFC 9000 section 10.1), so a longer one is refused, and
+// a shorter one ends with CONN_CLOSED (`WB_E_IDLE`) here and a CONNECTION_CLOSE without error for the peer; the configured value
+// takes it back. `WB_KEY_STREAM_WINDOW` (of all streams, also those to come), `WB_KEY_CONN_WINDOW`, `WB_KEY_MAX_STREAMS_BIDI`
+// and `_UNI`: more than before; the peer is told by MAX_STREAM_DATA, MAX_DATA and MAX_STREAMS. What was promised is not taken
+// back, so less than the configuration or the last call said is refused. The other keys hold for a connection's whole life.
+//
+// Ownership: unchanged. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_UNKNOWN_KEY`, `WB_E_INVALID` (the key takes bytes), `WB_E_RANGE` (not a value of this key, or one
+// that would take back what the peer was told), `WB_E_FROZEN` (the key cannot change any more), `WB_E_STATE` (a client before
+// CONNECTED), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_conn_set_u64(wb_conn conn,
+                          uint32_t key,
+                          uint64_t value);
+
 // Sends an unreliable datagram (RFC 9221). `tag` comes back in DATAGRAM_STATE events; 0 asks for none.
 //
 // Ownership: the bytes stay the caller's, they are copied. Threads: any. Blocks: never.

@@ -592,6 +592,10 @@ public:
         return {s, std::move(chain)};
     }
     result<void> key_update() const noexcept { return wb_conn_key_update(handle_); }
+    /* A setting of the living connection: WB_KEY_*. */
+    result<void> set(std::uint32_t key, std::uint64_t value) const noexcept {
+        return wb_conn_set_u64(handle_, key, value);
+    }
     result<void> send_datagram(view bytes, std::uint64_t tag = 0) const noexcept {
         return wb_conn_datagram_send(handle_, bytes.data(), bytes.size(), tag);
     }

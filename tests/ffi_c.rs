@@ -61,6 +61,11 @@ fn nobody_waits_for_an_application_that_stopped_in_a_callback() {
 }
 
 #[test]
+fn settings_of_a_living_connection_change() {
+    run_source("live");
+}
+
+#[test]
 fn queue_wake_mute_fork_and_ends() {
     run_source("endings");
 }

@@ -17,6 +17,9 @@ const MAX_REASON: usize = 200;
 /// Answers in the closing state stop growing rarer here.
 const MAX_ANSWER_INTERVAL: u32 = 1 << 16;
 
+/// What the peer of a connection that we end early for silence is told.
+const IDLE_REASON: &[u8] = b"idle";
+
 /// What our CONNECTION_CLOSE says and when it is said again.
 pub(super) struct Closing {
     code: u64,
@@ -89,6 +92,20 @@ impl Connection {
             interval: 1,
         }));
         self.end(CloseReason::Local { code }, Phase::Closing, now);
+    }
+
+    /// Silence for as long as we bear it, which is shorter than the idle timeout that the peer knows.
+    /// RFC 9000 section 10.1: an endpoint that abandons the connection prior to the effective value closes it immediately.
+    pub(super) fn end_idle(&mut self, now: Timestamp) {
+        self.closing = Some(Box::new(Closing {
+            code: transport::NO_ERROR,
+            frame_type: Some(0),
+            reason: IDLE_REASON.into(),
+            pending: true,
+            packets: 0,
+            interval: 1,
+        }));
+        self.end(CloseReason::IdleTimeout, Phase::Closing, now);
     }
 
     /// CONNECTION_CLOSE of the peer.

@@ -55,6 +55,9 @@ pub struct ConnectionConfig {
     pub choose_version: bool,
     /// RFC 9000 section 10.1; zero switches our side of it off.
     pub idle_timeout: Duration,
+    /// The connection is ended, with CONNECTION_CLOSE, after this much silence, which is shorter than what the peer was told;
+    /// zero: it is not. Only for connections that live (`Connection::end_after_silence`).
+    pub end_after_silence: Duration,
     /// PING after this long without a packet from the peer; zero switches it off.
     pub keep_alive: Duration,
     /// A handshake that takes longer is given up; zero switches it off.
@@ -125,6 +128,7 @@ impl Default for ConnectionConfig {
             initial_version: None,
             choose_version: false,
             idle_timeout: Duration::from_secs(30),
+            end_after_silence: Duration::ZERO,
             keep_alive: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),
             early_data_patience: Duration::from_millis(200),

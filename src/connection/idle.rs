@@ -31,6 +31,11 @@ impl Idle {
         self.sent_since_received = false;
     }
 
+    /// The timeout has changed: silence counts from now.
+    pub(super) fn restart(&mut self) {
+        self.sent = true;
+    }
+
     /// An ack-eliciting packet was sent: the first one after a reception restarts the timer.
     pub(super) fn on_sent(&mut self) {
         if !self.sent_since_received {
@@ -54,7 +59,8 @@ impl Connection {
 
     /// The same, but not less than some probe timeouts.
     fn patience(&self) -> Option<Duration> {
-        self.idle_timeout().map(|t| t.max(self.pto().saturating_mul(IDLE_PTOS)))
+        let timeout = if self.ends_early() { Some(self.cfg.end_after_silence) } else { self.idle_timeout() };
+        timeout.map(|t| t.max(self.pto().saturating_mul(IDLE_PTOS)))
     }
 
     /// Something of ours is unacknowledged, or a handshake goes on.
@@ -81,6 +87,12 @@ impl Connection {
                 self.probe(space, 1, now);
             }
         }
+    }
+
+    /// We end the connection before the timeout that both sides agreed on; the peer has to be told then.
+    pub(super) fn ends_early(&self) -> bool {
+        let limit = self.cfg.end_after_silence;
+        !limit.is_zero() && self.idle_timeout().is_none_or(|agreed| limit < agreed)
     }
 
     /// Once per batch.

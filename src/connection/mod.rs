@@ -32,6 +32,7 @@ mod idle;
 #[cfg(feature = "sim")]
 pub mod inspect;
 mod life;
+mod live;
 mod log;
 mod migration;
 mod packet;

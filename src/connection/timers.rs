@@ -124,6 +124,10 @@ impl Connection {
             return;
         }
         if self.timers.fired(Timer::Idle, now) {
+            if self.ends_early() {
+                self.end_idle(now);
+                return;
+            }
             // RFC 9000 section 10.1: silently.
             self.end(CloseReason::IdleTimeout, Phase::Drained, now);
             return;

@@ -146,9 +146,7 @@ impl ConfigObject {
     }
 
     fn key(&self, number: u32) -> Result<&'static Key, Fail> {
-        KEYS.iter()
-            .find(|k| k.number == number && k.kind == self.kind)
-            .ok_or_else(|| Fail::new(WB_E_UNKNOWN_KEY, format!("this kind of configuration has no key {number}")))
+        key_of(self.kind, number)
     }
 
     fn change(&self, act: impl FnOnce(&mut Draft)) -> Result<(), Fail> {
@@ -161,19 +159,7 @@ impl ConfigObject {
     }
 
     fn set_number(&self, number: u32, value: u64) -> Result<(), Fail> {
-        let key = self.key(number)?;
-        if takes_bytes(number) {
-            return Err(Fail::new(WB_E_INVALID, format!("{} takes bytes", key.name)));
-        }
-        if value < key.min || value > key.max {
-            let text = format!("{}: {value} is not in {} to {}", key.name, key.min, key.max);
-            return Err(Fail::new(WB_E_RANGE, text));
-        }
-        if number == WB_KEY_VERSION
-            && u32::try_from(value).is_ok_and(|v| v != codes::VERSION_1 && v != codes::VERSION_2)
-        {
-            return Err(Fail::new(WB_E_RANGE, format!("{}: unknown QUIC version {value:#x}", key.name)));
-        }
+        check_number(self.kind, number, value)?;
         self.change(|draft| {
             draft.values.numbers.retain(|(n, _)| *n != number);
             draft.values.numbers.push((number, value));
@@ -264,6 +250,28 @@ impl ConfigObject {
         }
         Ok(())
     }
+}
+
+fn key_of(kind: u32, number: u32) -> Result<&'static Key, Fail> {
+    KEYS.iter()
+        .find(|k| k.number == number && k.kind == kind)
+        .ok_or_else(|| Fail::new(WB_E_UNKNOWN_KEY, format!("this kind of configuration has no key {number}")))
+}
+
+/// Whether a key may have this value at all; the key's name.
+pub(crate) fn check_number(kind: u32, number: u32, value: u64) -> Result<&'static str, Fail> {
+    let key = key_of(kind, number)?;
+    if takes_bytes(number) {
+        return Err(Fail::new(WB_E_INVALID, format!("{} takes bytes", key.name)));
+    }
+    if value < key.min || value > key.max {
+        let text = format!("{}: {value} is not in {} to {}", key.name, key.min, key.max);
+        return Err(Fail::new(WB_E_RANGE, text));
+    }
+    if number == WB_KEY_VERSION && u32::try_from(value).is_ok_and(|v| v != codes::VERSION_1 && v != codes::VERSION_2) {
+        return Err(Fail::new(WB_E_RANGE, format!("{}: unknown QUIC version {value:#x}", key.name)));
+    }
+    Ok(key.name)
 }
 
 /// Keys whose value is no number.

@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 mod attempts;
+mod live;
 use attempts::Attempts;
 pub(crate) use attempts::MAX_TARGETS;
 

@@ -271,6 +271,26 @@ pub extern "C" fn wb_conn_key_update(conn: wb_conn) -> wb_status {
     })
 }
 
+/// Changes a setting of a living connection, one of these keys of a connection configuration (units as there):
+/// `WB_KEY_KEEP_ALIVE_MS`, from now on. `WB_KEY_MAX_IDLE_MS`, silence after which this side ends the connection, counted from
+/// the call at the earliest: the peer keeps the value that it was told (RFC 9000 section 10.1), so a longer one is refused, and
+/// a shorter one ends with CONN_CLOSED (`WB_E_IDLE`) here and a CONNECTION_CLOSE without error for the peer; the configured value
+/// takes it back. `WB_KEY_STREAM_WINDOW` (of all streams, also those to come), `WB_KEY_CONN_WINDOW`, `WB_KEY_MAX_STREAMS_BIDI`
+/// and `_UNI`: more than before; the peer is told by MAX_STREAM_DATA, MAX_DATA and MAX_STREAMS. What was promised is not taken
+/// back, so less than the configuration or the last call said is refused. The other keys hold for a connection's whole life.
+///
+/// Ownership: unchanged. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_UNKNOWN_KEY`, `WB_E_INVALID` (the key takes bytes), `WB_E_RANGE` (not a value of this key, or one
+/// that would take back what the peer was told), `WB_E_FROZEN` (the key cannot change any more), `WB_E_STATE` (a client before
+/// CONNECTED), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn wb_conn_set_u64(conn: wb_conn, key: u32, value: u64) -> wb_status {
+    fence(|| {
+        handle::get::<ConnObject>(conn)?.set_live(key, value)?;
+        Ok(WB_OK)
+    })
+}
+
 /// Sends an unreliable datagram (RFC 9221). `tag` comes back in DATAGRAM_STATE events; 0 asks for none.
 ///
 /// Ownership: the bytes stay the caller's, they are copied. Threads: any. Blocks: never.

@@ -27,7 +27,10 @@ impl Streams {
         };
         let id = StreamId::new(self.side, dir, index);
         let stream = self.make(id);
-        self.table.insert(stream);
+        let slot = self.table.insert(stream);
+        if self.config.stream_window_floor > 0 {
+            self.widen(slot);
+        }
         Ok(id)
     }
 

@@ -9,6 +9,8 @@ pub struct StreamsConfig {
     pub stream_window_bidi_remote: u64,
     /// Initial receive window of unidirectional streams that the peer opens.
     pub stream_window_uni: u64,
+    /// Raised while the connection lives: the window of every stream, told to the peer stream by stream. 0: never raised.
+    pub stream_window_floor: u64,
     /// Auto-tuning stops here, per stream.
     pub stream_window_max: u64,
     /// Initial receive window of the connection.
@@ -38,6 +40,7 @@ impl Default for StreamsConfig {
             stream_window_bidi_local: 512 << 10,
             stream_window_bidi_remote: 512 << 10,
             stream_window_uni: 512 << 10,
+            stream_window_floor: 0,
             stream_window_max: 16 << 20,
             connection_window: 1 << 20,
             connection_window_max: 32 << 20,

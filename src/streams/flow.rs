@@ -121,6 +121,12 @@ impl ReceiveWindow {
         self.advertised
     }
 
+    /// Makes the window at least so large, whatever its ceiling was; the next renewal says so to the peer.
+    pub fn grow(&mut self, size: u64) {
+        self.ceiling = self.ceiling.max(size);
+        self.size = self.size.max(size);
+    }
+
     /// Keeps the connection's window ahead of its largest stream's, so that one stream cannot starve the others.
     pub fn at_least(&mut self, size: u64) {
         self.size = self.size.max(size.min(self.ceiling));

@@ -64,6 +64,9 @@ impl Streams {
             RemoteState::Fresh => {
                 let stream = self.make(id);
                 let slot = self.table.insert(stream);
+                if self.config.stream_window_floor > 0 {
+                    self.widen(slot);
+                }
                 self.remember_incoming(id);
                 self.raise(slot, pending::OPENED);
                 Ok(Some(slot))

@@ -153,6 +153,15 @@ impl RemoteIds {
         self.closed.saturating_add(self.concurrent) > self.limit
     }
 
+    /// Raises how many may be open at a time; false if that is fewer than before.
+    #[must_use]
+    pub fn allow(&mut self, concurrent: u64) -> bool {
+        let concurrent = concurrent.min(MAX_CONCURRENT);
+        let grows = concurrent >= self.concurrent;
+        self.concurrent = self.concurrent.max(concurrent);
+        grows
+    }
+
     /// The new limit for a MAX_STREAMS frame.
     pub fn renew(&mut self) -> u64 {
         self.limit = self.limit.max(self.closed.saturating_add(self.concurrent).min(MAX_STREAM_COUNT));

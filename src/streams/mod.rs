@@ -18,6 +18,7 @@ pub mod datagrams;
 pub mod event;
 pub mod flow;
 mod frames;
+mod grow;
 mod ids;
 pub mod pool;
 pub mod reassembly;

@@ -501,6 +501,7 @@ FUNCTIONS = {
     "wb_conn_error": (c_int32, [c_uint64, POINTER(wb_error_info)]),
     "wb_conn_peer_chain": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, POINTER(c_size_t)]),
     "wb_conn_key_update": (c_int32, [c_uint64]),
+    "wb_conn_set_u64": (c_int32, [c_uint64, c_uint32, c_uint64]),
     "wb_conn_datagram_send": (c_int32, [c_uint64, c_void_p, c_size_t, c_uint64]),
     "wb_conn_export": (c_int32, [c_uint64, c_char_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t]),
     "wb_conn_migrate": (c_int32, [c_uint64, c_void_p, c_uint32]),
