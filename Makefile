@@ -8,6 +8,8 @@ OUT    := build
 VENV   := $(OUT)/venv
 
 ABI     := 0
+# What the static library needs of the system: said once.
+PRIVATE := $(shell sed -n 's/^Libs.private: //p' tools/whimbrel.pc.in)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 UNAME   := $(shell uname -s)
 ifeq ($(UNAME),Darwin)
@@ -134,7 +136,7 @@ lookups: all certs
 	$(PYTHON) benches/lookups.py $(OUT) callgrind
 
 install: lib
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/whimbrel $(DESTDIR)$(PREFIX)/include
 	install -m 644 include/whimbrel.h include/whimbrel.hpp $(DESTDIR)$(PREFIX)/include/
 	install -m 644 target/release/libwhimbrel.a $(DESTDIR)$(LIBDIR)/
 ifeq ($(UNAME),Darwin)
@@ -146,11 +148,15 @@ else
 endif
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|' tools/whimbrel.pc.in \
 	  > $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc
+	for page in whimbrelConfig whimbrelConfigVersion; do \
+	  sed -e 's|@ABI@|$(ABI)|; s|@VERSION@|$(VERSION)|; s|@PRIVATE@|$(PRIVATE)|' tools/$$page.cmake.in \
+	    > $(DESTDIR)$(LIBDIR)/cmake/whimbrel/$$page.cmake || exit 1; done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/include/whimbrel.h $(DESTDIR)$(PREFIX)/include/whimbrel.hpp $(DESTDIR)$(LIBDIR)/pkgconfig/whimbrel.pc \
 	  $(DESTDIR)$(LIBDIR)/libwhimbrel.a $(DESTDIR)$(LIBDIR)/$(LIB) $(DESTDIR)$(LIBDIR)/$(LIB).$(ABI) \
 	  $(DESTDIR)$(LIBDIR)/$(LIB).$(VERSION)
+	rm -rf $(DESTDIR)$(LIBDIR)/cmake/whimbrel
 
 clean:
 	rm -rf $(OUT) target tests/peers/*/target benches/peers/target

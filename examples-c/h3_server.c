@@ -264,7 +264,7 @@ static void on_event(void *ctx, const struct wb_event *ev) {
         if (ev->user_stream != NULL) pump(ev->stream, ev->user_stream);
         break;
     case WB_EV_PATH_MIGRATED:
-        printf("%.*s path changed%s\n", (int)ev->data_len, (const char *)ev->data, ev->b ? " (NAT rebinding)" : "");
+        printf("%.*s path changed%s\n", (int)ev->data_len, (const char *)ev->data, ev->b == WB_MOVE_REBINDING ? " (NAT rebinding)" : "");
         fflush(stdout);
         break;
     }

@@ -151,6 +151,11 @@ struct sockaddr;
 // The system refused something on a socket: a = OS error, data = text.
 #define WB_EV_SOCKET_ERROR 515
 
+// A limit of `wb_endpoint_limits` turns clients away, or does so no more: a = how many there are of what it limits, b = which
+// (`WB_LIMIT_*`), `WB_LIMIT_NONE` when clients are taken again. Once for each change; the end when an eighth of the limit, and
+// at least one place, is free.
+#define WB_EV_ENDPOINT_BUSY 516
+
 // Server: a client's first packet was accepted, the handshake runs. The handle in `conn` is new; `endpoint` is b.
 #define WB_EV_CONN_INCOMING 769
 
@@ -176,6 +181,10 @@ struct sockaddr;
 // Last event of a connection.
 #define WB_EV_CONN_CLOSED 776
 
+// The peer has closed the connection (RFC 9000 section 10.2.2): a = its wire code, b = 1 when that is an application's code,
+// data = its text. The ends of the streams, then CONN_CLOSED follow.
+#define WB_EV_PEER_CLOSING 777
+
 // Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303). Flags `WB_EVF_READ`, `WB_EVF_WRITE`: for which
 // direction (early data have one, the other levels both). The secrets themselves only by `wb_tls_keylog`.
 #define WB_EV_KEYS_INSTALLED 1025
@@ -192,8 +201,7 @@ struct sockaddr;
 // The path did not answer. The handle ends after this event.
 #define WB_EV_PATH_FAILED 1283
 
-// The connection now uses this path: a = 1 when the peer moved, b = 1 when only its port changed (NAT rebinding),
-// data = "local -> remote".
+// The connection now uses this path: a = 1 when the peer moved, b = why (`WB_MOVE_*`), data = "local -> remote".
 #define WB_EV_PATH_MIGRATED 1284
 
 // The peer opened a stream. The handle in `stream` is new.
@@ -330,6 +338,13 @@ struct sockaddr;
 
 #define WB_LEVEL_ONE_RTT 3
 
+// Limits of an endpoint that turn clients away.
+#define WB_LIMIT_NONE 0
+
+#define WB_LIMIT_CONNECTIONS 1
+
+#define WB_LIMIT_HANDSHAKES 2
+
 // State of a datagram.
 #define WB_DATAGRAM_SENT 1
 
@@ -366,6 +381,17 @@ struct sockaddr;
 #define WB_CONN_ESTABLISHED 2
 
 #define WB_CONN_CLOSED 3
+
+// Why a connection changed its path. An address changed: the application moved, or the network did. Only the client's port
+// changed, as NATs do. It went to the address that the server prefers (RFC 9000 section 9.6; `WB_KEY_PREFERRED_IPV4`). The path
+// moved to did not prove itself: back to the last one that had.
+#define WB_MOVE_ADDRESS 0
+
+#define WB_MOVE_REBINDING 1
+
+#define WB_MOVE_PREFERRED 2
+
+#define WB_MOVE_BACK 3
 
 // State of a path.
 #define WB_PATH_NEW 0
@@ -733,6 +759,21 @@ typedef wb_handle wb_endpoint;
 
 // Worker threads, sockets and timers.
 typedef wb_handle wb_runtime;
+
+// What clients may begin at an endpoint, for `wb_endpoint_limits`. All are of the whole endpoint, whatever its workers. Fields
+// that a program does not know count as 0.
+typedef struct wb_limits {
+    uint32_t struct_size;
+    uint32_t reserved;
+    // Connections that clients began, from attempts on which nobody has decided to those that have closed and wait for what was
+    // under way (RFC 9000 section 10.2): with so many, more are refused. 0: 100000 per worker.
+    uint64_t max_connections;
+    // Those of them whose handshake is not confirmed: with so many, more are refused. 0: no such limit.
+    uint64_t max_handshakes;
+    // With so many unconfirmed handshakes a client has to prove its address with a Retry packet, which costs it a round trip and
+    // us no memory; the largest number: never. 0: with more than 1000 on its worker. With `endpoint.retry` every client has to.
+    uint64_t retry_handshakes;
+} wb_limits;
 
 // A network address in a form without platform types.
 typedef struct wb_addr {
@@ -1276,6 +1317,22 @@ wb_status wb_endpoint_export(wb_endpoint endpoint, ptrdiff_t *fds, size_t capaci
 // Ownership: unchanged; both are frozen and kept. Threads: any. Blocks: never.
 // Errors: handle errors, `WB_E_STATE` (not bound), `WB_E_TLS`, `WB_E_INVALID` (role). Since: 0.1.
 wb_status wb_endpoint_listen(wb_endpoint endpoint, wb_config config, wb_tls tls);
+
+// Refuses new connections with CONNECTION_REFUSED (RFC 9000 section 5.2.2) while `on` is 1, and takes them again when it is 0;
+// those that are there go on. Before listening too. An attempt that waits for its decision can still be accepted.
+//
+// Ownership: unchanged. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_RANGE`, `WB_E_CLOSED_LOCAL`, `WB_E_STATE` (the runtime is closed). Since: 0.1.
+wb_status wb_endpoint_pause(wb_endpoint endpoint,
+                            uint8_t on);
+
+// Sets how much clients may begin, at any time; what is there already goes on. Replaces all limits that were set before: one
+// that is 0 is lifted. ENDPOINT_BUSY tells when a limit starts and ends to turn clients away.
+//
+// Ownership: the struct stays the caller's. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE`
+// (`struct_size`), `WB_E_CLOSED_LOCAL`, `WB_E_STATE` (the runtime is closed). Since: 0.1.
+wb_status wb_endpoint_limits(wb_endpoint endpoint,
+                             const struct wb_limits *limits);
 
 // The address that the endpoint is bound to.
 //

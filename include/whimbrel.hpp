@@ -780,6 +780,10 @@ public:
     result<void> secrets(view keys) const noexcept {
         return wb_endpoint_secrets(handle_, keys.data(), keys.size() / 32);
     }
+    /* While paused, new connections are refused and those that are there go on. */
+    result<void> pause(bool on = true) const noexcept { return wb_endpoint_pause(handle_, on ? 1 : 0); }
+    /* Made with wb_sized<wb_limits>(); takes the place of all limits before. */
+    result<void> limits(const wb_limits &limits) const noexcept { return wb_endpoint_limits(handle_, &limits); }
     result<wb_addr> address() const noexcept {
         wb_addr out{};
         wb_status s = wb_endpoint_address(handle_, &out);

@@ -51,6 +51,16 @@ fn a_router_sees_what_passes_it() {
 }
 
 #[test]
+fn a_move_says_why() {
+    run_source("moves");
+}
+
+#[test]
+fn a_busy_server_refuses_and_recovers() {
+    run_source("busy");
+}
+
+#[test]
 fn numbers_that_mean_nothing_are_statuses() {
     run_source("numbers");
 }

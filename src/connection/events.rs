@@ -57,12 +57,12 @@ pub enum Event {
         path: u8,
         tuple: FourTuple,
     },
-    /// The connection now sends on this path. `rebinding`: only a port changed, as NATs do.
+    /// The connection now sends on this path.
     Migrated {
         path: u8,
         tuple: FourTuple,
         by_peer: bool,
-        rebinding: bool,
+        why: MoveReason,
     },
     /// Client: a token for a later connection to this server (RFC 9000 section 8.1.3).
     NewToken(Box<[u8]>),
@@ -70,6 +70,19 @@ pub enum Event {
     Closed(CloseReason),
     /// Closing or draining has ended; nothing will ever be sent again.
     Drained,
+}
+
+/// Why a connection changed its path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MoveReason {
+    /// The client's address changed, of its own will or with its network (RFC 9000 section 9).
+    Moved,
+    /// Only the client's port changed, as NATs do.
+    Rebinding,
+    /// To the address that the server would rather use (RFC 9000 section 9.6).
+    Preferred,
+    /// The newer path did not prove itself: back to the last one that had (RFC 9000 section 9.3.2).
+    Returned,
 }
 
 /// Why a connection ended.

@@ -5,7 +5,7 @@
 use core::time::Duration;
 
 use super::Connection;
-use super::events::{CloseReason, EndpointEvent, Event};
+use super::events::{CloseReason, EndpointEvent, Event, MoveReason};
 use super::life::Phase;
 use super::packet::Finish;
 use super::receive::{Arrival, OpenedPacket};
@@ -213,7 +213,7 @@ impl Connection {
             PathEvent::Reverted { from, to, tuple } => {
                 let failed = self.last_migration.unwrap_or(tuple);
                 self.events.push_back(Event::PathFailed { path: from, tuple: failed });
-                self.events.push_back(Event::Migrated { path: to, tuple, by_peer: false, rebinding: false });
+                self.events.push_back(Event::Migrated { path: to, tuple, by_peer: false, why: MoveReason::Returned });
                 self.ask_for_token();
                 self.after_path_change();
             }
@@ -285,9 +285,26 @@ impl Connection {
             path: migration.to,
             tuple: migration.tuple,
             by_peer,
-            rebinding: migration.rebinding,
+            why: self.reason_of(&migration, by_peer),
         });
         self.after_path_change();
+    }
+
+    /// What a move is for. A server's address changes under a connection for one reason only: it is the one that the
+    /// server named (RFC 9000 section 9.6).
+    fn reason_of(&self, migration: &Migration, by_peer: bool) -> MoveReason {
+        if by_peer && migration.rebinding {
+            return MoveReason::Rebinding;
+        }
+        let (Some(from), to) = (self.paths.get(migration.from).map(|p| p.tuple), migration.tuple) else {
+            return MoveReason::Moved;
+        };
+        let other_server_address = if self.side.is_client() {
+            from.remote != to.remote
+        } else {
+            self.cfg.has_preferred_address() && from.local.is_some() && from.local != to.local
+        };
+        if other_server_address { MoveReason::Preferred } else { MoveReason::Moved }
     }
 
     /// The active path is another one, or carries other datagrams.

@@ -51,7 +51,7 @@ mod zero_rtt;
 mod tests;
 
 pub use config::{ConnectionConfig, FlowConfig};
-pub use events::{CloseReason, EarlyData, EndpointEvent, Event};
+pub use events::{CloseReason, EarlyData, EndpointEvent, Event, MoveReason};
 pub use migration::{MigrateError, PathInfo};
 pub use stats::Stats;
 pub use transmit::Transmit;

@@ -3,6 +3,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::cid_source::ShardMask;
+use super::load::Load;
 use super::used_tokens::UsedTokens;
 use crate::base::codes::{VERSION_1, VERSION_2};
 use crate::crypto::TokenKey;
@@ -60,9 +61,12 @@ pub struct EndpointConfig {
     pub new_token_lifetime: Duration,
     /// NEW_TOKEN tokens that were used: the shards of one endpoint share it. A copy of the configuration shares it too.
     pub used_tokens: Arc<UsedTokens>,
+    /// What clients have begun, and limits of it: the shards of one endpoint share it. A copy of the configuration shares it
+    /// too.
+    pub load: Arc<Load>,
     /// Accept a cleared fixed bit, because our connections send grease_quic_bit (RFC 9287).
     pub grease_quic_bit: bool,
-    /// Connections at a time; beyond it new ones are refused.
+    /// Connections of a shard at a time; beyond it new ones are refused. A limit in `load` stands in its place.
     pub max_connections: usize,
     /// Incoming connections that wait for the application's decision; beyond it Initials are dropped.
     pub max_incoming: usize,
@@ -83,6 +87,7 @@ impl Default for EndpointConfig {
             retry_token_lifetime: Duration::from_secs(15),
             new_token_lifetime: Duration::from_secs(7 * 24 * 3600),
             used_tokens: Arc::default(),
+            load: Arc::default(),
             grease_quic_bit: true,
             max_connections: 100_000,
             max_incoming: 4096,

@@ -65,6 +65,15 @@ impl Routes {
         self.initial.as_ref()
     }
 
+    /// It was accepted; the endpoint's load counts it.
+    pub(super) const fn client_began(&self) -> bool {
+        self.initial.is_some()
+    }
+
+    pub(super) const fn is_handshaking(&self) -> bool {
+        self.handshaking
+    }
+
     pub(super) fn addresses(&self) -> &[(SocketAddr, u32)] {
         &self.addresses
     }
@@ -120,12 +129,15 @@ impl Connections {
         Some(routes)
     }
 
-    pub(super) fn on_handshake_done(&mut self, key: ConnectionKey) {
+    /// True: it is one that a client began, and was not confirmed before.
+    pub(super) fn on_handshake_done(&mut self, key: ConnectionKey) -> bool {
         if let Some(routes) = self.slab.get_mut(key.place())
             && core::mem::take(&mut routes.handshaking)
         {
             self.handshaking = self.handshaking.saturating_sub(1);
+            return routes.client_began();
         }
+        false
     }
 
     /// How many more connection IDs may be issued.

@@ -8,6 +8,7 @@ mod address_token;
 pub mod cid_source;
 mod config;
 mod connections;
+mod load;
 mod receive;
 mod replies;
 mod router;
@@ -33,6 +34,7 @@ use router::{Initial, Router};
 pub use accept::{INCOMING_LIFETIME, Incoming};
 pub use config::{EndpointConfig, RetryPolicy};
 pub use connections::ConnectionKey;
+pub use load::{Full, Limits, Load, LoadNews};
 pub use used_tokens::UsedTokens;
 
 /// Makes a source of randomness for each connection, and one for the endpoint.
@@ -264,10 +266,11 @@ impl Endpoint {
         let first = incoming.first;
         let waiting = self.incoming.take(incoming.key).ok_or(AcceptError::Expired)?;
         self.router.remove_initial(&first.dcid);
-        if self.connections.len() >= self.cfg.max_connections {
+        let full = self.connections.len() >= self.cfg.max_connections && !self.cfg.load.limits_connections();
+        let Some(key) = (if full { None } else { self.connections.add(Side::Server) }) else {
+            self.cfg.load.gone(true);
             return Err(AcceptError::TooMany);
-        }
-        let key = self.connections.add(Side::Server).ok_or(AcceptError::TooMany)?;
+        };
         let local_cid = self.issue(key);
         // The client uses its own choice until our ID reaches it; 0-RTT packets carry it all along (section 7.2).
         self.router.set_initial(first.dcid, Initial::Connection(key));
@@ -325,6 +328,7 @@ impl Endpoint {
     pub fn ignore(&mut self, incoming: Incoming) {
         if self.incoming.take(incoming.key).is_some() {
             self.router.remove_initial(&incoming.first.dcid);
+            self.cfg.load.gone(true);
         }
     }
 
@@ -416,7 +420,9 @@ impl Endpoint {
                 Answer::None
             }
             EndpointEvent::HandshakeDone => {
-                self.connections.on_handshake_done(key);
+                if self.connections.on_handshake_done(key) {
+                    self.cfg.load.confirmed();
+                }
                 Answer::None
             }
             EndpointEvent::NeedToken(tuple, version) => {
@@ -456,6 +462,9 @@ impl Endpoint {
     /// Removes every route to a connection. Its key is never valid again.
     pub fn forget(&mut self, key: ConnectionKey) {
         let Some(routes) = self.connections.remove(key) else { return };
+        if routes.client_began() {
+            self.cfg.load.gone(routes.is_handshaking());
+        }
         for cid in routes.issued() {
             self.router.remove_issued(cid);
         }

@@ -2,7 +2,7 @@
 use super::accept::FirstInitial;
 use super::address_token::{RetryBinding, TokenVerdict};
 use super::router::{Initial, ResetSource};
-use super::{DropReason, Endpoint, Incoming, Routed, replies};
+use super::{DropReason, Endpoint, Incoming, RetryPolicy, Routed, replies};
 use crate::base::codes::transport::{CONNECTION_REFUSED, INVALID_TOKEN};
 use crate::base::{ConnectionId, Ecn, FourTuple, Timestamp};
 use crate::crypto::{ClientInitial, DirectionKeys};
@@ -241,7 +241,7 @@ impl Endpoint {
                 self.stats.validated_by_token = self.stats.validated_by_token.saturating_add(1);
                 first.address_validated = true;
             }
-            TokenVerdict::Absent if self.cfg.retry.wants_retry(self.pending_count()) => {
+            TokenVerdict::Absent if !self.cfg.load.is_paused() && self.wants_retry() => {
                 // Nothing has been decrypted and nothing is kept: this is what makes Retry cheap.
                 return if self.write_retry(&first, now, reply) {
                     Routed::Reply
@@ -260,11 +260,30 @@ impl Endpoint {
             self.stats.invalid_tokens = self.stats.invalid_tokens.saturating_add(1);
             return self.answer_close(&first, INVALID_TOKEN, now, reply);
         }
-        if self.connections.len().saturating_add(self.incoming.len()) >= self.cfg.max_connections {
+        // RFC 9000 section 5.2.2: a server that takes no connections now says CONNECTION_REFUSED.
+        let router = &mut self.router;
+        let load = &self.cfg.load;
+        self.incoming.expire(now, |dcid| {
+            router.remove_initial(dcid);
+            load.gone(true);
+        });
+        let here = self.connections.len().saturating_add(self.incoming.len());
+        let full = here >= self.cfg.max_connections && !load.limits_connections();
+        if full || load.is_paused() || !load.begin() {
             self.stats.refused = self.stats.refused.saturating_add(1);
             return self.answer_close(&first, CONNECTION_REFUSED, now, reply);
         }
-        self.start_incoming(first, initial, ecn, datagram, now)
+        let routed = self.start_incoming(first, initial, ecn, datagram, now);
+        if !matches!(routed, Routed::Incoming(_)) {
+            self.cfg.load.gone(true);
+        }
+        routed
+    }
+
+    fn wants_retry(&self) -> bool {
+        // Who asks every client for a proof goes on to.
+        self.cfg.retry == RetryPolicy::Always
+            || self.cfg.load.wants_retry().unwrap_or_else(|| self.cfg.retry.wants_retry(self.pending_count()))
     }
 
     fn answer_close(&mut self, first: &FirstInitial, code: u64, now: Timestamp, reply: &mut Vec<u8>) -> Routed {
@@ -283,8 +302,6 @@ impl Endpoint {
         datagram: &[u8],
         now: Timestamp,
     ) -> Routed {
-        let router = &mut self.router;
-        self.incoming.expire(now, |dcid| router.remove_initial(dcid));
         let Some(key) = self.incoming.start(&first, initial, ecn, datagram, now) else {
             return Routed::Dropped(DropReason::Full);
         };

@@ -1,4 +1,5 @@
 //! An endpoint against hand-made datagrams: routing, tokens, replies, bounds.
+mod load;
 mod unlinkable;
 mod used_tokens;
 

@@ -119,6 +119,10 @@ pub const WB_EV_RUNTIME_CLOSED: u16 = 0x0101;
 pub const WB_EV_ENDPOINT_CLOSED: u16 = 0x0202;
 /// The system refused something on a socket: a = OS error, data = text.
 pub const WB_EV_SOCKET_ERROR: u16 = 0x0203;
+/// A limit of `wb_endpoint_limits` turns clients away, or does so no more: a = how many there are of what it limits, b = which
+/// (`WB_LIMIT_*`), `WB_LIMIT_NONE` when clients are taken again. Once for each change; the end when an eighth of the limit, and
+/// at least one place, is free.
+pub const WB_EV_ENDPOINT_BUSY: u16 = 0x0204;
 /// Server: a client's first packet was accepted, the handshake runs. The handle in `conn` is new; `endpoint` is b.
 pub const WB_EV_CONN_INCOMING: u16 = 0x0301;
 /// The handshake is complete; streams may be used. a = 1 when the session was resumed, data = ALPN.
@@ -136,6 +140,9 @@ pub const WB_EV_STREAMS_AVAILABLE: u16 = 0x0307;
 /// The connection has ended: a = wire code, b = the status as a 32-bit pattern, data = text. More with `wb_conn_error`.
 /// Last event of a connection.
 pub const WB_EV_CONN_CLOSED: u16 = 0x0308;
+/// The peer has closed the connection (RFC 9000 section 10.2.2): a = its wire code, b = 1 when that is an application's code,
+/// data = its text. The ends of the streams, then CONN_CLOSED follow.
+pub const WB_EV_PEER_CLOSING: u16 = 0x0309;
 /// Keys are in place: a = `WB_LEVEL_*`, b = cipher suite (0x1301 to 0x1303). Flags `WB_EVF_READ`, `WB_EVF_WRITE`: for which
 /// direction (early data have one, the other levels both). The secrets themselves only by `wb_tls_keylog`.
 pub const WB_EV_KEYS_INSTALLED: u16 = 0x0401;
@@ -147,8 +154,7 @@ pub const WB_EV_PATH_NEW: u16 = 0x0501;
 pub const WB_EV_PATH_VALIDATED: u16 = 0x0502;
 /// The path did not answer. The handle ends after this event.
 pub const WB_EV_PATH_FAILED: u16 = 0x0503;
-/// The connection now uses this path: a = 1 when the peer moved, b = 1 when only its port changed (NAT rebinding),
-/// data = "local -> remote".
+/// The connection now uses this path: a = 1 when the peer moved, b = why (`WB_MOVE_*`), data = "local -> remote".
 pub const WB_EV_PATH_MIGRATED: u16 = 0x0504;
 /// The peer opened a stream. The handle in `stream` is new.
 pub const WB_EV_STREAM_INCOMING: u16 = 0x0601;
@@ -249,6 +255,11 @@ pub const WB_LEVEL_EARLY: u32 = 1;
 pub const WB_LEVEL_HANDSHAKE: u32 = 2;
 pub const WB_LEVEL_ONE_RTT: u32 = 3;
 
+/// Limits of an endpoint that turn clients away.
+pub const WB_LIMIT_NONE: u32 = 0;
+pub const WB_LIMIT_CONNECTIONS: u32 = 1;
+pub const WB_LIMIT_HANDSHAKES: u32 = 2;
+
 /// State of a datagram.
 pub const WB_DATAGRAM_SENT: u32 = 1;
 pub const WB_DATAGRAM_ACKED: u32 = 2;
@@ -273,6 +284,14 @@ pub const WB_CONN_IDLE: u32 = 0;
 pub const WB_CONN_HANDSHAKE: u32 = 1;
 pub const WB_CONN_ESTABLISHED: u32 = 2;
 pub const WB_CONN_CLOSED: u32 = 3;
+
+/// Why a connection changed its path. An address changed: the application moved, or the network did. Only the client's port
+/// changed, as NATs do. It went to the address that the server prefers (RFC 9000 section 9.6; `WB_KEY_PREFERRED_IPV4`). The path
+/// moved to did not prove itself: back to the last one that had.
+pub const WB_MOVE_ADDRESS: u32 = 0;
+pub const WB_MOVE_REBINDING: u32 = 1;
+pub const WB_MOVE_PREFERRED: u32 = 2;
+pub const WB_MOVE_BACK: u32 = 3;
 
 /// State of a path.
 pub const WB_PATH_NEW: u32 = 0;
@@ -693,6 +712,23 @@ pub struct wb_text {
     pub len: usize,
 }
 
+/// What clients may begin at an endpoint, for `wb_endpoint_limits`. All are of the whole endpoint, whatever its workers. Fields
+/// that a program does not know count as 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_limits {
+    pub struct_size: u32,
+    pub reserved: u32,
+    /// Connections that clients began, from attempts on which nobody has decided to those that have closed and wait for what was
+    /// under way (RFC 9000 section 10.2): with so many, more are refused. 0: 100000 per worker.
+    pub max_connections: u64,
+    /// Those of them whose handshake is not confirmed: with so many, more are refused. 0: no such limit.
+    pub max_handshakes: u64,
+    /// With so many unconfirmed handshakes a client has to prove its address with a Retry packet, which costs it a round trip and
+    /// us no memory; the largest number: never. 0: with more than 1000 on its worker. With `endpoint.retry` every client has to.
+    pub retry_handshakes: u64,
+}
+
 // SAFETY (all): repr(C), `struct_size` first, no implicit padding (checked by the layout test).
 unsafe impl Sized32 for wb_error_info {}
 // SAFETY: as above.
@@ -701,6 +737,8 @@ unsafe impl Sized32 for wb_handle_desc {}
 unsafe impl Sized32 for wb_packet {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_packet_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_limits {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_decision_desc {}
 // SAFETY: as above.

@@ -33,6 +33,26 @@ pub(crate) unsafe fn fill<T: Sized32>(out: *mut T, value: T) -> Result<(), Fail>
     Ok(())
 }
 
+/// Reads an input struct of a program that may know fewer or more fields: those that it does not know are zero.
+///
+/// # Safety
+/// `given` is null or points to at least `struct_size` readable bytes, the first four being `struct_size`; all zeroes and any
+/// other bytes are a valid `T`.
+pub(crate) unsafe fn read<T: Sized32>(given: *const T) -> Result<T, Fail> {
+    let given = non_null(given.cast_mut(), "input struct")?;
+    // SAFETY: not null and aligned (checked); the caller vouches for four readable bytes.
+    let size = unsafe { given.cast::<u32>().read() } as usize;
+    if size < 8 {
+        return Err(Fail::new(WB_E_RANGE, "struct_size is not set"));
+    }
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: the smaller of both sizes is readable by contract and writable in `value`, which is then a valid T by contract.
+    unsafe {
+        core::ptr::copy_nonoverlapping(given.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
+        Ok(value.assume_init())
+    }
+}
+
 /// Checks in advance that `fill` can fill all of a struct of which parts make no sense.
 ///
 /// # Safety

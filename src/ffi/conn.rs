@@ -365,6 +365,12 @@ impl ConnObject {
             http3_failure,
             http3,
         };
+        if let CloseReason::Peer { code, app, reason, .. } = reason
+            && self.end.lock().is_none()
+        {
+            // Before the ends of the streams, which look like those of our own doing.
+            self.emit(self.record(WB_EV_PEER_CLOSING).numbers(*code, u64::from(*app)).bytes(reason.clone()));
+        }
         self.finish(fail_of(reason, &around));
         true
     }

@@ -2,7 +2,10 @@
 //!
 //! The runtime's endpoint is made by the first verb that needs it, because a bound one is spread over all workers and
 //! an unbound one (a client) has a connected socket per connection, which hears of unreachable peers.
-use super::abi::{WB_EV_ENDPOINT_CLOSED, WB_EV_SOCKET_ERROR, WB_KIND_ENDPOINT};
+use super::abi::{
+    WB_EV_ENDPOINT_BUSY, WB_EV_ENDPOINT_CLOSED, WB_EV_SOCKET_ERROR, WB_KIND_ENDPOINT, WB_LIMIT_CONNECTIONS,
+    WB_LIMIT_HANDSHAKES, WB_LIMIT_NONE,
+};
 use super::config::Settings;
 use super::decision::DecisionObject;
 use super::error::Fail;
@@ -15,7 +18,7 @@ use super::status::{WB_E_CLOSED_LOCAL, WB_E_STATE};
 use super::tls::TlsObject;
 use crate::base::codes;
 use crate::base::sync::{AtomicBool, Mutex, Ordering};
-use crate::endpoint::RetryPolicy;
+use crate::endpoint::{Full, Limits, Load, LoadNews, RetryPolicy};
 use crate::runtime::{EndpointHandle, EndpointOptions, IncomingDecision, IncomingInfo, ListenConfig, Ticket, clock};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -33,6 +36,8 @@ pub(crate) struct EndpointObject {
     hidden: bool,
     state: Mutex<State>,
     finished: AtomicBool,
+    /// Before the runtime's endpoint is made, and then its own.
+    pub load: Arc<Load>,
 }
 
 #[derive(Default)]
@@ -88,6 +93,7 @@ impl EndpointObject {
             hidden,
             state: Mutex::default(),
             finished: AtomicBool::new(false),
+            load: Arc::default(),
         });
         runtime.adopt_endpoint(&endpoint);
         Ok(endpoint)
@@ -115,6 +121,7 @@ impl EndpointObject {
             options.endpoint.secret = *current;
             options.endpoint.previous_secrets.clone_from(previous);
         }
+        options.endpoint.load = Arc::clone(&self.load);
         options.qlog_dir = qlog.or(self.settings.qlog_dir.as_ref()).map(Into::into);
         let sink = Arc::new(EndpointSink::new(Arc::clone(self)));
         let handle = self.runtime.runtime.endpoint(options, sink).map_err(|e| runtime_fail(&e))?;
@@ -351,6 +358,28 @@ impl EndpointObject {
         } else {
             self.route.emit(record);
         }
+    }
+
+    /// Limits of what clients may begin, live.
+    pub fn set_limits(&self, limits: Limits) {
+        let handle = self.state.lock().handle.clone();
+        match handle {
+            Some(handle) => handle.set_limits(limits),
+            None => self.load.limit(limits),
+        }
+    }
+
+    /// A limit turns clients away, or does so no more.
+    pub fn tell_load(&self, news: LoadNews) {
+        let which = match news.full {
+            None => WB_LIMIT_NONE,
+            Some(Full::Connections) => WB_LIMIT_CONNECTIONS,
+            Some(Full::Handshakes) => WB_LIMIT_HANDSHAKES,
+        };
+        let count = u64::try_from(news.count).unwrap_or(u64::MAX);
+        let mut record = Record::new(WB_EV_ENDPOINT_BUSY).numbers(count, u64::from(which));
+        record.event.source = self.meta.handle();
+        self.route.emit(record);
     }
 
     /// A socket failed.

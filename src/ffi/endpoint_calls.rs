@@ -11,6 +11,7 @@ use super::object::publish;
 use super::runtime::RuntimeObject;
 use super::status::*;
 use super::tls::TlsObject;
+use crate::endpoint::Limits;
 use core::ffi::c_char;
 use libc::sockaddr;
 use std::net::{IpAddr, SocketAddr};
@@ -106,6 +107,46 @@ pub extern "C" fn wb_endpoint_listen(endpoint: wb_endpoint, config: wb_config, t
             Some(tls) => endpoint.listen(config::settings(config, WB_CONFIG_CONN)?, tls.arc())?,
             None => endpoint.stop_listening(),
         }
+        Ok(WB_OK)
+    })
+}
+
+/// Refuses new connections with CONNECTION_REFUSED (RFC 9000 section 5.2.2) while `on` is 1, and takes them again when it is 0;
+/// those that are there go on. Before listening too. An attempt that waits for its decision can still be accepted.
+///
+/// Ownership: unchanged. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_RANGE`, `WB_E_CLOSED_LOCAL`, `WB_E_STATE` (the runtime is closed). Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn wb_endpoint_pause(endpoint: wb_endpoint, on: u8) -> wb_status {
+    fence(|| {
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        if on > 1 {
+            return Err(Fail::new(WB_E_RANGE, "on is 0 or 1"));
+        }
+        endpoint.check_open()?;
+        endpoint.load.pause(on == 1);
+        Ok(WB_OK)
+    })
+}
+
+/// Sets how much clients may begin, at any time; what is there already goes on. Replaces all limits that were set before: one
+/// that is 0 is lifted. ENDPOINT_BUSY tells when a limit starts and ends to turn clients away.
+///
+/// Ownership: the struct stays the caller's. Threads: any. Blocks: never. Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE`
+/// (`struct_size`), `WB_E_CLOSED_LOCAL`, `WB_E_STATE` (the runtime is closed). Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_endpoint_limits(endpoint: wb_endpoint, limits: *const wb_limits) -> wb_status {
+    fence(|| {
+        let endpoint = handle::get::<EndpointObject>(endpoint)?;
+        // SAFETY: readable by contract; numbers only.
+        let given = unsafe { args::read(limits)? };
+        endpoint.check_open()?;
+        let limit = |n: u64| (n != 0).then(|| usize::try_from(n).unwrap_or(usize::MAX));
+        endpoint.set_limits(Limits {
+            connections: limit(given.max_connections),
+            handshakes: limit(given.max_handshakes),
+            retry_from: limit(given.retry_handshakes),
+        });
         Ok(WB_OK)
     })
 }

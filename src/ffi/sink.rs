@@ -99,6 +99,7 @@ impl Sink for EndpointSink {
     fn endpoint(&self, _endpoint: u64, notice: EndpointNotice) {
         match notice {
             EndpointNotice::SocketError { local, os_error } => self.endpoint.socket_error(local, os_error),
+            EndpointNotice::Load(news) => self.endpoint.tell_load(news),
             // The connection goes on; the missing file speaks for itself.
             EndpointNotice::LogError { .. } => {}
             EndpointNotice::Closed => self.endpoint.finish(),

@@ -5,7 +5,7 @@ use super::events::Record;
 use super::object::{Ends, Known};
 use super::stream::{StreamObject, is_request, number_of};
 use crate::base::{FourTuple, Level, Side, StreamId};
-use crate::connection::Event;
+use crate::connection::{Event, MoveReason};
 use crate::http3::{H3Event, SectionKind};
 use crate::runtime::{Conn, ConnEvent};
 use crate::streams::{DatagramState, StreamEvent};
@@ -18,6 +18,15 @@ fn level_number(level: Level) -> u64 {
         Level::Handshake => WB_LEVEL_HANDSHAKE,
         Level::OneRtt => WB_LEVEL_ONE_RTT,
     })
+}
+
+const fn move_number(why: MoveReason) -> u32 {
+    match why {
+        MoveReason::Moved => WB_MOVE_ADDRESS,
+        MoveReason::Rebinding => WB_MOVE_REBINDING,
+        MoveReason::Preferred => WB_MOVE_PREFERRED,
+        MoveReason::Returned => WB_MOVE_BACK,
+    }
 }
 
 impl ConnObject {
@@ -83,9 +92,9 @@ impl ConnObject {
             Event::PathFailed { path, tuple } => {
                 self.on_path(conn, WB_EV_PATH_FAILED, path, &tuple, WB_PATH_FAILED);
             }
-            Event::Migrated { path, tuple, by_peer, rebinding } => {
+            Event::Migrated { path, tuple, by_peer, why } => {
                 let record = self.path_record(conn, WB_EV_PATH_MIGRATED, path, &tuple, None);
-                self.emit(record.numbers(u64::from(by_peer), u64::from(rebinding)));
+                self.emit(record.numbers(u64::from(by_peer), u64::from(move_number(why))));
             }
             Event::NewToken(token) => self.emit(self.record(WB_EV_NEW_TOKEN).bytes(token)),
             Event::Closed(reason) => {

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use super::clock;
 use super::conn::{Conn, ConnState, Names, next_id};
 use super::error::RuntimeError;
-use super::events::{IncomingDecision, Sink, Ticket};
+use super::events::{EndpointNotice, IncomingDecision, Sink, Ticket};
 use super::random::{SeededRng, SystemRng};
 use super::shards::{Command, ShardShared};
 use super::udp::{SocketOptions, UdpSocket, bind_group, connect_raw};
@@ -24,7 +24,7 @@ use crate::base::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, RwL
 use crate::base::{FourTuple, Rng, Side, Timestamp};
 use crate::connection::ConnectionConfig;
 use crate::crypto::{ClientTls, ServerTls};
-use crate::endpoint::{ConnectionKey, Endpoint, EndpointConfig, Incoming};
+use crate::endpoint::{ConnectionKey, Endpoint, EndpointConfig, Incoming, Limits};
 use crate::http3::{Http3, Http3Config};
 
 /// Ports that a driven runtime gives to sockets that name none (RFC 6335 section 6: dynamic ports).
@@ -473,6 +473,18 @@ impl EndpointHandle {
         }
     }
 
+    /// Replaces the limits of what clients may begin; what is there already goes on.
+    pub fn set_limits(&self, limits: Limits) {
+        let inner = self.inner();
+        inner.options.endpoint.load.limit(limits);
+        if inner.options.endpoint.load.has_news()
+            && let Some(part) = inner.parts.first()
+        {
+            // Told where all events are: on a worker.
+            part.shard.send(Command::TellLoad { id: inner.id });
+        }
+    }
+
     /// Refuses new connections; the present ones go on.
     pub fn stop_listening(&self) {
         *self.inner().listen.write() = None;
@@ -669,6 +681,19 @@ impl EndpointInner {
             let config = Arc::make_mut(config);
             config.qlog = true;
             config.wall_clock_ms_at_zero = u64::try_from(clock::unix_at_zero().as_millis()).ok();
+        }
+    }
+
+    /// Tells whether a limit turns clients away, when that has changed. Called by a worker whose part has not gone, with no
+    /// lock held: so it comes before the endpoint's end.
+    pub(super) fn tell_load(&self) {
+        let load = &self.options.endpoint.load;
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        while let Some(news) = load.next_news() {
+            self.sink.endpoint(self.id, EndpointNotice::Load(news));
+            load.told();
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::conn::Conn;
 use crate::connection::Event;
+use crate::endpoint::LoadNews;
 use crate::http3::H3Event;
 
 /// An event of one connection.
@@ -35,6 +36,8 @@ pub enum EndpointNotice {
     SocketError { local: SocketAddr, os_error: i32 },
     /// A qlog file cannot be written; its connection goes on without.
     LogError { os_error: i32 },
+    /// Whether a limit of the endpoint turns clients away has changed. One after the other, the newest last.
+    Load(LoadNews),
     /// All connections and sockets have gone. The last notice.
     Closed,
 }

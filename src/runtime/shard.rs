@@ -258,6 +258,13 @@ impl Shard {
             Command::CloseEndpoint { id, code, reason } => self.close_endpoint(id, code, &reason),
             Command::DrainEndpoint { id, until } => self.drain_endpoint(id, until),
             Command::Decide { endpoint, ticket, decision } => self.decide(&endpoint, ticket, decision),
+            Command::TellLoad { id } => {
+                // An endpoint whose part here has gone may have told its end.
+                let endpoint = self.homes.iter().find(|h| h.endpoint.id == id).map(|h| Arc::clone(&h.endpoint));
+                if let Some(endpoint) = endpoint {
+                    endpoint.tell_load();
+                }
+            }
         }
     }
 

@@ -37,6 +37,7 @@ pub(super) enum Command {
     CloseEndpoint { id: u64, code: u64, reason: Vec<u8> },
     DrainEndpoint { id: u64, until: Timestamp },
     Decide { endpoint: Arc<EndpointInner>, ticket: Ticket, decision: IncomingDecision },
+    TellLoad { id: u64 },
 }
 
 /// Datagrams that arrived at the wrong worker.

@@ -47,6 +47,7 @@ layouts! {
     abi::wb_addr { family, port, scope, ip }
     abi::wb_packet { struct_size, ecn, local, remote, segment, data, len }
     abi::wb_packet_desc { struct_size, kind, version, long_header, fixed_bit, reserved, dcid, dcid_len, scid, scid_len, token, token_len, packet_len }
+    abi::wb_limits { struct_size, reserved, max_connections, max_handshakes, retry_handshakes }
     abi::wb_decision_desc { struct_size, kind, conn, endpoint, local, remote, address_validated, retried, alert, scheme, count, server_name_len, server_name }
     abi::wb_conn_desc { struct_size, state, side, version, cipher, resumed, early_data, http3, retried, reserved, max_datagram, local, remote, alpn_len, server_name_len, alpn, server_name }
     abi::wb_conn_counters { struct_size, reserved, bytes_sent, bytes_received, packets_sent, packets_received, packets_lost, datagrams_sent, datagrams_received, handshake_ns, rtt_ns, rtt_min_ns, rtt_latest_ns, congestion_window, bytes_in_flight, mtu, migrations, key_updates }

@@ -57,6 +57,13 @@ int main(int argc, char **argv) {
     wb_tls identity = tls_for(WB_ROLE_SERVER, argv[1]), trust = tls_for(WB_ROLE_CLIENT, argv[1]);
     OK(wb_server_listen(runtime, settings, identity, "127.0.0.1", WB_TEXT_Z, 0, &endpoint));
     OK(wb_endpoint_address(endpoint, &address));
+
+    /* A struct that goes in: what only one side knows has no effect. */
+    GUARDED(wb_limits) l;
+    PREPARE(l);
+    l.value.max_connections = l.value.max_handshakes = 9;
+    OK(wb_endpoint_limits(endpoint, &l.value));
+
     OK(wb_client_connect(runtime, settings, trust, "localhost", WB_TEXT_Z, address.port, &conn));
 
     while (!closed) {

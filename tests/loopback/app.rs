@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use whimbrel::base::{Dir, StreamId};
-use whimbrel::connection::{CloseReason, ConnectionConfig, Event};
+use whimbrel::connection::{CloseReason, ConnectionConfig, Event, MoveReason};
 use whimbrel::crypto::{ClientTls, ClientTlsBuilder, ServerTls, ServerTlsBuilder};
 use whimbrel::runtime::{
     Conn, ConnEvent, ConnectConfig, EndpointHandle, EndpointNotice, EndpointOptions, ListenConfig, Runtime,
@@ -97,8 +97,8 @@ impl Sink for ServerApp {
                 ConnEvent::Quic(Event::Stream(StreamEvent::Closed { id })) => {
                     self.answers.lock().unwrap().remove(&(conn.id(), id));
                 }
-                ConnEvent::Quic(Event::Migrated { tuple, rebinding, .. }) => {
-                    self.paths.lock().unwrap().push((tuple.remote, rebinding));
+                ConnEvent::Quic(Event::Migrated { tuple, why, .. }) => {
+                    self.paths.lock().unwrap().push((tuple.remote, why == MoveReason::Rebinding));
                 }
                 ConnEvent::Drained => {
                     self.drained.fetch_add(1, Ordering::SeqCst);

@@ -39,6 +39,8 @@ pub const GIVEN: &[(&str, &str)] = &[
     ("wb_endpoint_adopt", "fd=bound_socket(w)"),
     ("wb_endpoint_export", "capacity=8"),
     ("wb_endpoint_listen", "tls=w->server_tls"),
+    ("wb_endpoint_limits", "limits=sized(w, sizeof(wb_limits))"),
+    ("wb_endpoint_pause", "on=0"),
     ("wb_client_connect", "host=\"127.0.0.1\"; host_len=WB_TEXT_Z; port=raw_port"),
     ("wb_server_listen", "tls=w->server_tls; address=\"127.0.0.1\"; address_len=WB_TEXT_Z; port=0"),
     ("wb_addr_text", "address=&some_address; out=(char *)w->room; capacity=64"),

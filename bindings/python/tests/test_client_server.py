@@ -37,6 +37,21 @@ def test_bodies_may_be_any_bytes_like_object(server, ca):
             assert client.post("/echo", body=body).body == b"abc"
 
 
+def test_a_busy_server_refuses_new_clients_only(ca):
+    with whimbrel.Server(echo, cert=str(CERTS / "cert.pem"), key=str(CERTS / "key.pem")) as server:
+        server.start()
+        with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
+            assert client.get("/bytes/3").status == 200
+            for busy, idle in ((server.pause, lambda: server.pause(False)),
+                               (lambda: server.limit(connections=1), server.limit)):
+                busy()
+                with pytest.raises(whimbrel.Error):
+                    whimbrel.get(url(server, "/bytes/3"), ca=ca)
+                assert client.get("/bytes/3").status == 200
+                idle()
+                assert whimbrel.get(url(server, "/bytes/3"), ca=ca).status == 200
+
+
 def test_fields_and_peer(server, ca):
     with whimbrel.Client("localhost", server.address[1], ca=ca) as client:
         text = client.get("/fields", headers=[("X-One", "1"), ("x-two", "zwei")]).text()

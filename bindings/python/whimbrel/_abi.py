@@ -56,6 +56,7 @@ WB_EV_WAKE = 1
 WB_EV_RUNTIME_CLOSED = 257
 WB_EV_ENDPOINT_CLOSED = 514
 WB_EV_SOCKET_ERROR = 515
+WB_EV_ENDPOINT_BUSY = 516
 WB_EV_CONN_INCOMING = 769
 WB_EV_CONNECTED = 770
 WB_EV_ZERO_RTT_ACCEPTED = 771
@@ -64,6 +65,7 @@ WB_EV_NEW_TOKEN = 773
 WB_EV_CONFIRMED = 774
 WB_EV_STREAMS_AVAILABLE = 775
 WB_EV_CONN_CLOSED = 776
+WB_EV_PEER_CLOSING = 777
 WB_EV_KEYS_INSTALLED = 1025
 WB_EV_KEY_UPDATED = 1026
 WB_EV_PATH_NEW = 1281
@@ -114,6 +116,9 @@ WB_LEVEL_INITIAL = 0
 WB_LEVEL_EARLY = 1
 WB_LEVEL_HANDSHAKE = 2
 WB_LEVEL_ONE_RTT = 3
+WB_LIMIT_NONE = 0
+WB_LIMIT_CONNECTIONS = 1
+WB_LIMIT_HANDSHAKES = 2
 WB_DATAGRAM_SENT = 1
 WB_DATAGRAM_ACKED = 2
 WB_DATAGRAM_LOST = 3
@@ -130,6 +135,10 @@ WB_CONN_IDLE = 0
 WB_CONN_HANDSHAKE = 1
 WB_CONN_ESTABLISHED = 2
 WB_CONN_CLOSED = 3
+WB_MOVE_ADDRESS = 0
+WB_MOVE_REBINDING = 1
+WB_MOVE_PREFERRED = 2
+WB_MOVE_BACK = 3
 WB_PATH_NEW = 0
 WB_PATH_VALIDATING = 1
 WB_PATH_VALID = 2
@@ -264,6 +273,16 @@ class wb_text(Structure):
     _fields_ = [
         ("data", c_char_p),
         ("len", c_size_t),
+    ]
+
+
+class wb_limits(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("max_connections", c_uint64),
+        ("max_handshakes", c_uint64),
+        ("retry_handshakes", c_uint64),
     ]
 
 
@@ -485,6 +504,8 @@ FUNCTIONS = {
     "wb_endpoint_adopt": (c_int32, [c_uint64, c_ssize_t]),
     "wb_endpoint_export": (c_int32, [c_uint64, POINTER(c_ssize_t), c_size_t, POINTER(c_size_t)]),
     "wb_endpoint_listen": (c_int32, [c_uint64, c_uint64, c_uint64]),
+    "wb_endpoint_pause": (c_int32, [c_uint64, c_uint8]),
+    "wb_endpoint_limits": (c_int32, [c_uint64, POINTER(wb_limits)]),
     "wb_endpoint_address": (c_int32, [c_uint64, POINTER(wb_addr)]),
     "wb_endpoint_rebind": (c_int32, [c_uint64, c_void_p, c_uint32]),
     "wb_endpoint_close": (c_int32, [c_uint64, c_uint32]),

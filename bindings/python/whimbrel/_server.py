@@ -347,6 +347,21 @@ class Server:
             self._thread.start()
         return self
 
+    def pause(self, on: bool = True) -> None:
+        """Refuses new connections while it is on; those that are there go on. Any thread."""
+        check(lib.wb_endpoint_pause(self._endpoint, 1 if on else 0))
+
+    def limit(self, *, connections: int = 0, handshakes: int = 0, retry_handshakes: int = 0) -> None:
+        """Bounds what clients begin, from now on, in place of all limits before; 0 is no limit. Any thread.
+
+        ``connections`` at a time, ``handshakes`` that are not complete; with ``retry_handshakes`` of these a client proves its
+        address first.
+        """
+        limits = sized(_abi.wb_limits)
+        limits.max_connections, limits.max_handshakes = connections, handshakes
+        limits.retry_handshakes = retry_handshakes
+        check(lib.wb_endpoint_limits(self._endpoint, ctypes.byref(limits)))
+
     def shutdown(self) -> None:
         """Ends ``serve_forever``. Any thread."""
         self._stop.set()

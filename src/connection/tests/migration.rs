@@ -1,7 +1,7 @@
 //! Paths: the client moves, a NAT rebinds, addresses fail, connection IDs are issued and retired.
 use core::time::Duration;
 
-use super::super::{CloseReason, ConnectionConfig, Event, MigrateError};
+use super::super::{CloseReason, ConnectionConfig, Event, MigrateError, MoveReason};
 use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls, tuple};
 use crate::base::{Dir, Side};
 use crate::paths::PathEvent;
@@ -28,11 +28,9 @@ fn the_client_moves_to_another_address() {
     assert!(p.client.saw(|e| matches!(e, Event::Migrated { tuple, by_peer: false, .. } if *tuple == new)));
     assert_eq!(p.client.conn.path(), new);
     let seen = "10.9.9.9:5000".parse().unwrap();
-    assert!(
-        p.server().saw(
-            |e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: false, .. } if tuple.remote == seen)
-        )
-    );
+    assert!(p.server().saw(
+        |e| matches!(e, Event::Migrated { tuple, by_peer: true, why: MoveReason::Moved, .. } if tuple.remote == seen)
+    ));
     p.run_for(Duration::from_secs(2));
     assert!(p.server().saw(|e| matches!(e, Event::PathValidated { tuple, .. } if tuple.remote == seen)));
     assert_eq!(p.server().conn.path().remote, seen);
@@ -94,7 +92,7 @@ fn a_nat_rebinding_is_followed_and_keeps_the_window() {
     let seen = "10.0.0.1:7777".parse().unwrap();
     assert!(
         p.server().saw(
-            |e| matches!(e, Event::Migrated { tuple, by_peer: true, rebinding: true, .. } if tuple.remote == seen)
+            |e| matches!(e, Event::Migrated { tuple, by_peer: true, why: MoveReason::Rebinding, .. } if tuple.remote == seen)
         )
     );
     assert_eq!(p.server().conn.path().remote, seen);
@@ -365,6 +363,8 @@ fn the_client_goes_where_the_server_would_rather_be() {
     let validated = p.client.events.iter().position(|e| matches!(e, Event::PathValidated { .. }));
     let migrated = p.client.events.iter().position(|e| matches!(e, Event::Migrated { .. }));
     assert!(validated.is_some() && validated < migrated);
+    let why = |e: &Event| matches!(e, Event::Migrated { why: MoveReason::Preferred, .. });
+    assert!(p.client.saw(why) && p.server().saw(why), "both know why");
     assert_eq!(p.client.conn.path().remote, preferred);
     assert_eq!(p.client.conn.peer_cid_of(p.client.conn.paths.active_index()), Some(preferred_cid()));
     assert!(!p.client.conn.paths.iter().any(|p| p.validation.is_pending()), "the old address is not asked");
@@ -380,6 +380,11 @@ fn the_client_goes_where_the_server_would_rather_be() {
     p.client.conn.migrate(crate::base::FourTuple { remote: preferred, ..new }, now).unwrap();
     p.run_for(Duration::from_millis(200));
     assert_eq!(p.server().conn.path().remote, "10.9.9.9:5000".parse().unwrap());
+    let last = |events: &[Event]| {
+        events.iter().rev().find_map(|e| if let Event::Migrated { why, .. } = e { Some(*why) } else { None })
+    };
+    assert_eq!(last(&p.client.events), Some(MoveReason::Moved), "this one was not the server's wish");
+    assert_eq!(last(&p.server().events), Some(MoveReason::Moved));
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9000#section-9.6.1

@@ -128,7 +128,10 @@ impl Shard {
         match routed {
             Target::Conn(conn) => self.feed(&conn, run, stride, group),
             Target::Incoming(incoming) => self.answer(run, incoming, &mut reply),
-            Target::Reply => self.send_reply(&run.tuple, &reply),
+            Target::Reply => {
+                self.send_reply(&run.tuple, &reply);
+                run.endpoint.tell_load();
+            }
             Target::Other(shard) => hand_off(run, usize::from(shard), stride, group),
             Target::Nobody => {}
         }
@@ -154,6 +157,7 @@ impl Shard {
             IncomingDecision::Refuse
         };
         self.settle_incoming(run.endpoint, run.part, incoming, decision, reply);
+        run.endpoint.tell_load();
     }
 
     /// The decision comes later: until then the protocol part keeps the attempt's datagrams.
@@ -179,6 +183,7 @@ impl Shard {
         let mut reply = core::mem::take(&mut self.reply);
         reply.clear();
         self.settle_incoming(endpoint, ticket.part, undecided.incoming, decision, &mut reply);
+        endpoint.tell_load();
         self.reply = reply;
     }
 

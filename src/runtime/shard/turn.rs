@@ -188,7 +188,8 @@ impl Shard {
         let Some(part) = conn.part() else { return };
         let answer = part.core.lock().endpoint.on_event(conn.key, event, self.now);
         match answer {
-            Answer::None | Answer::Forgotten => return,
+            Answer::None => return conn.endpoint.tell_load(),
+            Answer::Forgotten => return,
             Answer::Cids(cids) => conn.state.lock().connection.on_new_cids(cids),
             Answer::Token(token) => conn.state.lock().connection.send_new_token(token),
         }
@@ -284,6 +285,7 @@ impl Shard {
         // A sink that panics has had its warning: the rest of this worker goes on.
         let _ = catch_unwind(AssertUnwindSafe(|| conn.endpoint.sink.deliver(conn, &mut events)));
         let endpoint = Arc::clone(&conn.endpoint);
+        endpoint.tell_load();
         self.settle_endpoint(&endpoint, conn.part);
     }
 }
