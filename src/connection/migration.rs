@@ -417,8 +417,10 @@ impl Connection {
     }
 
     /// The socket below us was replaced or its address changed without our asking: moves at once, because the
-    /// old path is gone. Where a move is not allowed, or would show which connection moved, the connection is over:
-    /// nothing could be sent for it any more. Harmless on a server.
+    /// old path is gone. Without a connection ID that was never sent from elsewhere (section 9.5) it takes the way
+    /// that the application opened before, if there is one, and the new address as soon as the peer has provided an ID.
+    /// Where a move is not allowed, or would show which connection moved, the connection is over: nothing could be sent
+    /// for it any more, so nothing would ever arrive. Harmless on a server.
     pub fn on_local_address_changed(&mut self, new: FourTuple, now: Timestamp) {
         if !self.side.is_client() || !self.life.is_open() {
             return;
@@ -435,14 +437,25 @@ impl Connection {
             self.end(CloseReason::NoPath, Phase::Drained, now);
             return;
         }
-        self.spare_connection_id();
-        let Some(path) = self.paths.open(new, now) else { return };
-        if let Some(migration) = self.paths.migrate(path, now) {
-            self.on_migration(migration, false, false, now);
-            if self.paths.active().cid.is_none() {
+        if self.peer_cids.unused() > 0 {
+            self.spare_connection_id();
+        }
+        let lost = self.paths.active_index();
+        let Some(path) = self.paths.open(new, now).filter(|path| *path != lost) else { return };
+        let mut target = path;
+        if self.paths.cid_for(path, &mut self.peer_cids).is_none() {
+            let Some(refuge) = self.paths.refuge() else {
                 self.end(CloseReason::NoPath, Phase::Drained, now);
                 return;
+            };
+            target = refuge;
+            if self.migrating_to.is_none_or(|to| to == refuge) {
+                self.migrating_to = Some(path);
             }
+            self.paths.start_validation(path, self.rng.as_mut(), now);
+        }
+        if let Some(migration) = self.paths.migrate(target, now) {
+            self.on_migration(migration, false, false, now);
             self.paths.start_validation(migration.to, self.rng.as_mut(), now);
             self.paths.close(migration.from);
             // The peer learns of it by the first non-probing packet.
@@ -528,7 +541,7 @@ impl Connection {
     /// tell (RFC 9000 section 9.5). Each repetition brings one; NEW_CONNECTION_ID is a probing frame (section 9.1).
     fn help_to_answer(&mut self, path: u8, w: &mut Writer<'_>) -> FrameToken {
         let repeated = self.paths.get(path).is_some_and(|p| p.validation.tries() > 1);
-        if self.side.is_client() && repeated && self.local_cids.rotate() {
+        if self.side.is_client() && repeated && self.local_cids.rotate(self.peer.active_cid_limit) {
             self.want_cids();
         }
         let Some(new) = self.local_cids.again() else { return FrameToken::Other };
@@ -540,7 +553,7 @@ impl Connection {
     /// Probes of ours go unanswered: perhaps the server would answer and has no connection ID for the address that it
     /// sees us at, as above, while the path needs no challenge of ours.
     pub(super) fn offer_connection_id(&mut self) {
-        if self.local_cids.rotate() {
+        if self.local_cids.rotate(self.peer.active_cid_limit) {
             self.want_cids();
         }
         self.local_cids.repeat();

@@ -1,16 +1,13 @@
 //! Connection IDs that we issued (RFC 9000 section 5.1.1) and that the peer retires (section 19.16).
 //!
 //! Invariant: at most `MAX_ACTIVE` are active, and a new one is issued only when the peer retired one or we asked
-//! it to (`rotate`, bounded by `MAX_ROTATING`), so a flood of RETIRE_CONNECTION_ID costs the peer as many frames and
+//! it to (`rotate`, at most as many at a time as the peer keeps), so a flood of RETIRE_CONNECTION_ID costs the peer as many frames and
 //! round trips as it costs us.
 use crate::base::{ConnectionId, ResetToken, TransportError, codes};
 use std::collections::VecDeque;
 
 /// Connection IDs that we keep active however many the peer would take.
 pub const MAX_ACTIVE: u64 = 8;
-
-/// IDs that the peer was asked to retire and has not yet (RFC 9000 section 5.1.2 lets it bound them).
-const MAX_ROTATING: usize = 2;
 
 /// A NEW_CONNECTION_ID frame to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,11 +81,13 @@ impl LocalCids {
 
     /// The peer holds all the IDs that it may and seems to have none left to answer on a new path (section 9.5), while
     /// what it retires is lost on the way: asks it to give up the oldest one. True: `wanted` has one more to ask for
-    /// (section 5.1.1: a frame may exceed the limit if it retires the excess).
-    pub fn rotate(&mut self) -> bool {
+    /// (section 5.1.1: a frame may exceed the limit if it retires the excess). As often, at most, as the peer keeps IDs:
+    /// it takes twice as many retirements before it complains (section 5.1.2), and what it got on a path that is gone by
+    /// now has to be replaced all the same.
+    pub fn rotate(&mut self, peer_limit: u64) -> bool {
         let mut active = self.entries.iter().map(|e| e.sequence).filter(|s| *s >= self.retire_prior_to);
         let Some(oldest) = active.next().filter(|_| active.next().is_some()) else { return false };
-        if self.zero_length || self.requested > 0 || self.rotating() >= MAX_ROTATING {
+        if self.zero_length || self.requested > 0 || self.rotating() as u64 >= peer_limit.min(MAX_ACTIVE) {
             return false;
         }
         self.retire_prior_to = oldest.saturating_add(1);

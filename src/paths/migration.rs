@@ -114,6 +114,16 @@ impl PathTable {
         Some(Migration { validate_old: false, ..migration })
     }
 
+    /// Where a client can go on whose address is gone and which has no connection ID for the next: another path of its own
+    /// from another address, with the ID it has. Rather one that the application opened and has not left, of those the
+    /// one that was heard or opened last.
+    #[must_use]
+    pub fn refuge(&self) -> Option<u8> {
+        let lost = &self.active().tuple;
+        let open = self.paths.iter().filter(|p| p.id != self.active && p.cid.is_some() && !same_local(&p.tuple, lost));
+        open.max_by_key(|p| (p.pinned, p.last_received)).map(|p| p.id)
+    }
+
     /// `abandon`: what was asked at an unproved address that is left matters no more.
     fn switch(&mut self, id: u8, abandon: bool, now: Timestamp) -> Option<Migration> {
         let old = self.active;

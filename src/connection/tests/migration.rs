@@ -258,6 +258,33 @@ fn a_replaced_socket_ends_what_may_not_move() {
     ends_without_its_socket(&mut poor);
 }
 
+/// No ID is left for the new address, but another path has one: traffic goes on there until the server has replaced
+/// the ID of the lost path.
+#[test]
+fn a_replaced_socket_without_connection_id_takes_the_way_that_is_open() {
+    let mut p = Pair::new().connected();
+    let open = add_address(&mut p, "10.9.9.9:5000", 1);
+    let new = add_address(&mut p, "10.8.8.8:5000", 2);
+    let now = p.now;
+    p.client.conn.probe_path(open, now).unwrap();
+    p.run_for(Duration::from_secs(1));
+    let lost = p.client.conn.peer_cid_of(p.client.conn.paths.active_index());
+    while p.client.conn.peer_cids.take_unused().is_some() {}
+    p.nat.remove(0);
+    let now = p.now;
+    p.client.conn.on_local_address_changed(new, now);
+    assert_eq!(p.client.conn.path(), open);
+    let between = p.client.conn.peer_cid_of(p.client.conn.paths.active_index());
+    let data = pattern(100_000);
+    let id = p.start(Side::Client, Dir::Bi);
+    assert!(p.transfer(Side::Client, id, &data, LIMIT) == data);
+    p.run_for(Duration::from_secs(1));
+    assert_eq!(p.client.conn.path(), new);
+    let last = p.client.conn.peer_cid_of(p.client.conn.paths.active_index());
+    assert!(between != lost && last != lost && last != between, "one for each address (RFC 9000 section 9.5)");
+    assert_eq!(p.server().conn.path().remote, "10.8.8.8:5000".parse().unwrap());
+}
+
 //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
 //= type=test
 //# An endpoint MUST expand datagrams that contain a PATH_CHALLENGE frame to at least the smallest allowed maximum

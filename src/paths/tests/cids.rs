@@ -237,9 +237,9 @@ fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     assert_eq!(theirs.take_unused().map(|c| c.sequence), Some(1));
     assert_eq!((theirs.take_unused(), ours.wanted(2), ours.again()), (None, 0, None));
 
-    assert!(ours.rotate());
+    assert!(ours.rotate(2));
     assert_eq!(ours.wanted(2), 1);
-    assert!(!ours.rotate(), "one at a time");
+    assert!(!ours.rotate(2), "one at a time");
     ours.issue(cid(2), token(2));
     // The frame travels twice: queued, and with the challenge; it is within the peer's limit both times.
     let again = ours.again().unwrap();
@@ -257,7 +257,7 @@ fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     late.issue(cid(1), token(1));
     late.issue(cid(2), token(2));
     while late.pop_new().is_some() {}
-    assert!(late.rotate() && late.rotate());
+    assert!(late.rotate(2) && late.rotate(2));
     late.on_lost(1);
     late.on_lost(2);
     while let Some(n) = late.pop_new() {
@@ -267,13 +267,13 @@ fn a_peer_without_spare_ids_gets_one_for_giving_up_the_oldest() {
     // A peer that never answers cannot make us issue without end.
     let mut issued = 0;
     for n in 3..50 {
-        if ours.rotate() {
+        if ours.rotate(2) {
             issued += ours.wanted(2);
             ours.issue(cid(n), token(n));
         }
     }
     assert_eq!(issued, 2);
-    assert!(!LocalCids::new(cid(0)).rotate(), "the only one stays");
+    assert!(!LocalCids::new(cid(0)).rotate(2), "the only one stays");
 }
 
 #[test]
