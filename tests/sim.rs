@@ -29,9 +29,10 @@ fn seeds(part: u64, quick: u64, world: fn(u64) -> Scenario) {
         }
     }
     println!("{} played, lost {lost:?}", count / 4);
-    // In a storm two ends may lose each other (probes become rare, and packets that nobody will acknowledge may fill the
-    // window that keep-alives need), but it has to be rare: three in a hundred, and two more because fifty seeds are few.
-    let bound = count / 4 * 3 + 200;
+    // In a storm two ends may lose each other: the client's network changes a second time before the server could replace
+    // the connection ID of the first and no other path is open (RFC 9000 section 9.5), or the path that the client is on
+    // dies while the challenges of the next are lost. Two in a hundred, and one more because fifty seeds are few.
+    let bound = count / 4 * 2 + 100;
     assert!(lost.len() as u64 * 100 <= bound, "seeds {lost:?} of {}: lost in the storm", count / 4);
     assert!(failed.is_empty(), "seeds {failed:?} failed; replay one with WB_SEED=n cargo test --test sim");
 }
