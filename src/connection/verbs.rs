@@ -5,8 +5,10 @@ use super::Connection;
 use super::events::{CloseReason, EarlyData};
 use super::life::Phase;
 use super::stats::Stats;
+use crate::base::sync::Arc;
 use crate::base::{ConnectionId, Dir, ResetToken, Side, SpaceId, StreamId, Timestamp, TransportError};
 use crate::collections::Chunk;
+use crate::streams::pool::SharedSlabs;
 use crate::streams::{DatagramError, OpenError, ReadError, ReadOk, StreamCounts, WriteError};
 
 /// Longest token that the endpoint may give for NEW_TOKEN: it must fit into one packet.
@@ -30,6 +32,11 @@ impl Connection {
             self.control.new_token = Some(token.into());
             self.control.new_token_pending = true;
         }
+    }
+
+    /// Takes its larger buffers from those that all connections of its worker share.
+    pub fn share_slabs(&mut self, shared: Arc<SharedSlabs>) {
+        self.streams.share_slabs(shared);
     }
 
     /// Opens a stream.

@@ -544,10 +544,11 @@ impl EndpointHandle {
         if core.closing {
             return Err(RuntimeError::Closed);
         }
-        let (key, connection) = core
+        let (key, mut connection) = core
             .endpoint
             .connect(config.connection, &config.tls, &config.server_name, tuple, config.token, now)
             .map_err(RuntimeError::from)?;
+        connection.share_slabs(Arc::clone(&p.shard.slabs));
         let http3 = config.http3.map(|c| Box::new(Http3::new(Side::Client, (*c).clone())));
         let mut state = ConnState::new(connection, http3, None);
         state.start_early_http3(now);

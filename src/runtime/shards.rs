@@ -23,6 +23,7 @@ use super::wake::Doorbell;
 use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::base::{Ecn, Timestamp};
 use crate::endpoint::cid_source::ShardMask;
+use crate::streams::pool::SharedSlabs;
 
 /// Bytes that may wait in one worker's hand-off queue: who can make the kernel pick the wrong
 /// worker (a client by choosing connection IDs) must not be able to fill memory.
@@ -91,6 +92,8 @@ pub(super) struct ShardShared {
     pub bell: Doorbell,
     pub ready: Mutex<Vec<Arc<Conn>>>,
     pub handoff: Mutex<HandoffQueue>,
+    /// Buffers that its connections share.
+    pub slabs: Arc<SharedSlabs>,
     commands: Mutex<Vec<Command>>,
     stop: AtomicBool,
     ended: AtomicBool,
@@ -105,6 +108,7 @@ impl ShardShared {
             bell,
             ready: Mutex::new(Vec::new()),
             handoff: Mutex::default(),
+            slabs: Arc::default(),
             commands: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),

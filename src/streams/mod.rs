@@ -36,9 +36,10 @@ pub use config::StreamsConfig;
 pub use datagrams::Datagrams;
 pub use event::{DatagramError, DatagramState, OpenError, ReadError, ReadOk, StreamEvent, WriteError};
 
+use crate::base::sync::Arc;
 use flow::{INITIAL_RTT, ReceiveWindow, SendCredit};
 use ids::{LocalIds, RemoteIds};
-use pool::SlabPool;
+use pool::{SharedSlabs, SlabPool};
 use recv::RecvHalf;
 use scheduler::{Priority, Queues, Scheduler};
 use send::SendHalf;
@@ -474,6 +475,11 @@ impl Streams {
             buffered_to_send: self.held,
             buffered_received: self.window.received() - self.window.consumed(),
         }
+    }
+
+    /// Larger buffers are the worker's from now on.
+    pub fn share_slabs(&mut self, shared: Arc<SharedSlabs>) {
+        self.pool.share(shared);
     }
 
     /// Gives pooled buffers back; for connections that go idle.

@@ -1,14 +1,17 @@
-//! Recycled buffers of one connection, so that a bulk transfer allocates nothing per packet.
+//! Recycled buffers, so that a bulk transfer allocates nothing per packet.
 //!
 //! Streams take slabs when bytes arrive or are written and give them back when the bytes are gone; an idle stream
 //! holds none. A stream starts small and reaches 64 KiB when it proves busy; a request's few bytes have a size of their
 //! own, since a hundred cold requests at once pay for every page that they touch. Single-threaded: the
 //! connection's lock covers it. Slabs that the application still reads (shared chunks) wait until it is done.
-//! Invariant: at most `KEEP_*` slabs of each size and `KEEP_LENT` shared ones wait here.
+//! The larger ones belong to the worker (`SharedSlabs`): with many connections the buffer that one has just emptied,
+//! still in the cache, serves the next, and none keeps what its largest burst needed.
+//! Invariant: at most `KEEP_*` slabs of each size wait here and at a worker, and `KEEP_LENT` shared ones here.
 use std::collections::VecDeque;
 
 use super::reassembly::Segment;
 use super::send_buffer::Piece;
+use crate::base::sync::{Arc, Mutex};
 use crate::collections::{Chunk, Slab};
 
 /// A whole message of a few bytes.
@@ -28,6 +31,9 @@ const KEEP_MEDIUM: usize = 16;
 /// One megabyte: what a fast sender's send buffer turns over.
 const KEEP_LARGE: usize = 16;
 
+/// Of each size at a worker, five megabytes in all: as many connections as one round of received bytes may belong to.
+const KEEP_SHARED: usize = 64;
+
 /// Slabs that were full when the application still had chunks of them.
 const KEEP_LENT: usize = 8;
 /// Empty lists: a short stream needs one for each direction.
@@ -35,9 +41,51 @@ const KEEP_LISTS: usize = 128;
 /// A longer list belongs to a busy stream and stays there.
 const LONG_LIST: usize = 64;
 
+/// Free slabs of the larger sizes that all connections of a worker share, the last used first. Its lock is held for a
+/// push or a pop.
+#[derive(Debug, Default)]
+pub struct SharedSlabs {
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    medium: Vec<Slab>,
+    large: Vec<Slab>,
+}
+
+impl Free {
+    fn shelf(&mut self, capacity: usize) -> Option<(&mut Vec<Slab>, usize)> {
+        match capacity {
+            MEDIUM => Some((&mut self.medium, KEEP_SHARED)),
+            LARGE => Some((&mut self.large, KEEP_SHARED)),
+            _ => None,
+        }
+    }
+}
+
+impl SharedSlabs {
+    fn take(&self, capacity: usize) -> Option<Slab> {
+        self.free.lock().shelf(capacity)?.0.pop()
+    }
+
+    /// `slab` is open for writing; freed when there are enough.
+    fn give(&self, slab: Slab) {
+        let capacity = slab.capacity();
+        let mut free = self.free.lock();
+        if let Some((shelf, keep)) = free.shelf(capacity)
+            && shelf.len() < keep
+        {
+            shelf.push(slab);
+        }
+    }
+}
+
 /// Free slabs by size, and the empty lists that referred to them.
 #[derive(Debug, Default)]
 pub struct SlabPool {
+    /// Where the larger slabs wait instead of here; nowhere without a worker.
+    shared: Option<Arc<SharedSlabs>>,
     pieces: Vec<VecDeque<Piece>>,
     segments: Vec<VecDeque<Segment>>,
     tiny: Vec<Slab>,
@@ -63,8 +111,20 @@ impl SlabPool {
 
     /// An empty slab of one of the sizes above.
     pub fn take(&mut self, capacity: usize) -> Slab {
-        let free = self.shelf(capacity).and_then(|(shelf, _)| shelf.pop());
+        let free = match self.shared_for(capacity) {
+            Some(shared) => shared.take(capacity),
+            None => self.shelf(capacity).and_then(|(shelf, _)| shelf.pop()),
+        };
         free.or_else(|| self.take_lent(capacity)).unwrap_or_else(|| Slab::new(capacity))
+    }
+
+    /// From now on the larger slabs are the worker's.
+    pub fn share(&mut self, shared: Arc<SharedSlabs>) {
+        self.shared = Some(shared);
+    }
+
+    fn shared_for(&self, capacity: usize) -> Option<&SharedSlabs> {
+        self.shared.as_deref().filter(|_| capacity > SMALL)
     }
 
     /// A slab that the application has let go of in the meantime.
@@ -80,6 +140,8 @@ impl SlabPool {
                 self.lent.pop_front();
             }
             self.lent.push_back(slab);
+        } else if let Some(shared) = self.shared_for(slab.capacity()) {
+            shared.give(slab);
         } else if let Some((shelf, keep)) = self.shelf(slab.capacity())
             && shelf.len() < keep
         {
@@ -114,9 +176,9 @@ impl SlabPool {
         }
     }
 
-    /// Frees everything.
+    /// Frees everything that is the connection's own.
     pub fn trim(&mut self) {
-        *self = Self::default();
+        *self = Self { shared: self.shared.take(), ..Self::default() };
     }
 
     /// Frees all but a few of the smallest: the last stream has gone, the next may come soon.

@@ -15,8 +15,8 @@ use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS};
 
 /// Receive calls per socket and round: a flood on one socket must not starve timers and others.
 const CALLS_PER_ROUND: usize = 8;
-/// Bytes per socket and round: what the second-level cache holds, so that applications read what has just been decrypted,
-/// and the buffers it was in serve the next round.
+/// Bytes per round, of all sockets together: what the second-level cache holds, so that applications read what has just
+/// been decrypted, and the buffers it was in serve the next round.
 const BYTES_PER_ROUND: usize = 256 << 10;
 /// Hand-overs from other workers taken per round.
 const HANDOFFS_PER_ROUND: usize = 64;
@@ -34,25 +34,32 @@ pub(super) struct Run<'a> {
 }
 
 impl Shard {
-    /// Reads every socket that may have something.
+    /// Reads sockets that may have something, up to a round's bytes. Those that are left come first in the next round, and
+    /// one that has more comes last: a client has a socket per connection, and what all of them hold is too much to
+    /// read before connections have their turns.
     pub(super) fn receive_all(&mut self) {
         self.flush_writable();
         self.read_errors();
         let mut list = core::mem::take(&mut self.spare_numbers);
         self.sockets.take_readable(&mut list);
-        for number in list.drain(..) {
-            if !self.receive_socket(number) {
+        let (mut left, mut read) = (BYTES_PER_ROUND, 0usize);
+        while left > 0
+            && let Some(&number) = list.get(read)
+        {
+            read += 1;
+            self.sockets.unlist(number);
+            if !self.receive_socket(number, &mut left) {
                 self.sockets.mark_readable(number);
             }
         }
-        self.spare_numbers = list;
+        list.drain(..read);
+        self.spare_numbers = self.sockets.put_back(list);
     }
 
-    /// `true`: the socket is empty.
-    fn receive_socket(&mut self, number: u32) -> bool {
+    /// `true`: the socket is empty. What was read is taken off `left`.
+    fn receive_socket(&mut self, number: u32, left: &mut usize) -> bool {
         let mut arena = core::mem::take(&mut self.recv_arena);
         let mut empty = false;
-        let mut bytes_left = BYTES_PER_ROUND;
         for _ in 0..CALLS_PER_ROUND {
             let mut runs = [None; RECV_SLOTS];
             let Some(state) = self.sockets.get_mut(number) else {
@@ -67,7 +74,7 @@ impl Shard {
                     for (slot, run) in arena.chunks_exact_mut(RECV_SLOT).zip(tuples.iter().flatten()) {
                         let (tuple, meta) = run;
                         if let Some(bytes) = slot.get_mut(..meta.len) {
-                            bytes_left = bytes_left.saturating_sub(bytes.len());
+                            *left = left.saturating_sub(bytes.len());
                             self.spin.note(bytes.len());
                             let run =
                                 Run { endpoint: &endpoint, part, tuple: *tuple, ecn: meta.ecn, stride: meta.stride };
@@ -78,7 +85,7 @@ impl Shard {
                         empty = true;
                         break;
                     }
-                    if bytes_left == 0 {
+                    if *left == 0 {
                         break;
                     }
                 }
@@ -221,10 +228,12 @@ impl Shard {
             },
         };
         let Some(listen) = listen else { return };
-        let Ok((key, connection)) = core.endpoint.accept(incoming, Arc::clone(&listen.connection), &listen.tls, now)
+        let Ok((key, mut connection)) =
+            core.endpoint.accept(incoming, Arc::clone(&listen.connection), &listen.tls, now)
         else {
             return;
         };
+        connection.share_slabs(Arc::clone(&self.shared.slabs));
         let state = ConnState::new(connection, None, listen.http3.clone());
         let names = Names { id: next_id(), tag: 0 };
         let conn = Arc::new(Conn::new(Arc::clone(endpoint), part_number, key, names, state));

@@ -36,6 +36,8 @@ pub(super) struct SocketState {
     wildcard: bool,
     pending: Vec<Pending>,
     blocked: bool,
+    /// Among those to be read.
+    listed: bool,
     waiting: Vec<Arc<Conn>>,
 }
 
@@ -128,6 +130,7 @@ impl Sockets {
             part,
             pending: Vec::new(),
             blocked: false,
+            listed: false,
             waiting: Vec::new(),
         };
         self.map.insert(number, state);
@@ -212,7 +215,8 @@ impl Sockets {
     }
 
     pub fn mark_readable(&mut self, number: u32) {
-        if !self.readable.contains(&number) {
+        let Some(state) = self.map.get_mut(&number) else { return };
+        if !core::mem::replace(&mut state.listed, true) {
             self.readable.push(number);
         }
     }
@@ -221,8 +225,22 @@ impl Sockets {
         !self.readable.is_empty()
     }
 
+    /// The sockets to read, in order. Each is to be read, after [`Self::unlist`], or [`Self::put_back`].
     pub fn take_readable(&mut self, out: &mut Vec<u32>) {
         out.append(&mut self.readable);
+    }
+
+    /// `number` is read now; what comes in later marks it again.
+    pub fn unlist(&mut self, number: u32) {
+        if let Some(state) = self.map.get_mut(&number) {
+            state.listed = false;
+        }
+    }
+
+    /// Puts sockets that were not read before the others; gives a spare vector for the next time.
+    pub fn put_back(&mut self, mut unread: Vec<u32>) -> Vec<u32> {
+        unread.append(&mut self.readable);
+        core::mem::replace(&mut self.readable, unread)
     }
 
     pub fn take_writable(&mut self) -> Vec<u32> {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::sync::Arc;
+use crate::streams::pool::SharedSlabs;
 use proptest::prelude::*;
 
 fn byte(offset: u64) -> u8 {
@@ -131,4 +133,31 @@ fn a_far_offset_costs_its_own_memory_only() {
     assert!(r.allocated() <= LARGE);
     r.discard(&mut pool);
     assert_eq!((r.allocated(), r.fragments(), r.available()), (0, 0, 0));
+}
+
+#[test]
+fn larger_buffers_of_one_connection_serve_the_next() {
+    let shared = Arc::new(SharedSlabs::default());
+    let mut pools: [SlabPool; 2] = Default::default();
+    for pool in &mut pools {
+        pool.share(Arc::clone(&shared));
+    }
+    let [one, other] = &mut pools;
+    let mut slab = one.take(LARGE);
+    slab.write_at(0, b"mark");
+    one.give(slab);
+    one.trim();
+    assert_eq!(one.held(), 0, "nothing large stays with a connection");
+    let slab = other.take(LARGE);
+    let mut found = [0; 4];
+    slab.read_at(0, &mut found);
+    assert_eq!(&found, b"mark", "the same memory");
+    // What the application still reads is not handed on.
+    let mut busy = other.take(LARGE);
+    busy.write_at(0, b"kept");
+    let chunk = busy.share(0, 4);
+    other.give(busy);
+    let mut fresh = one.take(LARGE);
+    fresh.write_at(0, b"over");
+    assert_eq!(chunk.as_slice(), Some(&b"kept"[..]));
 }
