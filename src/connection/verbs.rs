@@ -1,11 +1,11 @@
 //! What the application and HTTP/3 may ask of a connection: streams, datagrams, keys, closing, questions.
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::Connection;
 use super::events::{CloseReason, EarlyData};
 use super::life::Phase;
 use super::stats::Stats;
-use crate::base::sync::Arc;
 use crate::base::{ConnectionId, Dir, ResetToken, Side, SpaceId, StreamId, Timestamp, TransportError};
 use crate::collections::Chunk;
 use crate::streams::pool::SharedSlabs;

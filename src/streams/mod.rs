@@ -7,6 +7,7 @@
 //! it and by named constants.
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::base::codes::transport::PROTOCOL_VIOLATION;
 use crate::base::{Dir, Side, StreamId, Timestamp, TransportError};
@@ -36,7 +37,6 @@ pub use config::StreamsConfig;
 pub use datagrams::Datagrams;
 pub use event::{DatagramError, DatagramState, OpenError, ReadError, ReadOk, StreamEvent, WriteError};
 
-use crate::base::sync::Arc;
 use flow::{INITIAL_RTT, ReceiveWindow, SendCredit};
 use ids::{LocalIds, RemoteIds};
 use pool::{SharedSlabs, SlabPool};

@@ -8,10 +8,11 @@
 //! still in the cache, serves the next, and none keeps what its largest burst needed.
 //! Invariant: at most `KEEP_*` slabs of each size wait here and at a worker, and `KEEP_LENT` shared ones here.
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::reassembly::Segment;
 use super::send_buffer::Piece;
-use crate::base::sync::{Arc, Mutex};
+use crate::base::sync::Mutex;
 use crate::collections::{Chunk, Slab};
 
 /// A whole message of a few bytes.
@@ -43,9 +44,15 @@ const LONG_LIST: usize = 64;
 
 /// Free slabs of the larger sizes that all connections of a worker share, the last used first. Its lock is held for a
 /// push or a pop.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SharedSlabs {
     free: Mutex<Free>,
+}
+
+impl std::fmt::Debug for SharedSlabs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedSlabs")
+    }
 }
 
 #[derive(Debug, Default)]
