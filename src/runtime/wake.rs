@@ -82,11 +82,6 @@ impl Doorbell {
     }
 
     /// Worker: somebody has rung since it got up.
-    pub fn has_work(&self) -> bool {
-        self.work.load(Ordering::SeqCst)
-    }
-
-    /// Worker: somebody has rung since it got up.
     pub fn has_rung(&self) -> bool {
         self.work.load(Ordering::SeqCst)
     }

@@ -62,10 +62,10 @@ struct Free {
 }
 
 impl Free {
-    fn shelf(&mut self, capacity: usize) -> Option<(&mut Vec<Slab>, usize)> {
+    fn shelf(&mut self, capacity: usize) -> Option<&mut Vec<Slab>> {
         match capacity {
-            MEDIUM => Some((&mut self.medium, KEEP_SHARED)),
-            LARGE => Some((&mut self.large, KEEP_SHARED)),
+            MEDIUM => Some(&mut self.medium),
+            LARGE => Some(&mut self.large),
             _ => None,
         }
     }
@@ -73,15 +73,15 @@ impl Free {
 
 impl SharedSlabs {
     fn take(&self, capacity: usize) -> Option<Slab> {
-        self.free.lock().shelf(capacity)?.0.pop()
+        self.free.lock().shelf(capacity)?.pop()
     }
 
     /// `slab` is open for writing; freed when there are enough.
     fn give(&self, slab: Slab) {
         let capacity = slab.capacity();
         let mut free = self.free.lock();
-        if let Some((shelf, keep)) = free.shelf(capacity)
-            && shelf.len() < keep
+        if let Some(shelf) = free.shelf(capacity)
+            && shelf.len() < KEEP_SHARED
         {
             shelf.push(slab);
         }
