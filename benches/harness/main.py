@@ -57,6 +57,8 @@ def main(arguments) -> int:
         return 2
     build = pathlib.Path(arguments[0]).resolve()
     write = pathlib.Path(arguments[2]) if arguments[1:2] == ["--write"] else None
+    if write is not None:
+        report.check(write)  # before the run, not after it
     with_build = os.environ.get("WB_BENCH_BUILD", "1") != "0"
     present, missing = peers.available(build, os.environ.get("WB_BENCH_PEERS", ""), with_build)
     os.environ["LD_LIBRARY_PATH"] = peers.library_path()

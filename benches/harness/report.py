@@ -1,4 +1,5 @@
 """What people read: the text of a case, the tables of docs/performance.md, and the plots."""
+import importlib.util
 import pathlib
 import statistics
 
@@ -81,12 +82,18 @@ def markdown(document, table, plots) -> str:
     return "\n".join([*out, "", END])
 
 
+def check(path: pathlib.Path):
+    """Ends the program with what to do if `write` could not do its work at the end of a long run."""
+    text = path.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{path}: no place for the bench's tables ({BEGIN})")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SystemExit("--write draws plots with matplotlib: install benches/requirements.txt into this Python")
+
+
 def write(document, table, path: pathlib.Path):
     """Puts tables and plots between the markers of the document."""
-    old = path.read_text()
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"{path}: no place for the bench's tables ({BEGIN})")
-    head, rest = old.split(BEGIN, 1)
+    head, rest = path.read_text().split(BEGIN, 1)
     tail = rest.split(END, 1)[1]
     from . import plots  # only here: drawing needs a package that measuring does not
 
