@@ -87,8 +87,8 @@ def everyone(build: pathlib.Path) -> list:
              EVERYTHING, EVERYTHING),
         Peer("tquic", PROGRAMS / "tquic-bench", "tquic-bench", "tquic",
              "BoringSSL, a loop of one thread with GSO and GRO, blocks handed over without a copy, 16 MiB windows, 1472-byte datagrams; "
-             "the rest by default (BBR, pacing); HTTP/3 not written",
-             EVERYTHING),
+             "the rest by default (BBR, pacing); its own HTTP/3",
+             EVERYTHING, frozenset({MOVE, UPLOAD, REQUESTS})),
         Peer("ngtcp2", pathlib.Path(foreign.SERVER or "gtlsserver"), settings=foreign.SETTINGS, http=frozenset({MOVE, UPLOAD, REQUESTS}),
              runner=foreign.run, crate="ngtcp2"),
         python("whimbrel", "whimbrel_bench.py", "the package of bindings/python as installed: AsyncClient and Server, bulk with views=True"),

@@ -1,4 +1,5 @@
 //! The client's work: events of the connections change its state, the loop around tquic's endpoint looks whether it is done.
+use crate::http::{Heard, Http};
 use crate::node::{Node, Stream, push};
 use bench_core::{Args, BLOCK, Error, Role, result, say, wait};
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tquic::h3::Http3Error;
 use tquic::{Connection, TransportHandler};
 
 /// Handshakes under way at once when connections are only wanted.
@@ -19,12 +21,16 @@ struct Work {
     begun: HashMap<u64, Instant>,
     block: Bytes,
     sink: Vec<u8>,
+    http: Option<Http>,
+    heard: Vec<Heard>,
     up: u64,
     down: u64,
     /// Streams to be started, times of what has ended, connections that may be opened after one more.
     to_start: u64,
     times: Vec<Duration>,
     to_open: u64,
+    /// Connections on which a request waits until the server lets more streams begin.
+    delayed: Vec<u64>,
     /// Connections that the loop has to open now.
     dials: u64,
     open: Vec<u64>,
@@ -38,10 +44,22 @@ struct Work {
 impl Work {
     fn start(&mut self, conn: &mut Connection) -> Result<(), Error> {
         let n = conn.index().unwrap_or(0);
-        let number = Bytes::copy_from_slice(&self.down.to_be_bytes());
-        let mut stream = Stream { number, left: self.up, start: Some(Instant::now()), ..Stream::default() };
-        let id = conn.stream_bidi_new(0, true)?;
-        push(conn, id, &mut stream, &self.block)?;
+        let mut stream = Stream { left: self.up, start: Some(Instant::now()), ..Stream::default() };
+        let id = if let Some(http) = &mut self.http {
+            stream.sending = self.up > 0;
+            let id = match http.ask(conn, self.down, self.up > 0) {
+                Ok(id) => id,
+                Err(e) if is_limit(&e) => return Ok(self.delayed.push(n)),
+                Err(e) => return Err(e),
+            };
+            push(conn, Some(http.of(conn)?), id, &mut stream, &self.block)?;
+            id
+        } else {
+            stream.number = Bytes::copy_from_slice(&self.down.to_be_bytes());
+            let id = conn.stream_bidi_new(0, true)?;
+            push(conn, None, id, &mut stream, &self.block)?;
+            id
+        };
         self.streams.insert((n, id), stream);
         Ok(())
     }
@@ -58,6 +76,9 @@ impl Work {
             return Err("a handshake that should be full was resumed".into());
         }
         self.resumed += u64::from(conn.is_resumed());
+        if let Some(http) = &mut self.http {
+            http.begin(conn)?;
+        }
         if self.churn && self.resume {
             return self.start(conn);
         }
@@ -83,9 +104,28 @@ impl Work {
                 break;
             }
         }
-        if !over {
-            return Ok(());
+        if over { self.ended(conn, id) } else { Ok(()) }
+    }
+
+    fn hear(&mut self, conn: &mut Connection) -> Result<(), Error> {
+        let Some(http) = &mut self.http else { return Ok(()) };
+        let n = conn.index().unwrap_or(0);
+        let mut all = std::mem::take(&mut self.heard);
+        http.hear(conn, &mut self.sink, &mut all)?;
+        for heard in all.drain(..) {
+            self.streams.get_mut(&(n, heard.id)).ok_or("a stream ended twice")?.got += heard.got;
+            if heard.over {
+                self.ended(conn, heard.id)?;
+            }
         }
+        self.heard = all;
+        Ok(())
+    }
+
+    /// A stream's answer is there.
+    fn ended(&mut self, conn: &mut Connection, id: u64) -> Result<(), Error> {
+        let n = conn.index().unwrap_or(0);
+        let stream = self.streams.get_mut(&(n, id)).ok_or("a stream ended twice")?;
         if stream.got != self.down {
             return Err(format!("{} bytes instead of {}", stream.got, self.down).into());
         }
@@ -115,6 +155,10 @@ impl Work {
     }
 }
 
+fn is_limit(e: &Error) -> bool {
+    matches!(e.downcast_ref(), Some(Http3Error::TransportError(tquic::Error::StreamLimitError)))
+}
+
 /// What tquic calls; the loop has the other end.
 struct Handler(Rc<RefCell<Work>>);
 
@@ -129,6 +173,9 @@ impl TransportHandler for Handler {
     }
     fn on_conn_closed(&mut self, conn: &mut Connection) {
         let mut work = self.0.borrow_mut();
+        if let Some(http) = &mut work.http {
+            http.end(conn);
+        }
         if !work.churn {
             let error = format!("a connection ended: {:?}", conn.peer_error());
             work.keep(Err(error.into()));
@@ -137,17 +184,22 @@ impl TransportHandler for Handler {
     fn on_stream_created(&mut self, _: &mut Connection, _: u64) {}
     fn on_stream_readable(&mut self, conn: &mut Connection, id: u64) {
         let mut work = self.0.borrow_mut();
-        let done = work.read(conn, id);
+        let done = if work.http.is_some() { work.hear(conn) } else { work.read(conn, id) };
         work.keep(done);
     }
     fn on_stream_writable(&mut self, conn: &mut Connection, id: u64) {
         let work = &mut *self.0.borrow_mut();
         if let Some(stream) = work.streams.get_mut(&(conn.index().unwrap_or(0), id)) {
-            let done = push(conn, id, stream, &work.block);
+            let http = work.http.as_mut().and_then(|http| http.of(conn).ok());
+            let done = push(conn, http, id, stream, &work.block);
             work.keep(done);
         }
     }
-    fn on_stream_closed(&mut self, _: &mut Connection, _: u64) {}
+    fn on_stream_closed(&mut self, conn: &mut Connection, id: u64) {
+        if let Some(http) = &mut self.0.borrow_mut().http {
+            http.forget(conn, id);
+        }
+    }
     fn on_new_token(&mut self, _: &mut Connection, _: Vec<u8>) {}
 }
 
@@ -175,6 +227,11 @@ impl Run {
                 self.node.dial(self.to, session.as_deref())?;
             }
             self.node.turn(Some(Duration::from_millis(100)))?;
+            let delayed = std::mem::take(&mut self.work.borrow_mut().delayed);
+            for n in delayed {
+                let conn = self.node.endpoint.conn_get_mut(n).ok_or("a connection is gone")?;
+                self.work.borrow_mut().start(conn)?;
+            }
         }
     }
 
@@ -214,7 +271,9 @@ pub fn drive(args: &Args) -> Result<(), Error> {
         Role::Requests { size, .. } => (0, size),
         _ => (0, 1),
     };
-    let work = Work { up, down, block: vec![0x5a; BLOCK].into(), sink: vec![0; 256 << 10], ..Work::default() };
+    let http = args.h3.then(Http::new).transpose()?;
+    let (block, sink) = (vec![0x5a; BLOCK].into(), vec![0; 256 << 10]);
+    let work = Work { up, down, block, sink, http, ..Work::default() };
     let work = Rc::new(RefCell::new(work));
     let node = Node::new(args, Box::new(Handler(Rc::clone(&work))))?;
     let mut run = Run { node, work, to: args.server() };

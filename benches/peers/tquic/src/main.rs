@@ -1,7 +1,8 @@
-//! tquic under the bench's raw protocol. tquic leaves sockets to its user, so this is its loop: GSO out, GRO in, one thread.
+//! tquic under the bench's protocols. tquic leaves sockets to its user, so this is its loop: GSO out, GRO in, one thread.
 //!
 //! Settings: large windows; its own pacing, controller (BBR) and path MTU discovery by default.
 mod client;
+mod http;
 mod node;
 mod server;
 
@@ -10,9 +11,6 @@ use clap::Parser;
 
 fn main() -> Result<(), Error> {
     let args = Args::parse();
-    if args.h3 {
-        return Err("HTTP/3 is not written for tquic".into());
-    }
     match args.role {
         Role::Server => server::serve(&args),
         _ => client::drive(&args),

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tquic::h3::Http3Error;
+use tquic::h3::connection::Http3Connection;
 use tquic::{
     CongestionControlAlgorithm, Connection, Endpoint, PacketInfo, PacketSendHandler, TlsConfig, TransportHandler,
 };
@@ -144,33 +146,46 @@ pub struct Stream {
 }
 
 /// Hands over as much of a stream's body as it takes, with FIN at its end, and asks to be told of room for the rest.
-pub fn push(conn: &mut Connection, id: u64, s: &mut Stream, block: &Bytes) -> Result<(), Error> {
-    let mut write = |data: Bytes, fin| match conn.stream_write(id, data, fin) {
-        Ok(sent) => Ok(sent),
-        Err(tquic::Error::Done) => Ok(0),
-        Err(e) => Err(e),
+pub fn push(
+    conn: &mut Connection,
+    mut http: Option<&mut Http3Connection>,
+    id: u64,
+    s: &mut Stream,
+    block: &Bytes,
+) -> Result<(), Error> {
+    let mut write = |data: Bytes, fin| -> Result<usize, Error> {
+        let Some(http) = http.as_deref_mut() else {
+            return match conn.stream_write(id, data, fin) {
+                Ok(sent) => Ok(sent),
+                Err(tquic::Error::Done) => Ok(0),
+                Err(e) => Err(e.into()),
+            };
+        };
+        loop {
+            match http.send_body(conn, id, data.clone(), fin) {
+                Ok(sent) => return Ok(sent),
+                Err(Http3Error::Done | Http3Error::StreamBlocked) => return Ok(0),
+                // A head that had waited has left; now the body may.
+                Err(Http3Error::NoError) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
     };
+    let mut full = false;
     if !s.number.is_empty() {
         let sent = write(s.number.clone(), s.left == 0)?;
         s.number = s.number.split_off(sent);
         s.sending = s.number.is_empty() && s.left > 0;
-        if !s.number.is_empty() {
-            conn.stream_want_write(id, true)?;
-            return Ok(());
-        }
+        full = !s.number.is_empty();
     }
-    while s.sending {
+    while s.sending && !full {
         let n = s.left.min(block.len() as u64) as usize;
         let fin = n as u64 == s.left;
         let sent = write(block.slice(..n), fin)?;
         s.left -= sent as u64;
-        if fin && sent == n {
-            s.sending = false;
-        } else if sent < n {
-            conn.stream_want_write(id, true)?;
-            return Ok(());
-        }
+        s.sending = !(fin && sent == n);
+        full = sent < n;
     }
-    conn.stream_want_write(id, false)?;
+    conn.stream_want_write(id, full)?;
     Ok(())
 }
