@@ -79,8 +79,9 @@ def everyone(build: pathlib.Path) -> list:
              EVERYTHING - {RESUMED}, payload=8972),
         Peer("msquic", PROGRAMS / "msquic-bench", "msquic-bench", "msquic",
              "throughput profile, one worker, no send buffering (as much under way as it calls ideal), 16 MiB windows; the rest by "
-             "default (CUBIC, pacing, GSO, GRO); no HTTP/3, resumption not written; not with idle connections, of which each has descriptors of its own (10,000 are too many)",
-             EVERYTHING - {RESUMED, GROW}, payload=8972),
+             "default (CUBIC, pacing, GSO, GRO); tickets as by others; no HTTP/3; not with idle connections, of which each has descriptors of "
+             "its own (10,000 are too many)",
+             EVERYTHING - {GROW}, payload=8972),
         Peer("quiche", PROGRAMS / "quiche-bench", "quiche-bench", "quiche",
              "its own HTTP/3, BoringSSL, a loop of one thread with GSO and GRO, 16 MiB windows, 1472-byte datagrams, CUBIC; pacing off, "
              "since it needs a socket that sends at given times",

@@ -6,6 +6,7 @@ use msquic::{
     CredentialConfig, Registration, SendFlags, Status, Stream, StreamEvent, StreamOpenFlags, StreamRef,
     StreamStartFlags, ffi,
 };
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,8 @@ struct Run {
 enum Tell {
     Done,
     Failed(String),
+    /// There is a ticket to resume with.
+    Ticket,
     /// Another connection is to be opened: on the worker, setting its parameters would wait for the worker for ever.
     Dial,
 }
@@ -35,8 +38,11 @@ struct State {
     to_start: u64,
     to_finish: u64,
     times: Vec<Duration>,
-    /// Connections are closed as soon as they are there.
+    /// Connections are closed as soon as they are there, or resumed ones as soon as their request is answered.
     churn: bool,
+    resume: bool,
+    ticket: Option<Vec<u8>>,
+    resumed: u64,
     conns: Vec<Arc<Connection>>,
 }
 
@@ -62,9 +68,20 @@ fn next(run: &Run, start: Instant) -> bool {
 }
 
 fn start_stream(run: &Arc<Run>, conn: &Arc<Connection>) -> Result<(), Status> {
+    let (shared, to, start) = (run.clone(), conn.clone(), Instant::now());
+    exchange(run, conn, move || {
+        if next(&shared, start) {
+            start_stream(&shared, &to)?;
+        }
+        Ok(())
+    })
+}
+
+/// One stream with its question; `over` hears that the answer is there.
+fn exchange(run: &Arc<Run>, conn: &Connection, over: impl Fn() -> Result<(), Status> + 'static) -> Result<(), Status> {
     let head: &'static [u8] = run.down.to_be_bytes().to_vec().leak();
     let ask: &'static [BufferRef; 1] = Box::leak(Box::new([BufferRef::from(head)]));
-    let (shared, to, start) = (run.clone(), conn.clone(), Instant::now());
+    let shared = run.clone();
     let (mut got, mut out) = (0, Outgoing::new(run.up));
     let handler = move |stream: StreamRef, ev: StreamEvent| {
         match ev {
@@ -72,8 +89,8 @@ fn start_stream(run: &Arc<Run>, conn: &Arc<Connection>) -> Result<(), Status> {
             StreamEvent::PeerSendShutdown => {
                 if got != shared.down {
                     fail(&shared, format!("{got} bytes instead of {}", shared.down));
-                } else if next(&shared, start) {
-                    start_stream(&shared, &to)?;
+                } else {
+                    over()?;
                 }
             }
             StreamEvent::PeerSendAborted { .. } => fail(&shared, "the peer ended a stream early".into()),
@@ -93,20 +110,47 @@ fn start_stream(run: &Arc<Run>, conn: &Arc<Connection>) -> Result<(), Status> {
     Ok(())
 }
 
+/// The one request of a resumed connection, which ends with it.
+fn request(run: &Arc<Run>, conn: &ConnectionRef, start: Instant) -> Result<(), Status> {
+    let shared = run.clone();
+    // SAFETY: the handle lives until the connection's last event, which comes after those of its streams; this copy is never closed.
+    let same = ManuallyDrop::new(unsafe { Connection::from_raw(conn.as_raw()) });
+    exchange(run, conn, move || {
+        same.shutdown(ConnectionShutdownFlags::NONE, 0);
+        if next(&shared, start) {
+            let _ = shared.tell.send(Tell::Dial);
+        }
+        Ok(())
+    })
+}
+
 fn dial(run: &Arc<Run>) -> Result<(), Status> {
     let (shared, start) = (run.clone(), Instant::now());
     let handler = move |conn: ConnectionRef, ev: ConnectionEvent| {
         match ev {
             ConnectionEvent::Connected { session_resumed, .. } => {
-                if session_resumed {
+                let (churn, resume) = {
+                    let mut state = lock(&shared);
+                    state.resumed += u64::from(session_resumed);
+                    (state.churn, state.churn && state.resume)
+                };
+                if session_resumed && !resume {
                     fail(&shared, "a handshake that should be full was resumed".into());
                 }
-                if lock(&shared).churn {
+                if resume {
+                    request(&shared, &conn, start)?;
+                    return Ok(());
+                }
+                if churn {
                     conn.shutdown(ConnectionShutdownFlags::NONE, 0);
                 }
                 if next(&shared, start) {
                     let _ = shared.tell.send(Tell::Dial);
                 }
+            }
+            ConnectionEvent::ResumptionTicketReceived { resumption_ticket } => {
+                lock(&shared).ticket = Some(resumption_ticket.to_vec());
+                let _ = shared.tell.send(Tell::Ticket);
             }
             ConnectionEvent::ShutdownInitiatedByTransport { status, .. } => {
                 fail(&shared, format!("a connection ended: {status}"))
@@ -121,13 +165,21 @@ fn dial(run: &Arc<Run>) -> Result<(), Status> {
     };
     let conn = Connection::open(&run.registration, handler)?;
     // All connections share one socket, as other peers' do.
-    // SAFETY: a byte and an address that outlive the calls, as the parameters want.
+    // SAFETY: a byte, an address and a ticket that outlive the calls, as the parameters want.
     unsafe {
         let on = 1u8;
         msquic::Api::set_param(conn.as_raw(), ffi::QUIC_PARAM_CONN_SHARE_UDP_BINDING, 1, (&raw const on).cast())?;
         let to = Addr::from(run.to);
         let len = size_of::<Addr>() as u32;
         msquic::Api::set_param(conn.as_raw(), ffi::QUIC_PARAM_CONN_REMOTE_ADDRESS, len, (&raw const to).cast())?;
+        let ticket = {
+            let state = lock(run);
+            state.ticket.clone().filter(|_| state.resume)
+        };
+        if let Some(ticket) = ticket {
+            let len = ticket.len() as u32;
+            msquic::Api::set_param(conn.as_raw(), ffi::QUIC_PARAM_CONN_RESUMPTION_TICKET, len, ticket.as_ptr().cast())?;
+        }
     }
     conn.start(&run.config, "localhost", run.to.port())?;
     let mut state = lock(run);
@@ -162,6 +214,7 @@ fn work(
             Tell::Done => return Ok(std::mem::take(&mut lock(run).times)),
             Tell::Failed(text) => return Err(text.into()),
             Tell::Dial => dial(run)?,
+            Tell::Ticket => {}
         }
     }
 }
@@ -200,16 +253,23 @@ pub fn drive(args: &Args) -> Result<(), Error> {
             say(&result(start.elapsed(), times, ""));
         }
         Role::Handshakes { count, kind, concurrent } => {
-            if kind == "resumed" {
-                return Err("resumption needs the server to send tickets by hand; not written".into());
-            }
             connect(1)?;
-            lock(&run).churn = true;
+            let resume = kind == "resumed";
+            while resume && lock(&run).ticket.is_none() {
+                if let Tell::Failed(text) = done.recv()? {
+                    return Err(text.into());
+                }
+            }
+            {
+                let mut state = lock(&run);
+                (state.churn, state.resume, state.resumed) = (true, resume, 0);
+            }
             say("ready");
             wait();
             let start = Instant::now();
             let times = work(&run, &done, count, concurrent, |_| dial(&run))?;
-            say(&result(start.elapsed(), times, ""));
+            let more = format!(", \"resumed\": {}", lock(&run).resumed);
+            say(&result(start.elapsed(), times, &more));
         }
         Role::Grow { steps } => {
             say("ready");

@@ -9,8 +9,8 @@ use bench_core::{Args, BLOCK, Error, IDLE, Role, STREAMS, WINDOW, say};
 use clap::Parser;
 use msquic::{
     Addr, Api, BufferRef, CertificateFile, Configuration, Connection, ConnectionEvent, ConnectionRef, Credential,
-    CredentialConfig, ExecutionProfile, Listener, ListenerEvent, Registration, RegistrationConfig, SendFlags, Settings,
-    Status, Stream, StreamEvent, StreamRef, ffi,
+    CredentialConfig, ExecutionProfile, Listener, ListenerEvent, Registration, RegistrationConfig,
+    SEND_RESUMPTION_FLAG_NONE, SendFlags, ServerResumptionLevel, Settings, Status, Stream, StreamEvent, StreamRef, ffi,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -104,6 +104,7 @@ fn configuration(args: &Args, registration: &Registration) -> Result<Configurati
         .set_StreamRecvWindowDefault(WINDOW)
         .set_ConnFlowControlWindow(WINDOW)
         .set_MaximumMtu(args.payload + HEADERS)
+        .set_ServerResumptionLevel(ServerResumptionLevel::ResumeOnly)
         .set_SendBufferingEnabled();
     // SAFETY: `settings` is ours alone; its wrapper can only switch this on, and we want it set to off.
     unsafe { (*std::ptr::from_ref(settings.as_ffi_ref()).cast_mut()).set_SendBufferingEnabled(0) };
@@ -133,12 +134,20 @@ fn serve(args: &Args) -> Result<(), Error> {
 
 fn on_connection(conn: ConnectionRef, ev: ConnectionEvent) -> Result<(), Status> {
     match ev {
+        ConnectionEvent::Connected { .. } => ticket(&conn)?,
         ConnectionEvent::PeerStreamStarted { stream, .. } => stream.set_callback_handler(answer()),
         // SAFETY: the last event of the connection; nobody else closes it.
         ConnectionEvent::ShutdownComplete { .. } => drop(unsafe { Connection::from_raw(conn.as_raw()) }),
         _ => {}
     }
     Ok(())
+}
+
+/// msquic sends a ticket only when the server's user says so.
+fn ticket(conn: &ConnectionRef) -> Result<(), Status> {
+    let send = Api::get_ffi().ConnectionSendResumptionTicket.ok_or(Status::from(ffi::QUIC_STATUS_NOT_SUPPORTED))?;
+    // SAFETY: the handle is alive in its own event; no data goes with the ticket.
+    Status::ok_from_raw(unsafe { send(conn.as_raw(), SEND_RESUMPTION_FLAG_NONE as _, 0, std::ptr::null()) })
 }
 
 /// The server's half of a stream.
