@@ -6,6 +6,7 @@ call costs more than the library's. Bodies are copied here: large ones are lent 
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from typing import Any, Callable, List, Tuple
 
@@ -24,6 +25,8 @@ MOST = 32
 ROOM = 128 * 1024
 
 _submit = lib.wb_h3_submit
+#: Windows has none, and the worker does without.
+_give_way = getattr(os, "sched_yield", lambda: None)
 #: What became of a message: its owner as given to ``add``, status, stream, bytes of the body that were taken, fields, body.
 Fate = Tuple[Any, int, int, int, bytes, bytes]
 #: Gets messages that were not taken whole; when there was but one in the call, its error's words are at hand.
@@ -84,6 +87,9 @@ class Outbox:
         told = self.told
         self.owners, self._at = [], 0
         status = _submit(self.conn, self._records, count, _SIZE)
+        if count == MOST:
+            # More is being made. A worker on the same core should send this now, so that the other end works meanwhile.
+            _give_way()
         if status == 0 and not self._asks:
             return  # responses, taken whole
         records = self._view[: count * _SIZE]
