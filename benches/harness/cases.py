@@ -21,6 +21,10 @@ LARGE = 8952
 PACED = number("PACED", 60_000_000)
 #: Whimbrel's modes.
 OURS = ("whimbrel", "whimbrel, queue")
+#: Runs of our own programs per round where they are compared with each other.
+OWN_RUNS = 3
+#: Columns that our own figures are compared with: streams without HTTP/3, and a download by one stream.
+RAW, ONE = "raw", "1 stream down"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,35 +37,37 @@ class Case:
     figures: callable
     http: bool = False
     payload: int = 1472
-    #: Runs of own raw streams beside HTTP/3, to compare with.
-    own_raw: bool = False
+    #: What our own figures are compared with, played in the same round: a word for its column, and what is different.
+    beside: tuple = ()
     rounds: int = 1000
     family: str = NATIVE
     #: Over the link instead of loopback.
     paced: bool = False
 
     def contenders(self, peers):
-        """Pairs of a column's name and the peer with its flags."""
-        found = []
+        """A column's name, the peer and the case that it plays, in the order of a round. Two figures of our own lie closer
+        together than two runs of one: where they are compared they alternate, several times in a round."""
+        ours, theirs = [], []
         for peer in peers:
-            if peer.family != self.family or peer.payload < self.payload:
+            if peer.family != self.family or peer.payload < self.payload or not peer.works(self.need, self.http):
                 continue
-            if peer.works(self.need, self.http):
-                found.append((peer.name, peer, self.http))
-            if self.own_raw and peer.name in OURS and peer.family == NATIVE:
-                found.append((f"{peer.name}, raw", peer, False))
-        return found
+            own = self.beside and peer.name in OURS
+            (ours if own else theirs).append((peer.name, peer, self))
+            if own:
+                word, changes = self.beside
+                ours.append((f"{peer.name}, {word}", peer, dataclasses.replace(self, **changes)))
+        return ours * OWN_RUNS + theirs
 
 
-def commands(case, peer, build, http):
+def commands(case, peer, build):
     port = processes.free_port()
-    flags = ["--payload", case.payload, *(["--h3"] if http else [])]
+    flags = ["--payload", case.payload, *(["--h3"] if case.http else [])]
     return [peer.command(build, port, words, flags) for words in (["server"], case.words)]
 
 
-def once(case, peer, build, http, name) -> dict:
+def once(case, peer, build, name) -> dict:
     """One run of a case that has a single measured turn."""
-    server, client = commands(case, peer, build, http)
+    server, client = commands(case, peer, build)
     with processes.pair(server, client, name) as (s, c):
         return case.figures(case, processes.measured(s, c))
 
@@ -92,9 +98,9 @@ def growth_steps():
     return (1, few, few + sample, CONNECTIONS - sample, CONNECTIONS)
 
 
-def grow(case, peer, build, http, name) -> dict:
+def grow(case, peer, build, name) -> dict:
     """Memory, idle CPU and the cost of one more handshake as connections grow."""
-    server, client = commands(case, peer, build, http)
+    server, client = commands(case, peer, build)
     _, few, few_more, _, full = steps = case.words[1:]
     figures = {}
     with processes.pair(server, client, name) as (s, c):
@@ -121,23 +127,24 @@ def grow(case, peer, build, http, name) -> dict:
     return figures
 
 
-def run(case, peer, build, http, name) -> dict:
+def run(case, peer, build, name) -> dict:
     if peer.runner is not None:
         return peer.runner(case, build, name)
     if case.paced:
         return link.run(case, peer, build, name)
-    return (grow if case.need == GROW else once)(case, peer, build, http, name)
+    return (grow if case.need == GROW else once)(case, peer, build, name)
 
 
 def all_cases() -> list:
     down = lambda streams, conns=1: ("move", 0, BULK, streams, conns)  # noqa: E731
     up = lambda streams: ("move", BULK, 8 * streams, streams, 1)  # noqa: E731
+    one = (ONE, {"words": down(1)})
     return [
         Case("download, 1 stream", MOVE, down(1), bulk),
-        Case("download, 100 streams", UPLOAD, down(100), bulk),
-        Case("upload, 1 stream", UPLOAD, up(1), bulk),
-        Case("upload, 100 streams", UPLOAD, up(100), bulk),
-        Case("HTTP/3 download, 1 stream", MOVE, down(1), bulk, http=True, own_raw=True),
+        Case("download, 100 streams", UPLOAD, down(100), bulk, beside=one),
+        Case("upload, 1 stream", UPLOAD, up(1), bulk, beside=one),
+        Case("upload, 100 streams", UPLOAD, up(100), bulk, beside=one),
+        Case("HTTP/3 download, 1 stream", MOVE, down(1), bulk, http=True, beside=(RAW, {"http": False})),
         Case("8952-byte datagrams, 1 stream", MOVE, down(1), bulk, payload=LARGE),
         Case("full handshakes, 20 at a time", FULL, ("handshakes", HANDSHAKES, "full", 20), operations),
         Case("resumed handshakes with a request, 4 at a time", RESUMED, ("handshakes", HANDSHAKES, "resumed", 4), operations),
@@ -145,7 +152,7 @@ def all_cases() -> list:
         Case("raw requests, 1 in flight", REQUESTS, ("requests", COUNT // 10, 1024, 1), operations),
         Case("HTTP/3 requests, 100 in flight", REQUESTS, ("requests", COUNT, 1024, 100), operations, http=True),
         # A mebibyte each: with less the case is about slow start alone.
-        Case(f"{ACTIVE} active connections", MANY, ("move", 0, ACTIVE << 20, 1, ACTIVE), bulk),
+        Case(f"{ACTIVE} active connections", MANY, ("move", 0, ACTIVE << 20, 1, ACTIVE), bulk, beside=one),
         Case("paced 200 Mbit/s, 20 ms", MANY, ("move", 0, PACED, 1, 1), bulk, paced=True),
         Case("Python bulk", MOVE, ("move", 0, BULK // 8, 1, 1), bulk, http=True, family=PYTHON),
         Case("Python requests", REQUESTS, ("requests", COUNT // 10, 1024, 100), operations, http=True, family=PYTHON),

@@ -27,9 +27,9 @@ def play(case, present, build, failures) -> dict:
     """All rounds of a case, its contenders one after the other in each."""
     rows = {}
     for _ in range(min(ROUNDS, case.rounds)):
-        for name, peer, http in case.contenders(present):
+        for name, peer, part in case.contenders(present):
             try:
-                rows.setdefault(name, []).append(cases.run(case, peer, build, http, name))
+                rows.setdefault(name, []).append(cases.run(part, peer, build, name))
             except processes.BenchError as e:
                 failures.append(f"{case.name}: {e}")
                 print(f"FAILED {failures[-1]}", file=sys.stderr)

@@ -39,7 +39,9 @@ def test_every_case_runs_and_is_judged(tmp_path):
     for case, rows in seen["results"].items():
         assert set(OURS if "Python" not in case else OURS[:1]) <= set(rows), case
         for name, runs in rows.items():
-            assert len(runs) == 1, (case, name)
+            # Where two figures of our own are compared, both are played several times.
+            compared = any(other.startswith("whimbrel, ") and other not in OURS for other in rows)
+            assert len(runs) == (3 if compared and name.startswith("whimbrel") else 1), (case, name)
             assert all(value >= 0 for value in runs[0].values()), (case, name, runs)
     assert len(seen["results"]) == 16
     assert "pipe" in seen["results"]["download, 1 stream"]
