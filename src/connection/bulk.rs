@@ -35,7 +35,8 @@ impl Connection {
             return Built::default();
         }
         let fill = end < limit && batch.more && self.fills_up(batch, end);
-        let how = Finish { path: batch.path, eliciting: true, mtu_probe: false, ect: batch.ect, fill };
+        let beyond_window = self.control.has_probes();
+        let how = Finish { path: batch.path, eliciting: true, mtu_probe: false, ect: batch.ect, fill, beyond_window };
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
         self.tokens = tokens;
         if self.control.probes[2] > 0 {

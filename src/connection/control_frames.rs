@@ -18,6 +18,8 @@ pub(super) struct Control {
     pub(super) key_update: bool,
     /// Probe packets still to be sent per space (RFC 9002 section 6.2.4).
     pub(super) probes: [u8; 3],
+    /// Those for Data are what an expired probe timer lets go, whatever the congestion window says (section 7).
+    pub(super) expired: bool,
     /// Packets without anything ack-eliciting since the last one with (RFC 9000 section 13.2.4).
     pub(super) acks_unanswered: u8,
     /// Our requests to the peer.
@@ -35,6 +37,11 @@ impl Control {
 
     pub(super) fn has_probes(&self) -> bool {
         self.probes.iter().any(|n| *n > 0)
+    }
+
+    /// A probe timer has expired, and not all packets that may leave for it have left.
+    pub(super) fn has_expired(&self) -> bool {
+        self.expired && self.probes[2] > 0
     }
 }
 

@@ -81,6 +81,7 @@ impl Connection {
         let size = if self.in_vain() { SMALL_PACKET } else { usize::from(active.mtu()) } as u64;
         let mut room = active.recovery.congestion_room();
         self.show_address();
+        self.control.expired = false;
         for space in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
             if room >= size && self.owes_probe(space) {
                 room -= size;

@@ -493,8 +493,14 @@ impl Connection {
         if !self.life.is_complete() {
             return None;
         }
-        let path = self.paths.wants_to_send(self.peer_cids.unused() > 0)?;
+        self.make_room_for_path_frames(now);
+        //= https://www.rfc-editor.org/rfc/rfc9002#section-7
+        //# An endpoint MUST NOT send a packet if it would cause bytes_in_flight (see Appendix B.2) to be larger than the
+        //# congestion window, unless the packet is sent on a PTO timer expiration (see Section 6.2) or when entering
+        //# recovery (see Section 7.3.2).
+        let path = self.paths.wants_to_send(self.peer_cids.unused() > 0, self.control.has_expired())?;
         self.paths.cid_for(path, &mut self.peer_cids)?;
+        let beyond_window = self.paths.get(path).is_some_and(|p| !p.has_window_for_probe());
         let sendable = usize::try_from(self.paths.sendable(path)).unwrap_or(usize::MAX);
         //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
         //# An endpoint MUST expand datagrams that contain a PATH_CHALLENGE frame to at least the smallest allowed
@@ -531,9 +537,14 @@ impl Connection {
             self.write_ack_frame(SpaceId::Data, true, path, now, &mut w, &mut tokens);
         }
         let end = w.position();
-        let how = Finish { path, eliciting: true, mtu_probe: false, ect: ecn != Ecn::NotEct, fill: true };
+        let ect = ecn != Ecn::NotEct;
+        let how = Finish { path, eliciting: true, mtu_probe: false, ect, fill: true, beyond_window };
         let len = self.finish_packet(&draft, buf, end, &tokens, how, now);
         self.tokens = tokens;
+        if beyond_window {
+            // It is one of the packets that the expired timer lets go.
+            self.control.probes[2] = self.control.probes[2].saturating_sub(1);
+        }
         Some(self.sent_datagrams(path, len, None, ecn))
     }
 
@@ -559,7 +570,8 @@ impl Connection {
         self.local_cids.repeat();
     }
 
-    /// A datagram larger than those that the path is known to carry (RFC 8899).
+    /// A datagram larger than those that the path is known to carry (RFC 8899). It "consumes congestion window" (RFC 9000
+    /// section 14.4) as other packets do, and waits for it.
     pub(super) fn transmit_mtu_probe(&mut self, now: Timestamp, out: &mut [u8]) -> Option<Transmit> {
         if !self.is_confirmed() {
             return None;
@@ -579,7 +591,8 @@ impl Connection {
         let draft = self.write_header(Level::OneRtt, path, &mut w)?;
         Frame::Ping.write(&mut w).ok()?;
         let end = w.position();
-        let how = Finish { path, eliciting: true, mtu_probe: true, ect: ecn != Ecn::NotEct, fill: true };
+        let ect = ecn != Ecn::NotEct;
+        let how = Finish { path, eliciting: true, mtu_probe: true, ect, fill: true, beyond_window: false };
         let len = self.finish_packet(&draft, buf, end, &[FrameToken::MtuProbe], how, now);
         self.paths.active_mut().mtu.on_probe_sent(size);
         Some(self.sent_datagrams(path, len, None, ecn))

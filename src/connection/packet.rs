@@ -33,6 +33,8 @@ pub(super) struct Finish {
     pub(super) ect: bool,
     /// Pad to the end of the buffer.
     pub(super) fill: bool,
+    /// A probe, padding that section 14.1 of RFC 9000 demands, or the end: the congestion window need not admit it.
+    pub(super) beyond_window: bool,
 }
 
 impl Connection {
@@ -127,12 +129,21 @@ impl Connection {
             mtu_probe: how.mtu_probe,
             ect: how.ect,
         };
+        debug_assert!(
+            how.beyond_window || !sent.in_flight || self.hs.is_some() || self.window_admits(how.path, len),
+            "a packet of {len} bytes beyond the congestion window"
+        );
         self.recovery.on_sent(space, pn, sent, tokens, &mut self.paths);
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(1);
         if how.eliciting {
             self.idle.on_sent();
         }
         len
+    }
+
+    /// A packet of `len` bytes may leave as far as the congestion window of its path is concerned.
+    pub(super) fn window_admits(&self, path: u8, len: usize) -> bool {
+        self.paths.get(path).is_none_or(|p| p.recovery.congestion_room() >= len as u64)
     }
 
     fn seal(&mut self, draft: &Draft, packet: &mut [u8]) -> bool {

@@ -104,7 +104,8 @@ impl Connection {
             handshake_confirmed: self.life.is_confirmed(),
             peer_completed_validation: self.side.is_server() || self.life.is_confirmed(),
             has_handshake_keys: self.has_keys(SpaceId::Handshake),
-            amplification_blocked: self.amplification_blocked && !validated,
+            // A challenge that only the window holds fits into what may be sent: the probe timer is to let it go.
+            amplification_blocked: self.amplification_blocked && !validated && !self.paths.is_held_by_window(),
             max_ack_delay: self.peer_max_ack_delay(),
             has_spare: self.data.keys.as_ref().is_some_and(|k| k.is_awake()),
         };
@@ -187,6 +188,7 @@ impl Connection {
         if space == SpaceId::Data && self.in_vain() {
             self.give_up_old_packets(now);
         }
+        self.control.expired = true;
         self.probe(space, packets, now);
         // RFC 9002 section 6.2.4: other spaces with something in flight ride along while both matter.
         for other in [SpaceId::Initial, SpaceId::Handshake, SpaceId::Data] {
@@ -233,6 +235,17 @@ impl Connection {
         let age = expired.max(self.paths.validation_pto());
         let before = Timestamp(now.0.saturating_sub(nanos(age.saturating_add(age / 4))));
         self.give_up(before, now);
+    }
+
+    /// Probes were in vain, and now a challenge or an answer waits for a window that is full of what was sent since: the
+    /// next probe may be further away than the other end waits for its answer. What is older than an undoubled probe
+    /// timeout is given up then.
+    pub(super) fn make_room_for_path_frames(&mut self, now: Timestamp) {
+        if self.recovery.pto_count() < PROBES_IN_VAIN || !self.is_confirmed() || !self.paths.holds_path_frames() {
+            return;
+        }
+        let age = self.pto().max(self.paths.validation_pto());
+        self.give_up(Timestamp(now.0.saturating_sub(nanos(age.saturating_add(age / 4)))), now);
     }
 
     pub(super) fn give_up(&mut self, before: Timestamp, now: Timestamp) {

@@ -387,7 +387,9 @@ impl Connection {
         }
         let mut eliciting = w.position() > after_ack;
         let ack_only = after_ack > draft.payload_at && !eliciting;
-        let ask = ack_only && self.asks_for_ack(batch.path, space, draft.pn);
+        let ask = ack_only
+            && self.asks_for_ack(batch.path, space, draft.pn)
+            && self.window_admits(batch.path, w.position().saturating_add(1 + TAG_LEN));
         //= https://www.rfc-editor.org/rfc/rfc9002#section-6.2.4
         //# All probe packets sent on a PTO MUST be ack-eliciting.
         if !eliciting && (probing || force || ask || ping) && Frame::Ping.write(&mut w).is_ok() {
@@ -420,7 +422,8 @@ impl Connection {
         let fill = must_pad
             || (desperate && self.has_to_be_answered_in_full())
             || (eliciting && shape.last && batch.more && self.fills_up(batch, end));
-        let how = Finish { path: batch.path, eliciting, mtu_probe: false, ect: batch.ect, fill };
+        let beyond_window = probing || shape.pad;
+        let how = Finish { path: batch.path, eliciting, mtu_probe: false, ect: batch.ect, fill, beyond_window };
         let len = self.finish_packet(&draft, buf, end, &tokens, how, batch.now);
         self.tokens = tokens;
         Built { len, eliciting }
@@ -603,7 +606,7 @@ impl Connection {
         if end == draft.payload_at {
             return 0;
         }
-        let how = Finish { path, fill, ..Finish::default() };
+        let how = Finish { path, fill, beyond_window: true, ..Finish::default() };
         self.finish_packet(&draft, buf, end, &[], how, now)
     }
 }

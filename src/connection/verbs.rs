@@ -366,6 +366,6 @@ impl Connection {
         self.dirty
             || self.control.has_probes()
             || self.wants_eliciting()
-            || self.paths.wants_to_send(self.peer_cids.unused() > 0).is_some()
+            || self.paths.wants_to_send(self.peer_cids.unused() > 0, self.control.has_expired()).is_some()
     }
 }

@@ -88,6 +88,18 @@ impl Path {
         self.proven
     }
 
+    /// The congestion window admits a datagram with path frames, which is as large as address validation lets it be.
+    #[must_use]
+    pub fn has_window_for_probe(&self) -> bool {
+        self.recovery.congestion_room() >= self.budget.sendable().min(super::table::PROBE_SIZE)
+    }
+
+    /// A challenge or an answer waits for nothing but the congestion window.
+    pub(super) fn is_held(&self) -> bool {
+        let waits = self.validation.wants_challenge() || self.validation.wants_response();
+        waits && self.budget.sendable() >= super::table::SMALLEST_PROBE && !self.has_window_for_probe()
+    }
+
     pub(super) fn on_proven(&mut self) {
         self.proven = true;
         self.budget.on_validated();

@@ -16,7 +16,7 @@ pub const MAX_PATHS: usize = 4;
 /// RFC 9000 section 8.2.1: datagrams with PATH_CHALLENGE or PATH_RESPONSE have at least this size.
 pub const PROBE_SIZE: u64 = 1200;
 /// Below this no packet with a challenge fits; waiting for more budget is better.
-const SMALLEST_PROBE: u64 = 64;
+pub(super) const SMALLEST_PROBE: u64 = 64;
 
 /// What happened to a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -450,15 +450,29 @@ impl PathTable {
     }
 
     /// A path that has a challenge or an answer to send and may: it has a connection ID or `unused` ones are
-    /// left (`PeerCids::unused`), and the anti-amplification limit admits a packet.
+    /// left (`PeerCids::unused`), and the anti-amplification limit and the path's own congestion window admit a packet.
+    /// `expired`: a probe timer has, and what leaves may exceed the window (RFC 9002 section 7).
     #[must_use]
-    pub fn wants_to_send(&self, unused_cids: bool) -> Option<u8> {
+    pub fn wants_to_send(&self, unused_cids: bool, expired: bool) -> Option<u8> {
         let wants = |p: &&Path| {
             (p.validation.wants_challenge() || p.validation.wants_response())
                 && (p.cid.is_some() || unused_cids)
                 && p.budget.sendable() >= SMALLEST_PROBE
+                && (expired || p.has_window_for_probe())
         };
         self.paths.iter().find(wants).map(|p| p.id)
+    }
+
+    /// A challenge or an answer on the active path waits for nothing but its window.
+    #[must_use]
+    pub fn is_held_by_window(&self) -> bool {
+        self.active().is_held()
+    }
+
+    /// The same on any path.
+    #[must_use]
+    pub fn holds_path_frames(&self) -> bool {
+        self.paths.iter().any(Path::is_held)
     }
 
     /// When `on_deadline` has something to do.
@@ -492,7 +506,11 @@ impl PathTable {
     pub fn on_deadline(&mut self, now: Timestamp, rng: &mut dyn Rng) -> Vec<PathEvent> {
         let mut events = Vec::new();
         let mut failed = Vec::new();
+        let pto = self.validation_pto();
         for path in &mut self.paths {
+            if path.is_held() {
+                path.validation.on_held(now, pto);
+            }
             if path.validation.on_deadline(now, rng) {
                 failed.push((path.id, path.tuple));
             }

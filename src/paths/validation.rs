@@ -94,6 +94,14 @@ impl Validation {
         self.gives_up_at = Timestamp::NEVER;
     }
 
+    /// The congestion window has let no challenge out so far: no answer cannot have been missed. The timer that gives up
+    /// starts anew (RFC 9000 section 8.2.4 leaves it to us); a probe timeout at the latest lets the challenge go.
+    pub fn on_held(&mut self, now: Timestamp, pto: Duration) {
+        if self.is_pending() && self.tries == 0 && now >= self.gives_up_at {
+            self.gives_up_at = now + pto.saturating_mul(TIMEOUT_PTOS);
+        }
+    }
+
     //= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.1
     //# The endpoint MUST use unpredictable data in every PATH_CHALLENGE frame so that it can associate the peer's
     //# response with the corresponding PATH_CHALLENGE.

@@ -152,3 +152,14 @@ fn keep_alives_pass_a_window_full_of_lost_packets() {
         assert_eq!(play(&row, true).silenced, None, "{}", row.code());
     }
 }
+/// A change of family while the windows of both ends are full of what the old address swallowed: the challenges that are held
+/// until probe timers let them go come through all the same.
+#[test]
+fn challenges_that_the_window_holds_come_through() {
+    for row in [
+        Row::benign(2817).with("delay", "20 s").with("address", "family").with("workload", "ping-pong"),
+        Row::benign(1047).with("delay", "2 s").with("address", "family").with("workload", "upload"),
+    ] {
+        assert_eq!(play(&row, true).silenced, None, "{}", row.code());
+    }
+}

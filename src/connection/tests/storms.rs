@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::super::{ConnectionConfig, Event};
 use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls};
-use crate::base::{Dir, Side};
+use crate::base::{Dir, Ecn, Side, Timestamp};
 use crate::streams::ReadOk;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,5 +185,114 @@ fn keep_alive_goes_out_although_the_window_was_full() {
             got.len() == written
         });
         assert!(got == data[..written]);
+    }
+}
+
+/// A client whose window is full of an upload: nothing that counts may leave.
+fn with_a_full_window() -> Pair {
+    let mut p = keeping_alive(Duration::ZERO);
+    let id = p.start(Side::Client, Dir::Uni);
+    p.client.conn.write(id, &pattern(1 << 20)).unwrap();
+    p.flush();
+    let full = p.client.conn.stats();
+    assert!(full.bytes_in_flight + 1200 > full.congestion_window, "{full:?}");
+    p
+}
+
+/// PATH_CHALLENGE and PATH_RESPONSE keep to the window of their path (RFC 9002 section 7), and are not held for ever: what
+/// is in flight is acknowledged or lost, or the probe timer lets them go.
+//= https://www.rfc-editor.org/rfc/rfc9002#section-7
+//= type=test
+//# An endpoint MUST NOT send a packet if it would cause bytes_in_flight (see Appendix B.2) to be larger than the
+//# congestion window, unless the packet is sent on a PTO timer expiration (see Section 6.2) or when entering recovery (see
+//# Section 7.3.2).
+//= https://www.rfc-editor.org/rfc/rfc9000#section-8.2.2
+//= type=test
+//# An endpoint MUST NOT delay transmission of a packet containing a PATH_RESPONSE frame unless constrained by congestion
+//# control.
+#[test]
+fn path_frames_keep_to_the_window() {
+    for answered in [true, false] {
+        let mut p = with_a_full_window();
+        let (now, sent) = (p.now, p.client.sent);
+        // What the server asks for, without the datagram that asks.
+        let path = p.client.conn.paths.active_index();
+        p.client.conn.paths.on_path_challenge(path, *b"question");
+        p.flush();
+        assert_eq!((p.now, p.client.sent), (now, sent), "the window is full");
+        if !answered {
+            deafen(&mut p);
+        }
+        let waits = |p: &Pair| p.client.conn.paths.active().validation.wants_response();
+        p.run_until(SECOND, |p| !waits(p));
+        assert!(!waits(&p), "it was sent in the end");
+        assert_eq!(p.client.conn.stats().pto_count, u64::from(!answered), "as soon as there was room, or as a probe");
+    }
+}
+
+/// The same datagram by datagram: a challenge that the window holds takes one of the probes that an expired timer lets go,
+/// one that the window admits takes none, and what tests the peer's liveness without a timer is no such probe.
+#[test]
+fn a_challenge_beyond_the_window_is_one_of_the_probes() {
+    let mut p = with_a_full_window();
+    let mut out = vec![0; 1500];
+    let (now, path) = (p.now, p.client.conn.paths.active_index());
+    let conn = &mut p.client.conn;
+    let ask = |conn: &mut super::super::Connection| conn.paths.start_validation(path, conn.rng.as_mut(), now);
+    let send = |conn: &mut super::super::Connection, out: &mut [u8]| conn.transmit_path_frames(now, out).map(|t| t.len);
+    ask(conn);
+    assert_eq!(send(conn, &mut out), None);
+    assert!(conn.paths.active().validation.wants_challenge(), "it waits");
+    conn.control.probes[2] = 2;
+    assert_eq!(send(conn, &mut out), None, "no timer has expired");
+    conn.control.expired = true;
+    assert_eq!(send(conn, &mut out), Some(1200));
+    assert_eq!(conn.control.probes[2], 1);
+    ask(conn);
+    assert_eq!(send(conn, &mut out), Some(1200));
+    ask(conn);
+    assert_eq!((send(conn, &mut out), conn.control.probes[2]), (None, 0), "both are used up");
+    // Room again: no probe is needed, and none is used.
+    conn.control.probes[2] = 2;
+    conn.give_up(Timestamp::NEVER, now);
+    assert_eq!(send(conn, &mut out), Some(1200));
+    assert_eq!(conn.control.probes[2], 2);
+}
+
+/// A validation that could not even ask is not over: its time begins when the window lets the challenge go.
+#[test]
+fn a_validation_does_not_fail_while_the_window_holds_its_challenge() {
+    let mut p = with_a_full_window();
+    let (now, path) = (p.now, p.client.conn.paths.active_index());
+    let conn = &mut p.client.conn;
+    conn.paths.start_validation(path, conn.rng.as_mut(), now);
+    let end = now + conn.paths.validation_pto() * 3;
+    assert!(conn.paths.on_deadline(end, conn.rng.as_mut()).is_empty());
+    assert!(conn.paths.active().validation.is_pending());
+    conn.give_up(Timestamp::NEVER, end);
+    assert!(conn.transmit_path_frames(end, &mut vec![0; 1500]).is_some());
+    let end = end + conn.paths.validation_pto() * 3;
+    assert!(!conn.paths.on_deadline(end, conn.rng.as_mut()).is_empty(), "asked, and not answered");
+}
+
+/// A side that only receives asks for an acknowledgement now and then (RFC 9000 section 13.2.4), but not beyond the window.
+#[test]
+fn a_ping_beside_acknowledgements_keeps_to_the_window() {
+    for full in [true, false] {
+        let mut p = if full { with_a_full_window() } else { keeping_alive(Duration::ZERO) };
+        p.run_for(if full { Duration::ZERO } else { SECOND });
+        let now = p.now;
+        let conn = &mut p.client.conn;
+        if full {
+            conn.paths.active_mut().recovery.cc.on_persistent_congestion();
+        }
+        conn.control.acks_unanswered = u8::MAX;
+        conn.data.received.on_packet(1 << 20, true, Ecn::NotEct, now);
+        conn.data.received.request_immediate();
+        conn.data.received.on_batch_end(now);
+        let (sent, acks) = (conn.stats().bytes_in_flight, conn.stats().acks_sent);
+        assert!(conn.transmit(now, &mut [0; 1500], 1).is_some());
+        assert_eq!(conn.stats().acks_sent, acks + 1);
+        assert_eq!(conn.stats().bytes_in_flight > sent, !full, "a PING went along: {:?}", conn.stats());
     }
 }

@@ -128,10 +128,10 @@ fn the_answer_goes_where_the_question_came_from() {
     let id = w.arrive(&other, 1200).unwrap();
     assert!(w.paths.on_path_challenge(id, [5; 8]), "worth a challenge of our own");
     w.paths.start_validation(id, &mut w.rng, w.now);
-    assert_eq!(w.paths.wants_to_send(true), Some(id));
-    assert_eq!(w.paths.wants_to_send(false), None, "no connection ID for it");
+    assert_eq!(w.paths.wants_to_send(true, false), Some(id));
+    assert_eq!(w.paths.wants_to_send(false, false), None, "no connection ID for it");
     assert_eq!(w.paths.cid_for(id, &mut w.cids).unwrap().sequence, 1, "a fresh ID for a new path");
-    assert_eq!(w.paths.wants_to_send(false), Some(id));
+    assert_eq!(w.paths.wants_to_send(false, false), Some(id));
     assert_eq!(w.paths.take_response(id), Some([5; 8]));
     assert_eq!(w.paths.take_response(id), None);
     let challenge = w.paths.next_challenge(id, w.now).unwrap();
@@ -153,9 +153,9 @@ fn nothing_is_sent_without_budget() {
     let id = w.arrive(&tuple("203.0.113.9:2000"), 20).unwrap();
     w.paths.on_path_challenge(id, [5; 8]);
     assert_eq!(w.paths.sendable(id), 60);
-    assert_eq!(w.paths.wants_to_send(true), None);
+    assert_eq!(w.paths.wants_to_send(true, false), None);
     w.arrive(&tuple("203.0.113.9:2000"), 30);
-    assert_eq!(w.paths.wants_to_send(true), Some(id));
+    assert_eq!(w.paths.wants_to_send(true, false), Some(id));
     w.paths.start_validation(id, &mut w.rng, w.now);
     let small = w.paths.next_challenge(id, w.now).unwrap();
     w.paths.on_bytes_sent(id, 150);
