@@ -521,6 +521,82 @@ struct sockaddr;
 // The default: CUBIC that does not take random loss for congestion.
 #define WB_CC_ADAPTIVE 4
 
+// Keys of `wb_counters`. Totals since the start, unless the comment says otherwise.
+// UDP datagrams that came, whatever became of them.
+#define WB_COUNTER_DATAGRAMS_RECEIVED 0
+
+// Their payload.
+#define WB_COUNTER_BYTES_RECEIVED 1
+
+// UDP datagrams given to the system, or to the caller of a core.
+#define WB_COUNTER_DATAGRAMS_SENT 2
+
+// Their payload.
+#define WB_COUNTER_BYTES_SENT 3
+
+// Times that a socket had no room for what a connection sent; it is sent later.
+#define WB_COUNTER_SEND_BLOCKED 4
+
+// Times that the system knew no way to a peer.
+#define WB_COUNTER_SEND_FAILED 5
+
+// Connections that exist, also those that are closing. No total: it falls, too.
+#define WB_COUNTER_CONNS_NOW 6
+
+// Connections that clients began and that were let in.
+#define WB_COUNTER_CONNS_ACCEPTED 7
+
+// Connections that were begun from here, each address of a host by itself.
+#define WB_COUNTER_CONNS_STARTED 8
+
+// Clients that have not completed their handshake, undecided ones included. No total: it falls, too.
+#define WB_COUNTER_HANDSHAKES_NOW 9
+
+// Handshakes that were confirmed (RFC 9001 section 4.1.2), of both sides.
+#define WB_COUNTER_HANDSHAKES_DONE 10
+
+// Connections that ended before that.
+#define WB_COUNTER_HANDSHAKES_FAILED 11
+
+// Clients that were told CONNECTION_REFUSED or INVALID_TOKEN.
+#define WB_COUNTER_CONNS_REFUSED 12
+
+// Retry packets sent (RFC 9000 section 8.1.2).
+#define WB_COUNTER_RETRIES_SENT 13
+
+// Version Negotiation packets sent (section 6).
+#define WB_COUNTER_VERSION_NEGOTIATIONS_SENT 14
+
+// Stateless resets sent (section 10.3).
+#define WB_COUNTER_RESETS_SENT 15
+
+// Clients with a Retry token that was not good.
+#define WB_COUNTER_TOKENS_INVALID 16
+
+// Clients that proved their address with a token of an earlier connection (section 8.1.3).
+#define WB_COUNTER_TOKENS_ACCEPTED 17
+
+// Datagrams dropped: no QUIC, or too small to be answered in a version that we do not speak.
+#define WB_COUNTER_DROPPED_MALFORMED 18
+
+// Datagrams dropped: an Initial in less than 1200 bytes (section 14.1).
+#define WB_COUNTER_DROPPED_SMALL_INITIAL 19
+
+// Datagrams dropped: a first Destination Connection ID below 8 bytes (section 7.2).
+#define WB_COUNTER_DROPPED_SHORT_DCID 20
+
+// Datagrams dropped: an Initial whose protection does not hold.
+#define WB_COUNTER_DROPPED_NOT_AUTHENTIC 21
+
+// Datagrams dropped: of no connection that is known.
+#define WB_COUNTER_DROPPED_UNKNOWN 22
+
+// Datagrams dropped: a bound of the buffers for undecided connections was reached.
+#define WB_COUNTER_DROPPED_FULL 23
+
+// Datagrams dropped: they would have been answered, but for the rate limit.
+#define WB_COUNTER_DROPPED_RATE_LIMITED 24
+
 // Success.
 #define WB_OK 0
 
@@ -1865,6 +1941,18 @@ wb_status wb_core_transmit(wb_runtime runtime,
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_STATE` (not a core), `WB_E_THREAD`. Since: 0.1.
 wb_status wb_core_deadline(wb_runtime runtime,
                            int64_t *ns);
+
+// Counters of an endpoint, or of a runtime: the sum of its endpoints, also of those that have ended and of those that
+// `wb_client_connect` makes. `out[i]` gets that of the key `first_key + i` (`WB_COUNTER_*`); keys that this library does not
+// know give 0, so that a program of a newer header works. They stay readable after the end. Those of one worker are of one
+// moment; what a connection sends is added when its turn ends.
+//
+// Ownership: the caller's memory is filled. Threads: any. Blocks: never, and waits for no code of the application.
+// Errors: handle errors, `WB_E_INVALID`. Since: 0.1.
+wb_status wb_counters(wb_handle handle,
+                      uint32_t first_key,
+                      uint64_t *out,
+                      size_t n);
 
 // Tells what anybody can know about a datagram's first packet, without keys: form, version and connection IDs of any QUIC
 // version (RFC 8999), and of versions 1 and 2 also the type, the token and where the packet ends. For routers and load

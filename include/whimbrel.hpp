@@ -212,6 +212,11 @@ public:
         return {s, d};
     }
 
+    /* Of an endpoint or a runtime: out[i] gets the counter of the key first + i (WB_COUNTER_*). */
+    result<void> counters(std::uint32_t first, std::uint64_t *out, std::size_t n) const noexcept {
+        return wb_counters(handle_, first, out, n);
+    }
+
     /* A plain pointer that events carry; it stays the application's. */
     result<void> set_user(void *user, wb_destroy_fn destroy = nullptr) const noexcept {
         return wb_handle_set_user(handle_, user, destroy);

@@ -76,6 +76,11 @@ fn settings_of_a_living_connection_change() {
 }
 
 #[test]
+fn counters_of_endpoints_and_runtimes() {
+    run_source("counters");
+}
+
+#[test]
 fn queue_wake_mute_fork_and_ends() {
     run_source("endings");
 }

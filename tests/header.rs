@@ -26,6 +26,7 @@ const SOURCES: &[&str] = &[
     "buf",
     "queue",
     "core",
+    "counters",
     "packet",
 ];
 

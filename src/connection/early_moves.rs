@@ -87,6 +87,7 @@ impl Connection {
     //# has previously validated that address.
     pub(super) fn prove_early_moves(&mut self, now: Timestamp) {
         if self.side.is_client() {
+            self.endpoint_events.push_back(EndpointEvent::HandshakeDone);
             return;
         }
         if !self.paths.active().is_validated() {

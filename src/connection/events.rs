@@ -121,7 +121,7 @@ pub enum EndpointEvent {
     /// Datagrams from this address that end in this token reset the connection (RFC 9000 section 10.3.1).
     ResetTokenLearned(FourTuple, ResetToken),
     ResetTokenForgotten(ResetToken),
-    /// Server: the handshake is confirmed.
+    /// The handshake is confirmed.
     HandshakeDone,
     /// Server, the client's address is proved: call `send_new_token` with a token for this address and version.
     NeedToken(FourTuple, u32),

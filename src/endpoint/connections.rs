@@ -49,6 +49,7 @@ impl ConnectionKey {
 /// Everything routed to one connection.
 pub(super) struct Routes {
     handshaking: bool,
+    confirmed: bool,
     active: Vec<ConnectionId>,
     retired: Vec<ConnectionId>,
     initial: Option<ConnectionId>,
@@ -113,6 +114,7 @@ impl Connections {
     pub(super) fn add(&mut self, side: Side) -> Option<ConnectionKey> {
         let (index, generation) = self.slab.insert(Routes {
             handshaking: side.is_server(),
+            confirmed: false,
             active: Vec::new(),
             retired: Vec::new(),
             initial: None,
@@ -129,15 +131,20 @@ impl Connections {
         Some(routes)
     }
 
-    /// True: it is one that a client began, and was not confirmed before.
-    pub(super) fn on_handshake_done(&mut self, key: ConnectionKey) -> bool {
-        if let Some(routes) = self.slab.get_mut(key.place())
-            && core::mem::take(&mut routes.handshaking)
-        {
+    /// Whether a client began it; `None` when it was confirmed before.
+    pub(super) fn on_handshake_done(&mut self, key: ConnectionKey) -> Option<bool> {
+        let routes = self.slab.get_mut(key.place())?;
+        let mut began = false;
+        if core::mem::take(&mut routes.handshaking) {
             self.handshaking = self.handshaking.saturating_sub(1);
-            return routes.client_began();
+            began = routes.client_began();
         }
-        false
+        (!core::mem::replace(&mut routes.confirmed, true)).then_some(began)
+    }
+
+    /// Its handshake was never confirmed.
+    pub(super) fn is_unconfirmed(&self, key: ConnectionKey) -> bool {
+        self.slab.get(key.place()).is_some_and(|r| !r.confirmed)
     }
 
     /// How many more connection IDs may be issued.

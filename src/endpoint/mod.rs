@@ -76,6 +76,9 @@ pub enum DropReason {
     RateLimited,
 }
 
+/// How many there are.
+pub const DROP_REASONS: usize = DropReason::RateLimited as usize + 1;
+
 /// Why an incoming connection could not be accepted.
 #[derive(Debug)]
 pub enum AcceptError {
@@ -111,7 +114,16 @@ pub enum Answer {
 /// Counters since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EndpointStats {
+    pub datagrams_received: u64,
+    pub bytes_received: u64,
     pub accepted: u64,
+    pub started: u64,
+    /// Confirmed, of both sides.
+    pub handshakes_done: u64,
+    /// Connections that ended before that.
+    pub handshakes_failed: u64,
+    /// In the order of [`DropReason`].
+    pub dropped: [u64; DROP_REASONS],
     pub refused: u64,
     pub retries_sent: u64,
     pub version_negotiations_sent: u64,
@@ -166,6 +178,21 @@ impl Endpoint {
     #[must_use]
     pub const fn stats(&self) -> &EndpointStats {
         &self.stats
+    }
+
+    /// So many datagrams came, of which the first was given to [`Self::receive`] and fared like that. What belongs to another
+    /// shard is counted there.
+    pub fn count(&mut self, routed: &Routed, datagrams: u64, bytes: u64) {
+        if let Routed::OtherShard(_) = routed {
+            return;
+        }
+        self.stats.datagrams_received = self.stats.datagrams_received.wrapping_add(datagrams);
+        self.stats.bytes_received = self.stats.bytes_received.wrapping_add(bytes);
+        if let Routed::Dropped(reason) = routed
+            && let Some(count) = self.stats.dropped.get_mut(*reason as usize)
+        {
+            *count = count.wrapping_add(datagrams);
+        }
     }
 
     /// Length of the connection IDs that this endpoint issues.
@@ -247,7 +274,10 @@ impl Endpoint {
         let cids = InitialCids { local, remote: cid_source::random_initial_dcid(&mut *self.rng) };
         let rng = (self.make_rng)();
         match Connection::connect(cfg, tls, server_name, tuple, cids, token, now, rng) {
-            Ok(connection) => Ok((key, connection)),
+            Ok(connection) => {
+                self.stats.started = self.stats.started.saturating_add(1);
+                Ok((key, connection))
+            }
             Err(e) => {
                 self.forget(key);
                 Err(ConnectError::Tls(e))
@@ -420,8 +450,11 @@ impl Endpoint {
                 Answer::None
             }
             EndpointEvent::HandshakeDone => {
-                if self.connections.on_handshake_done(key) {
-                    self.cfg.load.confirmed();
+                if let Some(began) = self.connections.on_handshake_done(key) {
+                    self.stats.handshakes_done = self.stats.handshakes_done.saturating_add(1);
+                    if began {
+                        self.cfg.load.confirmed();
+                    }
                 }
                 Answer::None
             }
@@ -431,6 +464,8 @@ impl Endpoint {
                 Answer::Token(AddressTokens::new_token(seal, &mut *self.rng, tuple.remote.ip(), version, unix_ms))
             }
             EndpointEvent::Drained => {
+                let failed = self.connections.is_unconfirmed(key);
+                self.stats.handshakes_failed = self.stats.handshakes_failed.saturating_add(u64::from(failed));
                 self.forget(key);
                 Answer::Forgotten
             }

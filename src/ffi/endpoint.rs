@@ -19,6 +19,7 @@ use super::tls::TlsObject;
 use crate::base::codes;
 use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use crate::endpoint::{Full, Limits, Load, LoadNews, RetryPolicy};
+use crate::runtime::counters::Counters;
 use crate::runtime::{EndpointHandle, EndpointOptions, IncomingDecision, IncomingInfo, ListenConfig, Ticket, clock};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ struct State {
     listener: Option<Arc<Listener>>,
     /// A graceful close is under way.
     draining: bool,
+    /// What it had counted when it ended.
+    last: Counters,
     /// From the configuration that listens or connects.
     drain: Option<Duration>,
     retry: bool,
@@ -341,8 +344,15 @@ impl EndpointObject {
             return;
         }
         let (handle, listener, admissions) = {
+            let mut ledger = self.runtime.ledger();
             let mut state = self.state.lock();
             state.closed = true;
+            if let Some(handle) = &state.handle {
+                state.last = handle.counters().ended();
+            }
+            ledger.ended.add(&state.last);
+            ledger.endpoints.retain(|e| !std::ptr::eq(e.as_ptr(), Arc::as_ptr(self)));
+            drop(ledger);
             (state.handle.take(), state.listener.take(), std::mem::take(&mut state.admissions))
         };
         for decision in admissions {
@@ -380,6 +390,12 @@ impl EndpointObject {
         let mut record = Record::new(WB_EV_ENDPOINT_BUSY).numbers(count, u64::from(which));
         record.event.source = self.meta.handle();
         self.route.emit(record);
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Counters {
+        let state = self.state.lock();
+        state.handle.as_ref().map_or(state.last, EndpointHandle::counters)
     }
 
     /// A socket failed.

@@ -13,7 +13,8 @@ use super::handle::Object;
 use super::object::{Known, Meta};
 use super::status::{WB_E_STATE, WB_E_WOULD_DEADLOCK};
 use crate::base::Timestamp;
-use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::base::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use crate::runtime::counters::Counters;
 use crate::runtime::{Driver, Runtime, RuntimeError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -39,10 +40,20 @@ pub(crate) struct RuntimeObject {
     orphaned: AtomicBool,
     /// Objects that must end before the runtime does.
     children: Mutex<Children>,
+    ledger: Mutex<Ledger>,
     /// A closing core: when it stops waiting for what is under way.
     ending: Mutex<Option<Timestamp>>,
     progress: Mutex<Progress>,
     changed: Condvar,
+}
+
+/// Where the counts of endpoints come together. Taken before an endpoint's lock.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Those that have not ended.
+    pub endpoints: Vec<Weak<EndpointObject>>,
+    /// Sum of those that have.
+    pub ended: Counters,
 }
 
 #[derive(Default)]
@@ -123,6 +134,7 @@ impl RuntimeObject {
             at_once: AtomicBool::new(false),
             orphaned: AtomicBool::new(false),
             children: Mutex::default(),
+            ledger: Mutex::default(),
             progress: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -204,6 +216,30 @@ impl RuntimeObject {
         let mut children = self.children.lock();
         children.endpoints.retain(|e| e.strong_count() > 0);
         children.endpoints.push(Arc::downgrade(endpoint));
+        drop(children);
+        let mut ledger = self.ledger.lock();
+        ledger.endpoints.retain(|e| e.strong_count() > 0);
+        ledger.endpoints.push(Arc::downgrade(endpoint));
+    }
+
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock()
+    }
+
+    /// What all endpoints have done so far, also those that have ended.
+    pub fn counters(&self) -> Counters {
+        let (sum, counted) = {
+            let ledger = self.ledger.lock();
+            let mut sum = ledger.ended;
+            let counted: Vec<_> = ledger.endpoints.iter().filter_map(Weak::upgrade).collect();
+            for endpoint in &counted {
+                sum.add(&endpoint.counters());
+            }
+            (sum, counted)
+        };
+        // Outside the lock: one of them may end with this.
+        drop(counted);
+        sum
     }
 
     /// The connection, not started yet, must end before the runtime does.

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::clock;
 use super::conn::{Conn, ConnState, Names, next_id};
+use super::counters::Sent;
 use super::error::RuntimeError;
 use super::events::{EndpointNotice, IncomingDecision, Sink, Ticket};
 use super::random::{SeededRng, SystemRng};
@@ -120,6 +121,7 @@ pub(super) struct PartCore {
 pub(super) struct Part {
     pub shard: Arc<ShardShared>,
     pub core: Mutex<PartCore>,
+    pub sent: Sent,
 }
 
 /// The shared body of an endpoint.
@@ -192,6 +194,7 @@ impl EndpointInner {
                 closing: false,
                 gone: false,
             }),
+            sent: Sent::default(),
         };
         let parts: Vec<Part> = shards.into_iter().enumerate().map(make).collect();
         let inner = Arc::new(Self {
@@ -359,7 +362,7 @@ impl EndpointHandle {
         Self { guard: Arc::new(Guard(inner)) }
     }
 
-    fn inner(&self) -> &Arc<EndpointInner> {
+    pub(super) fn inner(&self) -> &Arc<EndpointInner> {
         &self.guard.0
     }
 

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod config;
 pub mod conn;
+pub mod counters;
 pub mod endpoint;
 pub mod error;
 pub mod events;

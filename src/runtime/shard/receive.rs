@@ -124,7 +124,10 @@ impl Shard {
         let routed = {
             let mut core = part.core.lock();
             let Some(head) = group.get_mut(..first) else { return };
-            match core.endpoint.receive(&run.tuple, run.ecn, head, now, &mut reply) {
+            let routed = core.endpoint.receive(&run.tuple, run.ecn, head, now, &mut reply);
+            let datagrams = if group.len() <= stride { 1 } else { group.len().div_ceil(stride) };
+            core.endpoint.count(&routed, datagrams as u64, group.len() as u64);
+            match routed {
                 Routed::Connection(key) => core.conns.get(&key).map_or(Target::Nobody, |c| Target::Conn(Arc::clone(c))),
                 Routed::Incoming(incoming) => Target::Incoming(incoming),
                 Routed::Reply => Target::Reply,
@@ -136,7 +139,7 @@ impl Shard {
             Target::Conn(conn) => self.feed(&conn, run, stride, group),
             Target::Incoming(incoming) => self.answer(run, incoming, &mut reply),
             Target::Reply => {
-                self.send_reply(&run.tuple, &reply);
+                self.send_reply(part, &run.tuple, &reply);
                 run.endpoint.tell_load();
             }
             Target::Other(shard) => hand_off(run, usize::from(shard), stride, group),
@@ -213,7 +216,7 @@ impl Shard {
                 let answered = core.endpoint.refuse(incoming, now, reply);
                 drop(core);
                 if answered {
-                    self.send_reply(&tuple, reply);
+                    self.send_reply(part, &tuple, reply);
                 }
                 return;
             }
@@ -221,7 +224,7 @@ impl Shard {
             (IncomingDecision::Retry, _) => match core.endpoint.retry(incoming, now, reply) {
                 None => {
                     drop(core);
-                    return self.send_reply(&tuple, reply);
+                    return self.send_reply(part, &tuple, reply);
                 }
                 // It has proved its address already.
                 Some(incoming) => incoming,

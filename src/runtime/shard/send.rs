@@ -6,6 +6,8 @@ use super::Shard;
 use super::sockets::Pending;
 use crate::base::{Ecn, FourTuple};
 use crate::connection::Transmit;
+use crate::runtime::counters::SentNow;
+use crate::runtime::endpoint::Part;
 use crate::runtime::events::EndpointNotice;
 use crate::runtime::udp::SendOutcome;
 
@@ -54,7 +56,8 @@ impl Shard {
     }
 
     /// Sends one datagram that belongs to no connection; lost when the socket is full.
-    pub(super) fn send_reply(&mut self, tuple: &FourTuple, bytes: &[u8]) {
+    pub(super) fn send_reply(&mut self, part: &Part, tuple: &FourTuple, bytes: &[u8]) {
+        part.sent.add(&SentNow { datagrams: 1, bytes: bytes.len() as u64, ..SentNow::default() });
         if self.post_reply(tuple, bytes) {
             return;
         }

@@ -11,6 +11,7 @@ use crate::connection::EndpointEvent;
 use crate::endpoint::Answer;
 use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
+use crate::runtime::counters::SentNow;
 use crate::runtime::events::{ConnEvent, EndpointNotice};
 
 /// How a turn ended.
@@ -22,6 +23,7 @@ struct TurnEnd {
     blocked_at: Option<u32>,
     no_route: Option<i32>,
     drained: bool,
+    sent: SentNow,
 }
 
 impl Shard {
@@ -134,13 +136,18 @@ impl Shard {
             let Some(transmit) = state.connection.transmit(now, &mut self.send_arena, max_segments) else {
                 return sent;
             };
+            end.sent.batch(transmit.len, transmit.segment);
             match MutexGuard::unlocked(state, || self.send_batch(&transmit)) {
                 Fate::Done => {}
                 Fate::Blocked => {
+                    end.sent.blocked += 1;
                     end.blocked_at = Some(transmit.tuple.socket);
                     return sent;
                 }
-                Fate::NoRoute(os_error) => end.no_route = Some(os_error),
+                Fate::NoRoute(os_error) => {
+                    end.sent.failed += 1;
+                    end.no_route = Some(os_error);
+                }
             }
         }
         most
@@ -157,6 +164,9 @@ impl Shard {
     }
 
     fn after_turn(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest, end: &TurnEnd) {
+        if let Some(part) = conn.part().filter(|_| end.sent.datagrams > 0) {
+            part.sent.add(&end.sent);
+        }
         for change in harvest.paths.drain(..) {
             self.on_path_change(conn, change);
         }
