@@ -1084,6 +1084,10 @@ typedef struct wb_packet_desc {
     size_t packet_len;
 } wb_packet_desc;
 
+// Called with a piece of a connection's log, which is valid until the call returns; `end` is 1 in its last call. It may call any
+// function but waiting ones, and must not throw or unwind.
+typedef void (*wb_sink_fn)(void *ctx, wb_conn conn, const void *data, size_t len, uint32_t end);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1968,6 +1972,28 @@ wb_status wb_packet_peek(const void *datagram,
                          size_t len,
                          size_t short_cid_len,
                          struct wb_packet_desc *out);
+
+// Hands the qlog of a connection to a function: of this one from now on, or of an endpoint's later connections from their
+// beginning. To have all of a client's connection, register before it is started. What comes is a qlog file in pieces: JSON text
+// records (RFC 7464), each of them whole, the first being the file's head; connections are told apart by their handle, which may
+// be stale when its last records come. A client that tries several addresses brings the log of each that failed and then the
+// next one's, each with its head. The last call for a connection has `end` = 1, and maybe no data; it comes after CONN_CLOSED,
+// when the connection is drained. `qlog.dir` works beside it.
+//
+// For an endpoint another registration replaces the function, and null stops it, for connections that come then; those that
+// have it keep it. A connection has one function for good, its endpoint's if it had one.
+//
+// Logging costs the connections that do it time; those without a log nothing. `wb_runtime_mute` ends the calls, and then the
+// end is not told.
+//
+// Ownership: `ctx` belongs to the registration until `destroy` (may be null) is called once, after the last end. On failure it
+// stays the caller's. Threads: any; the function runs on library threads, serial per connection. Blocks: never.
+// Errors: handle errors (`WB_E_KIND`: neither connection nor endpoint), `WB_E_INVALID` (null for a connection), `WB_E_BUSY`
+// (the connection has a function), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`, `WB_E_STATE` (it is closed). Since: 0.1.
+wb_status wb_qlog(wb_handle object,
+                  wb_sink_fn function,
+                  void *ctx,
+                  wb_destroy_fn destroy);
 
 #ifdef __cplusplus
 }  // extern "C"

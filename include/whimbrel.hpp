@@ -221,6 +221,19 @@ public:
     result<void> set_user(void *user, wb_destroy_fn destroy = nullptr) const noexcept {
         return wb_handle_set_user(handle_, user, destroy);
     }
+    /* The log of a connection, or of an endpoint's later ones, in pieces: connection, text, whether it is the last. */
+    result<void> qlog(std::function<void(wb_conn, std::string_view, bool)> function) const {
+        using pieces = std::function<void(wb_conn, std::string_view, bool)>;
+        std::unique_ptr<pieces> kept(new pieces(std::move(function)));
+        wb_status s = wb_qlog(
+            handle_,
+            [](void *f, wb_conn conn, const void *data, std::size_t len, std::uint32_t end) noexcept {
+                (*static_cast<pieces *>(f))(conn, {static_cast<const char *>(data), len}, end != 0);
+            },
+            kept.get(), [](void *f) { delete static_cast<pieces *>(f); });
+        if (s == WB_OK) (void)kept.release();
+        return s;
+    }
 
     /* Gives the object an application object, deleted after its CLOSED event. On failure it comes back in `user`. */
     template <class T> result<void> set_user(std::unique_ptr<T> &&user) const noexcept {

@@ -46,6 +46,11 @@ fn a_core_driven_by_its_caller_is_deterministic() {
 }
 
 #[test]
+fn logs_reach_a_function_up_to_their_end() {
+    run_source("qlog");
+}
+
+#[test]
 fn a_router_sees_what_passes_it() {
     run_source("peek");
 }

@@ -28,6 +28,7 @@ const SOURCES: &[&str] = &[
     "core",
     "counters",
     "packet",
+    "qlog",
 ];
 
 fn root() -> PathBuf {

@@ -25,6 +25,25 @@ impl Connection {
         self.qlog.as_mut().filter(|q| q.has_records()).map(|q| q.take())
     }
 
+    /// Begins a log in the middle of a connection. When there is one already, gives what such a log begins with.
+    #[must_use]
+    pub fn attach_qlog(&mut self, now: Timestamp, wall_clock_ms_at_zero: Option<u64>) -> Vec<u8> {
+        let reference = self.qlog.as_ref().map_or(now, |log| log.reference());
+        let wall = wall_clock_ms_at_zero.map(|zero| zero.saturating_add(reference.as_nanos() / 1_000_000));
+        let mut log = Qlog::new(self.side, &self.odcid, reference, wall);
+        if self.qlog.is_some() {
+            return log.take();
+        }
+        self.qlog = Some(Box::new(log));
+        Vec::new()
+    }
+
+    /// The connection records what happens.
+    #[must_use]
+    pub const fn has_qlog(&self) -> bool {
+        self.qlog.is_some()
+    }
+
     /// The client's first Destination Connection ID: the same name on both sides.
     #[must_use]
     pub const fn odcid(&self) -> ConnectionId {

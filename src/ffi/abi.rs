@@ -447,6 +447,11 @@ pub type wb_release_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
 /// Called with a line of text (no newline, not terminated).
 pub type wb_line_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, line: *const c_char, len: usize)>;
 
+/// Called with a piece of a connection's log, which is valid until the call returns; `end` is 1 in its last call. It may call any
+/// function but waiting ones, and must not throw or unwind.
+pub type wb_sink_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, conn: wb_conn, data: *const c_void, len: usize, end: u32)>;
+
 /// One event. `data` is valid until the callback returns, or until the batch is returned.
 #[repr(C)]
 #[derive(Clone, Copy)]

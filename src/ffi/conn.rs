@@ -12,6 +12,7 @@ use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::{self, Object};
 use super::object::{Ends, Known, Meta, publish};
+use super::qlog::LogSlot;
 use super::runtime::RuntimeObject;
 use super::status::*;
 use super::stream::StreamObject;
@@ -27,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 
 mod attempts;
 mod live;
+mod log;
 use attempts::Attempts;
 pub(crate) use attempts::MAX_TARGETS;
 
@@ -61,6 +63,8 @@ pub(crate) struct ConnObject {
     cipher: AtomicU32,
     /// Events in a queue.
     waiting: AtomicU32,
+    /// Where records of its log go. Taken after the phase.
+    log: Mutex<Option<Box<LogSlot>>>,
     /// Server: early data are taken, so streams may be early.
     pub(super) takes_early: AtomicBool,
 }
@@ -127,6 +131,7 @@ impl ConnObject {
             handshake: AtomicU64::new(0),
             cipher: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            log: Mutex::new(endpoint.log().map(|sink| LogSlot::new(sink, Vec::new()))),
             takes_early: AtomicBool::new(false),
         })
     }
@@ -380,6 +385,7 @@ impl ConnObject {
         if self.is_current(conn) {
             self.finish(Fail::new(WB_E_INTERNAL, "the connection ended without a reason"));
         }
+        self.end_log(Some(conn));
     }
 
     /// Reports the end of the streams, then that of the connection. Once.
@@ -413,6 +419,9 @@ impl ConnObject {
             .bytes(fail.text.as_bytes())
             .ends(Arc::clone(self) as _);
         self.emit(record);
+        if self.any_wire().is_none() {
+            self.end_log(None);
+        }
         self.endpoint.close_if_hidden();
     }
 

@@ -12,6 +12,7 @@ use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::Object;
 use super::object::{Known, Meta};
+use super::qlog::LogSink;
 use super::runtime::{RuntimeObject, runtime_fail};
 use super::sink::EndpointSink;
 use super::status::{WB_E_CLOSED_LOCAL, WB_E_STATE};
@@ -57,6 +58,8 @@ struct State {
     /// Given before the runtime's endpoint was made.
     secrets: Option<([u8; 32], Vec<[u8; 32]>)>,
     admit: bool,
+    /// For the logs of connections to come.
+    log: Option<Arc<LogSink>>,
     /// Clients on which the application has not decided, oldest first.
     admissions: VecDeque<Arc<DecisionObject>>,
 }
@@ -128,6 +131,9 @@ impl EndpointObject {
         options.qlog_dir = qlog.or(self.settings.qlog_dir.as_ref()).map(Into::into);
         let sink = Arc::new(EndpointSink::new(Arc::clone(self)));
         let handle = self.runtime.runtime.endpoint(options, sink).map_err(|e| runtime_fail(&e))?;
+        if state.log.is_some() {
+            handle.set_logs(true);
+        }
         state.handle = Some(handle.clone());
         Ok(handle)
     }
@@ -263,6 +269,24 @@ impl EndpointObject {
         Ok(())
     }
 
+    /// Replaces the function for the logs of connections to come; gives back the one that was there.
+    pub fn set_log(&self, sink: impl FnOnce() -> Option<Arc<LogSink>>) -> Result<Option<Arc<LogSink>>, Fail> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(closed());
+        }
+        let sink = sink();
+        if let Some(handle) = &state.handle {
+            handle.set_logs(sink.is_some());
+        }
+        Ok(std::mem::replace(&mut state.log, sink))
+    }
+
+    /// The function for the log of a connection that begins.
+    pub fn log(&self) -> Option<Arc<LogSink>> {
+        self.state.lock().log.clone()
+    }
+
     /// The listening configuration asks every client to prove its address.
     pub fn wants_retry(&self) -> bool {
         self.state.lock().retry
@@ -343,7 +367,7 @@ impl EndpointObject {
         if self.finished.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (handle, listener, admissions) = {
+        let (handle, listener, log, admissions) = {
             let mut ledger = self.runtime.ledger();
             let mut state = self.state.lock();
             state.closed = true;
@@ -353,13 +377,13 @@ impl EndpointObject {
             ledger.ended.add(&state.last);
             ledger.endpoints.retain(|e| !std::ptr::eq(e.as_ptr(), Arc::as_ptr(self)));
             drop(ledger);
-            (state.handle.take(), state.listener.take(), std::mem::take(&mut state.admissions))
+            (state.handle.take(), state.listener.take(), state.log.take(), std::mem::take(&mut state.admissions))
         };
         for decision in admissions {
             decision.expire();
         }
         // Outside the lock: their ends may be long.
-        drop((handle, listener));
+        drop((handle, listener, log));
         self.runtime.note_change();
         let mut record = Record::new(WB_EV_ENDPOINT_CLOSED).ends(Arc::clone(self) as _);
         record.event.source = self.meta.handle();

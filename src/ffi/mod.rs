@@ -29,6 +29,7 @@ pub mod library;
 mod message;
 mod object;
 pub mod packet;
+pub mod qlog;
 pub mod queue;
 mod runtime;
 pub mod runtime_calls;

@@ -96,6 +96,12 @@ impl Sink for EndpointSink {
         });
     }
 
+    fn log(&self, conn: &Arc<Conn>, records: &[u8]) {
+        if let Some(object) = object_of(conn) {
+            object.on_log(conn, records);
+        }
+    }
+
     fn endpoint(&self, _endpoint: u64, notice: EndpointNotice) {
         match notice {
             EndpointNotice::SocketError { local, os_error } => self.endpoint.socket_error(local, os_error),

@@ -106,6 +106,12 @@ impl Qlog {
         log
     }
 
+    /// The moment from which its times count.
+    #[must_use]
+    pub const fn reference(&self) -> Timestamp {
+        self.reference
+    }
+
     /// Everything recorded since the last call.
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {

@@ -83,6 +83,12 @@ pub(super) fn deadline_in(timeout: std::time::Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
+/// The same in milliseconds, for logs.
+#[must_use]
+pub(super) fn unix_ms_at_zero() -> Option<u64> {
+    u64::try_from(unix_at_zero().as_millis()).ok()
+}
+
 /// Wall-clock time since 1970 at `Timestamp::ZERO`: what token lifetimes and log files are dated by.
 #[must_use]
 pub fn unix_at_zero() -> std::time::Duration {

@@ -114,6 +114,16 @@ impl ConnState {
         self.poisoned
     }
 
+    /// The connection records what happens from now on, if it did not before; what comes before the first records. `None`: it
+    /// has ended.
+    #[must_use]
+    pub fn record_log(&mut self, now: Timestamp) -> Option<Vec<u8>> {
+        if self.gone || self.poisoned || self.connection.is_closed() {
+            return None;
+        }
+        Some(self.connection.attach_qlog(now, clock::unix_ms_at_zero()))
+    }
+
     /// Begins a graceful end: GOAWAY, then close when nothing is under way (RFC 9114 section 5.2).
     pub(super) fn retire(&mut self, now: Timestamp) {
         if self.poisoned || self.connection.is_closed() || self.retiring {

@@ -134,6 +134,8 @@ pub(super) struct EndpointInner {
     pub parts: Vec<Part>,
     /// Has listened at some time.
     pub server: AtomicBool,
+    /// Connections that begin record what happens, whatever their settings say.
+    pub logs: AtomicBool,
     pub closed: AtomicBool,
     /// Parts that have not gone yet.
     pub open_parts: AtomicUsize,
@@ -206,6 +208,7 @@ impl EndpointInner {
             open_parts: AtomicUsize::new(parts.len()),
             parts,
             server: AtomicBool::new(false),
+            logs: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_part: AtomicUsize::new(0),
             next_socket,
@@ -488,6 +491,19 @@ impl EndpointHandle {
         }
     }
 
+    /// Connections that begin from now on record what happens, for [`super::events::Sink::log`], or do not any more.
+    pub fn set_logs(&self, on: bool) {
+        let inner = self.inner();
+        inner.logs.store(on, Ordering::Release);
+        let mut listen = inner.listen.write();
+        if let Some(current) = listen.as_deref() {
+            let mut config = current.clone();
+            Arc::make_mut(&mut config.connection).qlog = on;
+            inner.ask_for_log(&mut config.connection);
+            *listen = Some(Arc::new(config));
+        }
+    }
+
     /// Refuses new connections; the present ones go on.
     pub fn stop_listening(&self) {
         *self.inner().listen.write() = None;
@@ -679,12 +695,12 @@ impl EndpointHandle {
 }
 
 impl EndpointInner {
-    /// Settings of a connection of an endpoint with a log folder.
+    /// Settings of a connection that is to have a log.
     fn ask_for_log(&self, config: &mut Arc<ConnectionConfig>) {
-        if self.options.qlog_dir.is_some() {
+        if config.qlog || self.options.qlog_dir.is_some() || self.logs.load(Ordering::Acquire) {
             let config = Arc::make_mut(config);
             config.qlog = true;
-            config.wall_clock_ms_at_zero = u64::try_from(clock::unix_at_zero().as_millis()).ok();
+            config.wall_clock_ms_at_zero = clock::unix_ms_at_zero();
         }
     }
 

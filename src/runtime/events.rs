@@ -103,6 +103,9 @@ pub trait Sink: Send + Sync {
     /// Events of one connection, in order. What is left in the vector is thrown away.
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>);
 
+    /// What a connection has recorded (`ConnectionConfig::qlog`) since the last call, whole records.
+    fn log(&self, _conn: &Arc<Conn>, _records: &[u8]) {}
+
     /// An event of an endpoint.
     fn endpoint(&self, _endpoint: u64, _notice: EndpointNotice) {}
 }

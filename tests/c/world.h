@@ -189,6 +189,14 @@ static void no_line(void *ctx, const char *line, size_t len) {
     (void)len;
 }
 
+static void no_chunk(void *ctx, wb_conn conn, const void *data, size_t len, uint32_t end) {
+    (void)ctx;
+    (void)conn;
+    (void)data;
+    (void)len;
+    (void)end;
+}
+
 /* ------------------------------------------------------------------------------------------------------ the parts */
 
 /* Short steps: thousands of worlds are made. A hang ends by the alarm of the cell. */

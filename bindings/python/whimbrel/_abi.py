@@ -484,6 +484,7 @@ wb_destroy_fn = CFUNCTYPE(None, c_void_p)
 wb_event_fn = CFUNCTYPE(None, c_void_p, POINTER(wb_event))
 wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 wb_release_fn = CFUNCTYPE(None, c_void_p)
+wb_sink_fn = CFUNCTYPE(None, c_void_p, c_uint64, c_void_p, c_size_t, c_uint32)
 
 #: name -> (result, arguments)
 FUNCTIONS = {
@@ -593,4 +594,5 @@ FUNCTIONS = {
     "wb_core_deadline": (c_int32, [c_uint64, POINTER(c_int64)]),
     "wb_counters": (c_int32, [c_uint64, c_uint32, POINTER(c_uint64), c_size_t]),
     "wb_packet_peek": (c_int32, [c_void_p, c_size_t, c_size_t, POINTER(wb_packet_desc)]),
+    "wb_qlog": (c_int32, [c_uint64, wb_sink_fn, c_void_p, wb_destroy_fn]),
 }

@@ -37,6 +37,13 @@ pub(super) struct Attempts {
     last: Timestamp,
 }
 
+impl Attempts {
+    /// What runs beside the attempt that counts.
+    pub(super) fn rivals(&self) -> &[Arc<Conn>] {
+        &self.rivals
+    }
+}
+
 /// RFC 8305 section 4: the families take turns; within each the system's order (RFC 6724).
 fn interleave(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let mut first = VecDeque::new();
@@ -166,10 +173,14 @@ impl ConnObject {
         let client = self.tls.client()?;
         let handle = self.endpoint.for_client(&self.settings)?;
         let tag = tag_of(self);
+        let mut connection = Arc::clone(&self.settings.connection);
+        if self.wants_log() {
+            Arc::make_mut(&mut connection).qlog = true;
+        }
         let wanted = ConnectConfig {
             remote,
             server_name: server_name.to_owned(),
-            connection: Arc::clone(&self.settings.connection),
+            connection,
             tls: client,
             http3: self.settings.http3.clone(),
             token: Vec::new(),

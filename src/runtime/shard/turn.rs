@@ -156,6 +156,7 @@ impl Shard {
     /// Stores what the connection has recorded about itself.
     pub(super) fn write_log(&mut self, conn: &Arc<Conn>, harvest: &mut Harvest) {
         let Some((name, records)) = harvest.log.take() else { return };
+        conn.endpoint.sink.log(conn, &records);
         let Some(dir) = conn.endpoint.options.qlog_dir.as_deref() else { return };
         if let Err(e) = self.log_files.append(conn.id(), dir, name, &records) {
             let notice = EndpointNotice::LogError { os_error: e.raw_os_error().unwrap_or(0) };
