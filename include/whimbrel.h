@@ -373,6 +373,17 @@ struct sockaddr;
 // Length of the connection IDs that this library issues, for `wb_packet_peek`.
 #define WB_CID_LEN 8
 
+// Level of `wb_log_set`: lines of this one and those before it are wanted.
+#define WB_LOG_OFF 0
+
+#define WB_LOG_ERROR 1
+
+#define WB_LOG_WARN 2
+
+#define WB_LOG_INFO 3
+
+#define WB_LOG_DEBUG 4
+
 // State of a connection.
 #define WB_CONN_IDLE 0
 
@@ -1087,6 +1098,11 @@ typedef struct wb_packet_desc {
 // Called with a piece of a connection's log, which is valid until the call returns; `end` is 1 in its last call. It may call any
 // function but waiting ones, and must not throw or unwind.
 typedef void (*wb_sink_fn)(void *ctx, wb_conn conn, const void *data, size_t len, uint32_t end);
+
+// Called with a line for operators: `WB_LOG_*`, the part of the library ("socket", "handshake", "connection", "path", "keys",
+// "retry", "qlog"), text of `len` bytes without newline; both texts are terminated and valid until the call returns. It may
+// call any function but waiting ones, and must not throw or unwind.
+typedef void (*wb_log_fn)(void *ctx, uint32_t level, const char *room, const char *text, size_t len);
 
 #ifdef __cplusplus
 extern "C" {
@@ -1994,6 +2010,23 @@ wb_status wb_qlog(wb_handle object,
                   wb_sink_fn function,
                   void *ctx,
                   wb_destroy_fn destroy);
+
+// Hands lines about what operators want to know to a function, for this process: failures of sockets (`WB_LOG_ERROR`), of
+// handshakes with reason and peer, connections that broke (`WB_LOG_WARN`), stateless resets, paths that changed or failed
+// (`WB_LOG_INFO`), key updates, clients that are asked to prove their address, ordinary ends (`WB_LOG_DEBUG`). Off by default, and
+// then free. Replaces what was registered before; null, or `WB_LOG_OFF`, ends it. The text is for people and may change.
+//
+// Lines come from runtimes that are not muted. In the child of a fork nothing is registered. Peers can cause lines: a function
+// that stores them limits how many.
+//
+// Ownership: `ctx` belongs to the registration until `destroy` (may be null) is called once; with a null function or
+// `WB_LOG_OFF`, and on failure, it stays the caller's. Threads: any; the function runs on library threads, on several at a time.
+// Blocks: until running calls of the former function have returned, so that its code may be unloaded then; not inside callbacks.
+// Errors: `WB_E_INVALID` (level). Since: 0.1.
+wb_status wb_log_set(uint32_t level,
+                     wb_log_fn function,
+                     void *ctx,
+                     wb_destroy_fn destroy);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -895,6 +895,21 @@ inline result<wb_packet_desc> peek(view datagram, std::size_t short_cid_len = WB
 /* 0 absent or unknown, 1 stable, 2 experimental. */
 inline std::int32_t feature(const char *name) noexcept { return wb_feature(name); }
 inline const char *version() noexcept { return wb_version_text(); }
+/* Lines for operators (level, part of the library, text) go to a function, from several threads; none ends it. */
+inline result<void> log_to(std::uint32_t level,
+                           std::function<void(std::uint32_t, std::string_view, std::string_view)> function) {
+    using lines = std::function<void(std::uint32_t, std::string_view, std::string_view)>;
+    if (!function || level == WB_LOG_OFF) return wb_log_set(WB_LOG_OFF, nullptr, nullptr, nullptr);
+    std::unique_ptr<lines> kept(new lines(std::move(function)));
+    wb_status s = wb_log_set(
+        level,
+        [](void *f, std::uint32_t lvl, const char *room, const char *text, std::size_t len) noexcept {
+            (*static_cast<lines *>(f))(lvl, room, {text, len});
+        },
+        kept.get(), [](void *f) { delete static_cast<lines *>(f); });
+    if (s == WB_OK) (void)kept.release();
+    return s;
+}
 /* Whether the loaded library fits the header that this program was built with. */
 inline bool abi_fits() noexcept { return wb_check_abi() != 0; }
 

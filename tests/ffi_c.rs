@@ -51,6 +51,11 @@ fn logs_reach_a_function_up_to_their_end() {
 }
 
 #[test]
+fn operators_hear_what_went_wrong_and_where() {
+    run_source("lines");
+}
+
+#[test]
 fn a_router_sees_what_passes_it() {
     run_source("peek");
 }

@@ -29,6 +29,7 @@ const SOURCES: &[&str] = &[
     "counters",
     "packet",
     "qlog",
+    "diagnostics",
 ];
 
 fn root() -> PathBuf {

@@ -279,6 +279,13 @@ pub const WB_PACKET_SHORT: u32 = 6;
 /// Length of the connection IDs that this library issues, for `wb_packet_peek`.
 pub const WB_CID_LEN: u32 = 8;
 
+/// Level of `wb_log_set`: lines of this one and those before it are wanted.
+pub const WB_LOG_OFF: u32 = 0;
+pub const WB_LOG_ERROR: u32 = 1;
+pub const WB_LOG_WARN: u32 = 2;
+pub const WB_LOG_INFO: u32 = 3;
+pub const WB_LOG_DEBUG: u32 = 4;
+
 /// State of a connection.
 pub const WB_CONN_IDLE: u32 = 0;
 pub const WB_CONN_HANDSHAKE: u32 = 1;
@@ -446,6 +453,12 @@ pub type wb_destroy_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
 pub type wb_release_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
 /// Called with a line of text (no newline, not terminated).
 pub type wb_line_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, line: *const c_char, len: usize)>;
+
+/// Called with a line for operators: `WB_LOG_*`, the part of the library ("socket", "handshake", "connection", "path", "keys",
+/// "retry", "qlog"), text of `len` bytes without newline; both texts are terminated and valid until the call returns. It may
+/// call any function but waiting ones, and must not throw or unwind.
+pub type wb_log_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, level: u32, room: *const c_char, text: *const c_char, len: usize)>;
 
 /// Called with a piece of a connection's log, which is valid until the call returns; `end` is 1 in its last call. It may call any
 /// function but waiting ones, and must not throw or unwind.

@@ -376,6 +376,9 @@ impl ConnObject {
             // Before the ends of the streams, which look like those of our own doing.
             self.emit(self.record(WB_EV_PEER_CLOSING).numbers(*code, u64::from(*app)).bytes(reason.clone()));
         }
+        if matches!(reason, CloseReason::StatelessReset) {
+            self.say(WB_LOG_INFO, c"connection", || "stateless reset by the peer".to_owned());
+        }
         self.finish(fail_of(reason, &around));
         true
     }
@@ -397,6 +400,7 @@ impl ConnObject {
             }
             *end = Some(fail.clone());
         }
+        self.say_end(&fail);
         self.give_up_attempts();
         {
             let mut phase = self.phase.lock();

@@ -4,10 +4,11 @@
 //! an unbound one (a client) has a connected socket per connection, which hears of unreachable peers.
 use super::abi::{
     WB_EV_ENDPOINT_BUSY, WB_EV_ENDPOINT_CLOSED, WB_EV_SOCKET_ERROR, WB_KIND_ENDPOINT, WB_LIMIT_CONNECTIONS,
-    WB_LIMIT_HANDSHAKES, WB_LIMIT_NONE,
+    WB_LIMIT_HANDSHAKES, WB_LIMIT_NONE, WB_LOG_ERROR,
 };
 use super::config::Settings;
 use super::decision::DecisionObject;
+use super::diagnostics::say;
 use super::error::Fail;
 use super::events::{Record, Route};
 use super::handle::Object;
@@ -425,6 +426,7 @@ impl EndpointObject {
     /// A socket failed.
     pub fn socket_error(&self, local: SocketAddr, os_error: i32) {
         let what = std::io::Error::from_raw_os_error(os_error);
+        say(self.route.gate(), WB_LOG_ERROR, c"socket", || format!("{local}: {what}"));
         let mut record = Record::new(WB_EV_SOCKET_ERROR)
             .numbers(u64::try_from(os_error).unwrap_or(0), 0)
             .bytes(format!("{local}: {what}").into_bytes());

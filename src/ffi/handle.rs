@@ -85,12 +85,18 @@ global! {
 extern "C" fn in_child() {
     EPOCH.fetch_add(1, Ordering::SeqCst);
     crate::crypto::random::forget();
+    super::diagnostics::forget();
     TABLES.store(core::ptr::null_mut(), Ordering::SeqCst);
 }
 
 /// Forks between the start of the library and now.
 pub(crate) fn epoch() -> u32 {
     EPOCH.load(Ordering::Relaxed)
+}
+
+/// From now on the child of a fork is told.
+pub(crate) fn prepare() {
+    tables();
 }
 
 fn tables() -> &'static Tables {

@@ -15,6 +15,7 @@ pub mod conn_calls;
 pub mod core;
 pub mod counters;
 pub mod decision;
+pub mod diagnostics;
 mod early;
 mod endpoint;
 pub mod endpoint_calls;

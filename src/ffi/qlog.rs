@@ -27,7 +27,7 @@ impl LogSink {
             return;
         }
         let shown = Shown::new(bytes.into());
-        let data = if shown.len() == 0 { core::ptr::null() } else { shown.as_ptr() };
+        let data = if shown.is_empty() { core::ptr::null() } else { shown.as_ptr() };
         // SAFETY: registered by the application for this context; the bytes live until the call returns.
         user_code(|| unsafe {
             (self.function)(self.context.pointer(), conn, data.cast(), shown.len(), u32::from(end));

@@ -2,8 +2,9 @@
 //!
 //! A connection's tag is a counted pointer to its `ConnObject`: made before the runtime can deliver anything, given back
 //! with `Drained`, the last event, which comes exactly once. Events of one connection come serially.
-use super::abi::WB_EV_STREAM_READABLE;
+use super::abi::{WB_EV_STREAM_READABLE, WB_LOG_DEBUG, WB_LOG_WARN};
 use super::conn::ConnObject;
+use super::diagnostics::say;
 use super::endpoint::EndpointObject;
 use super::object::publish;
 use super::queue::{MAX_BATCH, at_once};
@@ -52,6 +53,8 @@ fn object_of(conn: &Conn) -> Option<Arc<ConnObject>> {
 impl Sink for EndpointSink {
     fn incoming(&self, _endpoint: u64, info: &IncomingInfo) -> IncomingDecision {
         if self.endpoint.wants_retry() && !info.address_validated {
+            let remote = info.remote;
+            say(self.endpoint.route.gate(), WB_LOG_DEBUG, c"retry", || format!("{remote} is to prove its address"));
             return IncomingDecision::Retry;
         }
         if self.endpoint.ask_admission(info) { IncomingDecision::Later } else { IncomingDecision::Accept }
@@ -107,7 +110,9 @@ impl Sink for EndpointSink {
             EndpointNotice::SocketError { local, os_error } => self.endpoint.socket_error(local, os_error),
             EndpointNotice::Load(news) => self.endpoint.tell_load(news),
             // The connection goes on; the missing file speaks for itself.
-            EndpointNotice::LogError { .. } => {}
+            EndpointNotice::LogError { os_error } => say(self.endpoint.route.gate(), WB_LOG_WARN, c"qlog", || {
+                format!("cannot write a log: {}", std::io::Error::from_raw_os_error(os_error))
+            }),
             EndpointNotice::Closed => self.endpoint.finish(),
         }
     }

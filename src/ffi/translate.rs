@@ -68,6 +68,8 @@ impl ConnObject {
                 self.emit(record.numbers(level_number(level), u64::from(cipher.wire_id())));
             }
             Event::KeyUpdated { by_peer, phase } => {
+                let by = if by_peer { "the peer" } else { "us" };
+                self.say(WB_LOG_DEBUG, c"keys", || format!("key update {phase}, begun by {by}"));
                 self.emit(self.record(WB_EV_KEY_UPDATED).numbers(phase, u64::from(by_peer)));
             }
             Event::Connected { zero_rtt_accepted, resumed } => self.on_connected(conn, zero_rtt_accepted, resumed),
@@ -90,9 +92,19 @@ impl ConnObject {
                 self.on_path(conn, WB_EV_PATH_VALIDATED, path, &tuple, WB_PATH_VALID);
             }
             Event::PathFailed { path, tuple } => {
+                self.say(WB_LOG_INFO, c"path", || {
+                    format!("no answer on {}", String::from_utf8_lossy(&path_text(&tuple, conn.local_addr())))
+                });
                 self.on_path(conn, WB_EV_PATH_FAILED, path, &tuple, WB_PATH_FAILED);
             }
             Event::Migrated { path, tuple, by_peer, why } => {
+                self.say(WB_LOG_INFO, c"path", || {
+                    let by = if by_peer { "the peer" } else { "us" };
+                    format!(
+                        "moved by {by} ({why:?}) to {}",
+                        String::from_utf8_lossy(&path_text(&tuple, conn.local_addr()))
+                    )
+                });
                 let record = self.path_record(conn, WB_EV_PATH_MIGRATED, path, &tuple, None);
                 self.emit(record.numbers(u64::from(by_peer), u64::from(move_number(why))));
             }

@@ -189,6 +189,14 @@ static void no_line(void *ctx, const char *line, size_t len) {
     (void)len;
 }
 
+static void no_text(void *ctx, uint32_t level, const char *room, const char *text, size_t len) {
+    (void)ctx;
+    (void)level;
+    (void)room;
+    (void)text;
+    (void)len;
+}
+
 static void no_chunk(void *ctx, wb_conn conn, const void *data, size_t len, uint32_t end) {
     (void)ctx;
     (void)conn;

@@ -76,6 +76,7 @@ pub const GIVEN: &[(&str, &str)] = &[
     ("wb_buf_revoke", "mode=WB_REVOKE_COPY"),
     ("wb_queue_fd", "fd=&w->borrowed_fd"),
     ("wb_queue_take", "timeout_ns=1000000"),
+    ("wb_log_set", "level=WB_LOG_DEBUG; function=no_text"),
     ("wb_qlog", "function=no_chunk"),
     ("wb_packet_peek", "datagram=\"\\x40longer than an id\"; len=18; short_cid_len=8"),
     ("wb_core_open", "config=w->runtime_config; seed=key32; seed_len=32"),

@@ -131,6 +131,11 @@ WB_PACKET_RETRY = 4
 WB_PACKET_VERSIONS = 5
 WB_PACKET_SHORT = 6
 WB_CID_LEN = 8
+WB_LOG_OFF = 0
+WB_LOG_ERROR = 1
+WB_LOG_WARN = 2
+WB_LOG_INFO = 3
+WB_LOG_DEBUG = 4
 WB_CONN_IDLE = 0
 WB_CONN_HANDSHAKE = 1
 WB_CONN_ESTABLISHED = 2
@@ -485,6 +490,7 @@ wb_event_fn = CFUNCTYPE(None, c_void_p, POINTER(wb_event))
 wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 wb_release_fn = CFUNCTYPE(None, c_void_p)
 wb_sink_fn = CFUNCTYPE(None, c_void_p, c_uint64, c_void_p, c_size_t, c_uint32)
+wb_log_fn = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p, c_void_p, c_size_t)
 
 #: name -> (result, arguments)
 FUNCTIONS = {
@@ -595,4 +601,5 @@ FUNCTIONS = {
     "wb_counters": (c_int32, [c_uint64, c_uint32, POINTER(c_uint64), c_size_t]),
     "wb_packet_peek": (c_int32, [c_void_p, c_size_t, c_size_t, POINTER(wb_packet_desc)]),
     "wb_qlog": (c_int32, [c_uint64, wb_sink_fn, c_void_p, wb_destroy_fn]),
+    "wb_log_set": (c_int32, [c_uint32, wb_log_fn, c_void_p, wb_destroy_fn]),
 }

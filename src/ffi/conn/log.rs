@@ -1,12 +1,16 @@
-//! A connection's part of `wb_qlog`.
+//! A connection's part of `wb_qlog`, and of `wb_log_set`.
 //!
 //! Records of the attempt that counts go to the application; those of the others wait until it is known which one that is.
+use super::super::abi::{WB_LOG_DEBUG, WB_LOG_INFO, WB_LOG_WARN};
+use super::super::diagnostics;
 use super::super::error::Fail;
 use super::super::object::Known;
 use super::super::qlog::{LogSink, LogSlot};
-use super::super::status::WB_E_BUSY;
+use super::super::status::{self, *};
 use super::{ConnObject, Phase};
+use crate::base::sync::Ordering;
 use crate::runtime::Conn;
+use core::ffi::CStr;
 use std::sync::Arc;
 
 impl ConnObject {
@@ -66,4 +70,32 @@ impl ConnObject {
             slot.end(conn.map_or(0, |conn| conn.id())).deliver(self.route.gate(), self.meta().handle());
         }
     }
+
+    /// Says something about this connection to operators.
+    pub fn say(&self, level: u32, room: &'static CStr, text: impl FnOnce() -> String) {
+        diagnostics::say(self.route.gate(), level, room, || {
+            let side = if self.side.is_client() { "client" } else { "server" };
+            match self.any_wire() {
+                Some(conn) => format!("{side}, peer {}: {}", conn.remote_addr(), text()),
+                None => format!("{side}: {}", text()),
+            }
+        });
+    }
+
+    /// Why it ended.
+    pub fn say_end(&self, fail: &Fail) {
+        let (level, room) = match fail.status {
+            WB_E_CLOSED_LOCAL | WB_E_CANCELLED => (WB_LOG_DEBUG, c"connection"),
+            _ if self.handshake.load(Ordering::Acquire) == 0 => (WB_LOG_WARN, c"handshake"),
+            WB_E_CLOSED_PEER | WB_E_APPLICATION => (WB_LOG_DEBUG, c"connection"),
+            WB_E_IDLE => (WB_LOG_INFO, c"connection"),
+            _ => (WB_LOG_WARN, c"connection"),
+        };
+        let name = status_name(fail.status);
+        self.say(level, room, || format!("{name}: {} (code {:#x})", fail.text, fail.wire_code));
+    }
+}
+
+fn status_name(status: wb_status) -> &'static str {
+    status::name(status).to_str().unwrap_or("")
 }
