@@ -54,7 +54,7 @@ pub const GIVEN: &[(&str, &str)] = &[
         "conn=w->idle; addresses=&some_address; count=1; server_name=\"localhost\"; server_name_len=WB_TEXT_Z",
     ),
     ("wb_conn_close", "reason=\"bye\"; reason_len=WB_TEXT_Z"),
-    ("wb_counters", "handle=w->endpoint; first_key=0; out=w->room; n=25"),
+    ("wb_counters", "first_key=0; out=w->room; n=25"),
     ("wb_conn_set_u64", "key=WB_KEY_KEEP_ALIVE_MS; value=10000"),
     ("wb_conn_peer_chain", "capacity=8"),
     ("wb_conn_export", "label=\"label\"; label_len=WB_TEXT_Z; out=w->room; out_len=32"),

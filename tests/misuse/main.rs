@@ -138,10 +138,14 @@ fn variants(function: &Function) -> Vec<(&'static str, &'static str)> {
     const DECISIONS: [(&str, &str); 4] =
         [("admit", "w->admit"), ("identity", "w->identity"), ("sign", "w->sign"), ("verify", "w->verify")];
     let kinds: Vec<&str> = function.parameters.iter().map(|p| p.kind.as_str()).collect();
-    if function.name == "wb_qlog" {
-        ANY.into_iter().filter(|(kind, _)| matches!(*kind, "endpoint" | "conn")).collect()
-    } else if function.name == "wb_queue_attach" {
-        ANY.into_iter().filter(|(kind, _)| matches!(*kind, "runtime" | "endpoint" | "conn")).collect()
+    let several: &[&str] = match function.name.as_str() {
+        "wb_qlog" => &["endpoint", "conn"],
+        "wb_counters" => &["runtime", "endpoint"],
+        "wb_queue_attach" => &["runtime", "endpoint", "conn"],
+        _ => &[],
+    };
+    if !several.is_empty() {
+        ANY.into_iter().filter(|(kind, _)| several.contains(kind)).collect()
     } else if kinds.contains(&"wb_handle") {
         ANY.to_vec()
     } else if kinds.contains(&"wb_decision") {
