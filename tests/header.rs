@@ -9,6 +9,7 @@ mod abi_description;
 /// Sources of the header in the order in which a reader wants them.
 const SOURCES: &[&str] = &[
     "abi",
+    "counter_keys",
     "status",
     "error",
     "library",

@@ -1,6 +1,7 @@
 //! `wb_counters`: numbers for whoever watches over a server.
 use super::abi::*;
 use super::args;
+use super::counter_keys::*;
 use super::endpoint::EndpointObject;
 use super::error::fence;
 use super::handle;

@@ -13,6 +13,7 @@ pub mod config;
 mod conn;
 pub mod conn_calls;
 pub mod core;
+pub mod counter_keys;
 pub mod counters;
 pub mod decision;
 pub mod diagnostics;
