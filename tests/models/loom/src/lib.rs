@@ -35,6 +35,10 @@ mod ffi {
     pub mod abi;
     #[path = "../../../../src/ffi/args.rs"]
     pub(crate) mod args;
+    /// As above.
+    pub(crate) mod diagnostics {
+        pub fn forget() {}
+    }
     #[path = "../../../../src/ffi/error.rs"]
     pub mod error;
     #[path = "../../../../src/ffi/handle.rs"]
