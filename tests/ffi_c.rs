@@ -121,7 +121,8 @@ fn small_programs_stay_small() {
         .output()
         .expect("the client runs");
     drop(serving.stdin.take());
-    assert!(serving.wait().expect("the server ends").success());
+    let ended = serving.wait().expect("the server ends");
+    assert!(ended.success(), "the server: {ended}; {}", String::from_utf8_lossy(&got.stderr));
     assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
     assert_eq!(String::from_utf8_lossy(&got.stdout), "hello from a small server\n");
 }
