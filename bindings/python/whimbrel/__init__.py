@@ -5,6 +5,7 @@ handler function. ``Session`` carries trust, tickets and early data from one con
 """
 from ._api import get, request
 from ._client import AsyncClient, Client, ConnectionInfo, Session
+from ._diagnostics import log_to
 from ._errors import (
     CertificateError,
     ConnectionClosed,
@@ -24,6 +25,6 @@ from ._server import Server
 __all__ = [
     "AsyncClient", "CertificateError", "Client", "ConnectionClosed", "ConnectionInfo", "Error", "FatalError",
     "HandshakeError", "Headers", "LimitError", "Request", "ResolveError", "Response", "Server", "Session", "StreamReset",
-    "TimeoutError", "UnreachableError", "abi_version", "get", "request", "version",
+    "TimeoutError", "UnreachableError", "abi_version", "get", "log_to", "request", "version",
 ]
 __version__ = "0.1.0"

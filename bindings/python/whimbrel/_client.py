@@ -11,7 +11,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any, Callable, Coroutine, Deque, Dict, List, Optional, Tuple
 
-from . import _abi
+from . import _abi, _diagnostics
 from ._engine import Engine, Event
 from ._buffers import WORTH_LENDING
 from ._errors import ConnectionClosed, Error, FatalError, TimeoutError
@@ -93,6 +93,7 @@ class Connection:
     def __init__(
         self, engine: Engine, session: Session, host: str, port: int, options: Dict[str, object],
         later: Optional[Callable[[Callable[[], None]], object]] = None,
+        qlog: Optional[_diagnostics.QlogFunction] = None,
     ) -> None:
         self.engine = engine
         self.session = session
@@ -120,6 +121,8 @@ class Connection:
             self.handle = new_handle(lib.wb_conn_open, self.endpoint, config, session.handle)
             engine.listeners[self.handle] = self.on_event
             engine.messages[self.handle] = self.on_message
+            if qlog is not None:
+                _diagnostics.qlog(engine.runtime, self.handle, qlog, True)
             check(lib.wb_conn_start(self.handle, name, len(name), port))
         finally:
             lib.wb_handle_release(config)
@@ -312,7 +315,9 @@ class _Verbs:
     def __init__(
         self, host: str, port: int = 443, *, ca: Optional[str] = None, verify: bool = True,
         session: Optional[Session] = None, timeout: float = 30.0, options: Optional[Dict[str, object]] = None,
+        qlog: Optional[_diagnostics.QlogFunction] = None,
     ) -> None:
+        self._qlog = qlog
         self.host, self.port, self.timeout = host, port, timeout
         self.session = session or Session(ca=ca, verify=verify)
         self.options = options or {}
@@ -325,6 +330,22 @@ class _Verbs:
     def info(self) -> ConnectionInfo:
         """Version, cipher, addresses, counters."""
         return self._live().info()
+
+    def counters(self) -> Dict[str, int]:
+        """What its endpoint has sent, received and dropped so far, failed attempts at other addresses included, by name
+        (``WB_COUNTER_*`` of the C header in small letters, without that prefix)."""
+        return _diagnostics.counters(self._live().endpoint)
+
+    def qlog(self, function: _diagnostics.QlogFunction) -> None:
+        """Hands the connection's qlog to a function from now on. The argument ``qlog`` of the constructor does so from the
+        connection's beginning; a connection has one function.
+
+        ``function(connection, data, end)`` is called on the library's threads: the connection's number, whole records of
+        JSON-SEQ (RFC 7464) beginning with the head of a log, and whether these were the last. It must not close a client or
+        server.
+        """
+        conn = self._live()
+        _diagnostics.qlog(conn.engine.runtime, conn.handle, function, True)
 
     @property
     def confirmed(self) -> bool:
@@ -360,7 +381,7 @@ class Client(_Verbs):
     def open(self) -> "Client":
         """Connects; returns when the handshake is done (with early data: at once)."""
         self._engine = Engine()
-        self._connection = Connection(self._engine, self.session, self.host, self.port, self.options)
+        self._connection = Connection(self._engine, self.session, self.host, self.port, self.options, qlog=self._qlog)
         conn = self._connection
         if not self.session.early_data:
             try:
@@ -501,13 +522,14 @@ class _LoopConnection(Connection):
     """A connection of an event loop. One alarm serves all requests that somebody waits for."""
 
     def __init__(
-        self, shared: _LoopEngine, session: Session, host: str, port: int, options: Dict[str, object]
+        self, shared: _LoopEngine, session: Session, host: str, port: int, options: Dict[str, object],
+        qlog: Optional[_diagnostics.QlogFunction] = None,
     ) -> None:
         self.loop = shared.loop
         self.outbox = shared.engine.outbox
         self.alarm: Optional[asyncio.TimerHandle] = None
         self.alarm_at = math.inf
-        super().__init__(shared.engine, session, host, port, options, shared.loop.call_soon)
+        super().__init__(shared.engine, session, host, port, options, shared.loop.call_soon, qlog)
 
     def set_alarm(self, at: float) -> None:
         if self.alarm is not None:
@@ -546,7 +568,7 @@ class AsyncClient(_Verbs):
         """Connects; returns when the handshake is done (with early data: at once)."""
         self._shared = _LoopEngine.acquire()
         try:
-            conn = _LoopConnection(self._shared, self.session, self.host, self.port, self.options)
+            conn = _LoopConnection(self._shared, self.session, self.host, self.port, self.options, self._qlog)
             self._connection = conn
             if not self.session.early_data:
                 ready = asyncio.get_running_loop().create_future()

@@ -13,7 +13,7 @@ import struct
 import weakref
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from . import _abi
+from . import _abi, _diagnostics
 from ._library import check, lib, new_handle, sized
 from ._outbox import Outbox
 
@@ -134,6 +134,7 @@ class Engine:
         lib.wb_runtime_wait(self.runtime, int(patience * 1e9))
         lib.wb_handle_release(self.queue)
         lib.wb_handle_release(self.runtime)
+        _diagnostics.forget(self.runtime)
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):

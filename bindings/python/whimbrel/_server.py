@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
-from . import _abi
+from . import _abi, _diagnostics
 from ._buffers import WORTH_LENDING
 from ._client import WHOLE_MESSAGE, address_text
 from ._engine import Engine, Event
@@ -361,6 +361,19 @@ class Server:
         limits.max_connections, limits.max_handshakes = connections, handshakes
         limits.retry_handshakes = retry_handshakes
         check(lib.wb_endpoint_limits(self._endpoint, ctypes.byref(limits)))
+
+    def counters(self) -> Dict[str, int]:
+        """What was sent, received, accepted, refused and dropped so far, by name (``WB_COUNTER_*`` of the C header in small
+        letters, without that prefix): ``counters()["handshakes_failed"]``. Any thread, until ``close``."""
+        return _diagnostics.counters(self._endpoint)
+
+    def qlog(self, function: Optional[_diagnostics.QlogFunction]) -> None:
+        """Hands the qlogs of connections that begin from now on to a function; ``None`` ends that. Any thread.
+
+        ``function(connection, data, end)`` is called on the library's threads, for one connection at a time in order: its
+        number, whole records of JSON-SEQ (RFC 7464), and whether these were the last. It must not close a client or server.
+        """
+        _diagnostics.qlog(self._engine.runtime, self._endpoint, function, False)
 
     def shutdown(self) -> None:
         """Ends ``serve_forever``. Any thread."""
