@@ -58,10 +58,10 @@ impl Connection {
         self.streams.write(id, data)
     }
 
-    /// As [`Self::write`], for the stream's last bytes: [`Self::finish`] follows.
-    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+    /// As [`Self::write`], when about `more` bytes follow, and then [`Self::finish`].
+    pub fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
         self.open_for_writing()?;
-        self.streams.write_last(id, data)
+        self.streams.write_expecting(id, data, more)
     }
 
     /// As [`Self::write`] without a copy.

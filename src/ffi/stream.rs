@@ -318,7 +318,7 @@ impl StreamObject {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
         } else if last {
-            state.connection.write_last(self.id, bytes).map_err(|e| self.write_fail(e))
+            state.connection.write_expecting(self.id, bytes, 0).map_err(|e| self.write_fail(e))
         } else {
             state.connection.write(self.id, bytes).map_err(|e| self.write_fail(e))
         };

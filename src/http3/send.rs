@@ -77,7 +77,7 @@ impl Core {
         slot.connect = summary.method == Method::Connect;
         slot.send.tunnel = slot.connect;
         slot.send.content_left = summary.content_length.filter(|_| !slot.connect);
-        self.send_section(conn, slot, fields, fin)?;
+        self.send_section(conn, slot, fields, fin, slot.send.content_left)?;
         slot.send.state = if fin { Sending::Ended } else { Sending::Body };
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Core {
         }
         self.check_size(fields)?;
         self.ready(conn, slot)?;
-        self.send_section(conn, slot, fields, fin)?;
+        self.send_section(conn, slot, fields, fin, length.filter(|_| !interim))?;
         if !interim {
             slot.send.no_body = no_body;
             slot.send.tunnel = tunnel;
@@ -157,18 +157,19 @@ impl Core {
         }
         self.check_size(fields)?;
         self.ready(conn, slot)?;
-        self.send_section(conn, slot, fields, true)?;
+        self.send_section(conn, slot, fields, true, None)?;
         slot.send.state = Sending::Ended;
         Ok(())
     }
 
-    /// Encodes and writes one HEADERS frame, and the end of the stream.
+    /// Encodes and writes one HEADERS frame, and the end of the stream; `content`: the length of what follows, if it is known.
     pub(super) fn send_section<T: Transport>(
         &mut self,
         conn: &mut T,
         slot: &mut Slot,
         fields: &[Field<'_>],
         fin: bool,
+        content: Option<u64>,
     ) -> Result<(), H3Error> {
         let mut buffer = core::mem::take(&mut self.scratch);
         buffer.clear();
@@ -182,7 +183,14 @@ impl Core {
         if let (Some(room), Some(header)) = (buffer.get_mut(at..HEADROOM), header.get(..written)) {
             room.copy_from_slice(header);
         }
-        let outcome = self.put(conn, slot, buffer.get(at..).unwrap_or(&[]));
+        // A whole message of known length gets no more room than it needs. What comes after an interim response or no
+        // content-length is not known.
+        let more = match content {
+            _ if fin => 0,
+            Some(n) => usize::try_from(n).unwrap_or(usize::MAX).saturating_add(data_header_len(n)),
+            None => usize::MAX,
+        };
+        let outcome = self.put_expecting(conn, slot, buffer.get(at..).unwrap_or(&[]), more);
         self.scratch = buffer;
         outcome?;
         if fin { self.finish(conn, slot) } else { Ok(()) }
@@ -190,8 +198,19 @@ impl Core {
 
     /// Writes header bytes; what the stream does not take waits in the slot.
     fn put<T: Transport>(&mut self, conn: &mut T, slot: &mut Slot, bytes: &[u8]) -> Result<(), H3Error> {
+        self.put_expecting(conn, slot, bytes, usize::MAX)
+    }
+
+    /// As `put`, when about `more` bytes follow until the end of the stream; `usize::MAX`: nobody knows.
+    fn put_expecting<T: Transport>(
+        &mut self,
+        conn: &mut T,
+        slot: &mut Slot,
+        bytes: &[u8],
+        more: usize,
+    ) -> Result<(), H3Error> {
         let taken = if slot.send.pending.is_empty() {
-            match conn.write(slot.id, bytes) {
+            match conn.write_expecting(slot.id, bytes, more) {
                 Ok(n) => n,
                 Err(WriteError::Blocked) => 0,
                 Err(e) => return Err(cannot_write(slot, e)),

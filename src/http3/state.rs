@@ -139,7 +139,7 @@ impl Core {
             return false;
         }
         let fields = [crate::qpack::Field::new(b":status", b"431"), crate::qpack::Field::new(b"content-length", b"0")];
-        if self.send_section(conn, slot, &fields, true).is_err() {
+        if self.send_section(conn, slot, &fields, true, Some(0)).is_err() {
             return false;
         }
         slot.send.state = Sending::Ended;

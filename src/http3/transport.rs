@@ -12,6 +12,7 @@ pub trait Transport {
     fn open(&mut self, dir: Dir) -> Result<StreamId, OpenError>;
     fn accept_stream(&mut self, dir: Dir) -> Option<StreamId>;
     fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError>;
+    fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError>;
     fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError>;
     fn writable_len(&self, id: StreamId) -> Result<u64, WriteError>;
     fn finish(&mut self, id: StreamId) -> Result<(), WriteError>;
@@ -34,6 +35,10 @@ impl Transport for Connection {
 
     fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
         Self::write(self, id, data)
+    }
+
+    fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
+        Self::write_expecting(self, id, data, more)
     }
 
     fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> {

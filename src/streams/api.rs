@@ -83,26 +83,26 @@ impl Streams {
     /// # Errors
     /// [`WriteError::Blocked`] when there is none; after it and after a partial write, one `Writable` follows.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        self.put(id, data, false)
+        self.put(id, data, usize::MAX)
     }
 
-    /// As [`write`](Self::write), for bytes after which the stream will be finished: when all of them are taken they get
-    /// no more room than they need.
+    /// As [`write`](Self::write), for bytes after which about `more` will follow and then the stream's end: when all of them
+    /// are taken they get no more room than all need. A guess that proves wrong costs room, nothing else.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        self.put(id, data, true)
+    pub fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
+        self.put(id, data, more)
     }
 
-    fn put(&mut self, id: StreamId, data: &[u8], last: bool) -> Result<usize, WriteError> {
+    fn put(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
         let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
         let len = data.len();
         let n = self.admit(slot, len)?;
         let Self { table, pool, .. } = self;
         if let (Some(send), Some(data)) = (table.get_mut(slot).and_then(|s| s.send.as_mut()), data.get(..n)) {
-            if last && n == len {
-                send.buffer.write_last(data, pool);
+            if n == len {
+                send.buffer.write_expecting(data, more, pool);
             } else {
                 send.buffer.write(data, pool);
             }

@@ -88,23 +88,23 @@ impl SendBuffer {
 
     /// Copies `data` to the end.
     pub fn write(&mut self, data: &[u8], pool: &mut SlabPool) {
-        self.put(data, false, pool);
+        self.put(data, usize::MAX, pool);
     }
 
-    /// Copies `data` to the end; nothing will follow it.
-    pub fn write_last(&mut self, data: &[u8], pool: &mut SlabPool) {
-        self.put(data, true, pool);
+    /// Copies `data` to the end; `more` bytes will follow, and then the end.
+    pub fn write_expecting(&mut self, data: &[u8], more: usize, pool: &mut SlabPool) {
+        self.put(data, more, pool);
     }
 
-    fn put(&mut self, mut data: &[u8], last: bool, pool: &mut SlabPool) {
+    fn put(&mut self, mut data: &[u8], more: usize, pool: &mut SlabPool) {
         pool.lend_pieces(&mut self.pieces);
         while !data.is_empty() {
             let room = self.tail.as_ref().map_or(0, |t| t.capacity() - self.tail_used);
             if room == 0 {
                 // The first bytes of a stream are often all it ever sends.
                 let size = match data.len() {
-                    n if last && n <= TINY => TINY,
-                    n if last && n <= SHORT => SHORT,
+                    n if n.saturating_add(more) <= TINY => TINY,
+                    n if n.saturating_add(more) <= SHORT => SHORT,
                     n if n >= MEDIUM => LARGE,
                     n if n > SMALL || self.end > 0 => MEDIUM,
                     _ => SMALL,

@@ -154,6 +154,24 @@ fn our_own_bodies_are_held_to_their_length() {
     assert_eq!(server.h3.send_body(&mut server.io, id, b"x", true), Err(H3Error::BodyLength));
 }
 
+#[test]
+fn streams_hear_how_much_follows_a_section() {
+    let (mut client, mut server) = pair();
+    let get = client.h3.request(&mut client.io, &GET, true).unwrap();
+    let post = client.h3.request(&mut client.io, &with(&POST, &[("content-length", "70")]), false).unwrap();
+    let open = client.h3.request(&mut client.io, &POST, false).unwrap();
+    let told = |end: &End, id| end.io.expected.iter().filter(|(at, _)| *at == id).map(|(_, n)| *n).collect::<Vec<_>>();
+    assert_eq!(told(&client, get), [0]);
+    assert_eq!(told(&client, post), [70 + 1 + 2], "with the header of a DATA frame");
+    assert_eq!(told(&client, open), [usize::MAX]);
+    exchange(&mut client, &mut server);
+    server.h3.respond(&mut server.io, get, &[Field::new(b":status", b"103")], false).unwrap();
+    server.h3.respond(&mut server.io, get, &with(&OK, &[("content-length", "5")]), false).unwrap();
+    assert_eq!(told(&server, get), [usize::MAX, 5 + 1 + 1], "a response follows the interim one");
+    server.h3.respond(&mut server.io, post, &OK, true).unwrap();
+    assert_eq!(told(&server, post), [0]);
+}
+
 /// Streams of every buffer size, from less than a frame header on; bytes and chunks.
 #[test]
 fn writes_may_be_cut_anywhere() {

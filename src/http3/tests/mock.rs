@@ -41,6 +41,8 @@ pub struct Mock {
     pub piece: usize,
     pub closed: Option<(u64, String)>,
     pub events: VecDeque<StreamEvent>,
+    /// What was said to follow, and where.
+    pub expected: Vec<(StreamId, usize)>,
 }
 
 impl Mock {
@@ -55,6 +57,7 @@ impl Mock {
             piece: usize::MAX,
             closed: None,
             events: VecDeque::new(),
+            expected: Vec::new(),
         }
     }
 
@@ -123,6 +126,11 @@ impl Transport for Mock {
         let n = room.min(data.len());
         s.out.extend_from_slice(&data[..n]);
         Ok(n)
+    }
+
+    fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
+        self.expected.push((id, more));
+        self.write(id, data)
     }
 
     fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> {

@@ -212,10 +212,20 @@ fn a_bulk_sender_reuses_its_slabs() {
 fn a_message_that_is_known_to_end_gets_no_more_room_than_it_needs() {
     for (len, size) in [(8, TINY), (TINY, TINY), (TINY + 1, SHORT), (1024, SHORT), (SHORT + 1, SMALL)] {
         let (mut buffer, mut pool) = (SendBuffer::default(), SlabPool::default());
-        buffer.write_last(&bytes(0, len), &mut pool);
+        buffer.write_expecting(&bytes(0, len), 0, &mut pool);
         buffer.on_sent(0..len as u64);
         buffer.on_acked(0..len as u64, &mut pool);
         assert_eq!(pool.held(), size, "{len} bytes");
+    }
+    for (more, size) in [(TINY - 8, TINY), (1024, SHORT), (SHORT - 8, SHORT), (SHORT, SMALL), (usize::MAX, SMALL)] {
+        let (mut buffer, mut pool) = (SendBuffer::default(), SlabPool::default());
+        buffer.write_expecting(&bytes(0, 8), more, &mut pool);
+        let rest = more.min(2048);
+        buffer.write(&bytes(8, rest), &mut pool);
+        let len = (8 + rest) as u64;
+        buffer.on_sent(0..len);
+        buffer.on_acked(0..len, &mut pool);
+        assert_eq!(pool.held(), size, "8 bytes and {more}");
     }
     let (mut buffer, mut pool) = (SendBuffer::default(), SlabPool::default());
     buffer.write(&bytes(0, 8), &mut pool);
