@@ -102,7 +102,7 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
 
     /// Visits live records with keys in `keys`, ascending. Work is proportional to the blocks that hold a live
     /// record of the range, plus one search.
-    pub fn visit(&mut self, keys: RangeInclusive<u64>, mut f: impl FnMut(u64, &R, &[T]) -> Visit) {
+    pub fn visit(&mut self, keys: RangeInclusive<u64>, mut f: impl FnMut(u64, &mut R, &[T]) -> Visit) {
         let (low, high) = (*keys.start(), *keys.end());
         if low > high {
             return;
@@ -118,10 +118,10 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
             while alive != 0 {
                 let bit = alive.trailing_zeros();
                 alive &= alive - 1;
-                let Some(slot) = block.slots.get(bit as usize) else { break };
+                let Some(slot) = block.slots.get_mut(bit as usize) else { break };
                 let at = slot.tokens_at as usize;
                 let tokens = block.tokens.get(at..at + usize::from(slot.tokens_len)).unwrap_or(&[]);
-                match f(base + u64::from(bit), &slot.record, tokens) {
+                match f(base + u64::from(bit), &mut slot.record, tokens) {
                     Visit::Keep => {}
                     Visit::Remove => {
                         block.present &= !(1 << bit);

@@ -87,6 +87,14 @@ impl Connection {
         self.paths.all().iter().find(|p| p.tuple.same_path(tuple)).map(|p| view(p, 0))
     }
 
+    /// Connection IDs of the peer that no path has used, and the addresses that have one: what a client can still move or
+    /// speak by (RFC 9000 section 9.5).
+    #[must_use]
+    pub fn ways(&self) -> (usize, Vec<FourTuple>) {
+        let with_id = self.paths.iter().filter(|p| p.cid.is_some());
+        (self.peer_cids.unused(), with_id.map(|p| p.tuple).collect())
+    }
+
     /// Numbers for a checker; proportional to what is in flight, so not for production.
     #[must_use]
     pub fn inspect(&self) -> Inspection {

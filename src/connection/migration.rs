@@ -9,7 +9,7 @@ use super::events::{CloseReason, EndpointEvent, Event, MoveReason};
 use super::life::Phase;
 use super::packet::Finish;
 use super::receive::{Arrival, OpenedPacket};
-use super::transmit::{MIN_DATAGRAM, Transmit};
+use super::transmit::{MIN_DATAGRAM, PROBES_IN_VAIN, Transmit};
 use crate::base::{ConnectionId, Ecn, FourTuple, Level, ResetToken, SpaceId, Timestamp, TransportError};
 use crate::crypto::TAG_LEN;
 use crate::paths::{Migration, PathEvent, preferred_address};
@@ -209,6 +209,9 @@ impl Connection {
                 }
                 self.log_migration(now, "probing_abandoned", &tuple);
                 self.events.push_back(Event::PathFailed { path, tuple });
+                if path == self.paths.active_index() {
+                    self.seek_refuge(now);
+                }
             }
             PathEvent::Reverted { from, to, tuple } => {
                 let failed = self.last_migration.unwrap_or(tuple);
@@ -225,13 +228,37 @@ impl Connection {
                 if self.side.is_server() {
                     // RFC 9000 section 9.3.2: no address is known to work; the connection is silently discarded.
                     self.end(CloseReason::NoPath, Phase::Drained, now);
-                } else {
+                } else if !self.seek_refuge(now) {
                     // A client may wait for its network to come back (RFC 9000 section 8.2.4); the idle timeout ends it.
                     self.paths.start_validation(path, self.rng.as_mut(), now);
                 }
             }
         }
         self.dirty = true;
+    }
+
+    /// Client: the path in use does not answer. Another one that once was proved may: the connection goes on there. True:
+    /// there was one.
+    fn seek_refuge(&mut self, now: Timestamp) -> bool {
+        if self.side.is_server() || self.recovery.pto_count() == 0 {
+            return false;
+        }
+        let refuge = self.paths.proven_refuge();
+        let Some(migration) = refuge.and_then(|to| self.paths.migrate(to, now)) else { return false };
+        self.on_migration(migration, false, false, now);
+        self.paths.start_validation(migration.to, self.rng.as_mut(), now);
+        // The peer learns of it by the first non-probing packet.
+        self.control.ping = true;
+        true
+    }
+
+    /// Client: the path that it wants to move to while the one in use does not answer. (A server's preferred address is
+    /// none: RFC 9000 section 9.6.1.)
+    pub(super) fn last_hope(&self) -> Option<u8> {
+        let active = self.paths.active();
+        let silent = !active.is_validated() || self.recovery.pto_count() >= PROBES_IN_VAIN;
+        let same_server = |to: &u8| self.paths.get(*to).is_some_and(|p| p.tuple.remote == active.tuple.remote);
+        self.migrating_to.filter(|to| silent && self.side.is_client() && same_server(to))
     }
 
     /// A non-probing packet: where it came from may be where the peer is now (RFC 9000 section 9.3).

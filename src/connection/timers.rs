@@ -158,7 +158,8 @@ impl Connection {
             self.shrink_after_handshake();
         }
         if self.timers.fired(Timer::Path, now) {
-            for event in self.paths.on_deadline(now, self.rng.as_mut()) {
+            let last_hope = self.last_hope();
+            for event in self.paths.on_deadline(now, self.rng.as_mut(), last_hope) {
                 self.on_path_event(event, now);
             }
         }

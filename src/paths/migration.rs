@@ -124,6 +124,13 @@ impl PathTable {
         open.max_by_key(|p| (p.pinned, p.last_received)).map(|p| p.id)
     }
 
+    /// Client: another path that once was proved, with a connection ID. Nobody knows whether it still works.
+    #[must_use]
+    pub fn proven_refuge(&self) -> Option<u8> {
+        let open = self.paths.iter().filter(|p| p.id != self.active && p.proven && p.cid.is_some());
+        open.max_by_key(|p| (p.pinned, p.last_received)).map(|p| p.id)
+    }
+
     /// `abandon`: what was asked at an unproved address that is left matters no more.
     fn switch(&mut self, id: u8, abandon: bool, now: Timestamp) -> Option<Migration> {
         let old = self.active;

@@ -502,8 +502,9 @@ impl PathTable {
             && !path.validation.wants_response()
     }
 
-    /// Repeats challenges, gives up on paths, forgets those that nobody needs.
-    pub fn on_deadline(&mut self, now: Timestamp, rng: &mut dyn Rng) -> Vec<PathEvent> {
+    /// Repeats challenges, gives up on paths, forgets those that nobody needs. `last_hope` is not given up but asked anew
+    /// (RFC 9000 section 8.2.4 leaves the time to us): no other path is known to work.
+    pub fn on_deadline(&mut self, now: Timestamp, rng: &mut dyn Rng, last_hope: Option<u8>) -> Vec<PathEvent> {
         let mut events = Vec::new();
         let mut failed = Vec::new();
         let pto = self.validation_pto();
@@ -516,7 +517,11 @@ impl PathTable {
             }
         }
         for (id, tuple) in failed {
-            events.push(self.on_failed(id, tuple));
+            if last_hope == Some(id) {
+                self.start_validation(id, rng, now);
+            } else {
+                events.push(self.on_failed(id, tuple));
+            }
         }
         let after = self.standby_time();
         while let Some(at) = self.paths.iter().position(|p| self.is_standby(p) && p.last_received + after <= now) {
@@ -531,7 +536,9 @@ impl PathTable {
             return PathEvent::None;
         }
         if id != self.active {
-            if let Some(at) = self.position(id) {
+            // A server goes on answering a client that is heard there: a path that began anew would need another
+            // connection ID, which a client without any other path cannot replace. Silence ends it (`is_standby`).
+            if let Some(at) = self.position(id).filter(|_| self.side.is_client()) {
                 self.remove_at(at);
             }
             return PathEvent::Failed { path: id, tuple };

@@ -37,6 +37,8 @@ struct Sweep {
     packets: u32,
     eliciting: u32,
     ack_only: u32,
+    /// Those that were given up.
+    late: u32,
     ect: u64,
     largest: Option<(u64, Record)>,
     /// STREAM tokens of consecutive packets, not yet reported.
@@ -62,6 +64,10 @@ impl Sweep {
         if record.in_flight() || record.ect() {
             self.charge(record, paths);
         }
+        if record.given_up() {
+            self.take_late(pn, record, tokens, sink);
+            return;
+        }
         match *tokens {
             [token @ FrameToken::Stream { .. }] => {
                 let packet = record.packet();
@@ -75,6 +81,22 @@ impl Sweep {
                 self.pending = Some((pn, packet, token));
             }
             _ => sink.acked(self.id, pn, &record.packet(), tokens),
+        }
+    }
+
+    /// A packet that was given up arrived after all. What it carried of streams and handshake need not be sent again where
+    /// that has not happened yet; other frames are told their fate once, and were lost. It takes part in the RTT sample
+    /// (RFC 9002 section 5.1: it is newly acknowledged, and numbers are never used twice) and ends the backoff (section
+    /// 6.2.1), so that a path which is far and not dead is measured. The window stays where persistent congestion put it:
+    /// that this was no congestion a late answer does not prove (section 7.6.2), and slow start takes it back soon.
+    fn take_late(&mut self, pn: u64, record: &Record, tokens: &[FrameToken], sink: &mut impl SentSink) {
+        self.late += 1;
+        let packet = record.packet();
+        sink.acked(self.id, pn, &packet, &[]);
+        for token in tokens {
+            if matches!(token, FrameToken::Stream { .. } | FrameToken::Crypto { .. } | FrameToken::Ack { .. }) {
+                sink.acked(self.id, pn, &packet, core::slice::from_ref(token));
+            }
         }
     }
 
@@ -153,6 +175,7 @@ impl Space {
         let Some((newest, newest_record)) = sweep.largest else { return Ok(outcome) };
         outcome.newly_acked = true;
         outcome.acked_packets = sweep.packets;
+        outcome.spurious_losses += sweep.late;
         outcome.largest_newly_acked = Some(newest);
 
         // RFC 9002 section 5.1: a sample only from the largest, and only with something ack-eliciting among the new.
@@ -161,7 +184,7 @@ impl Space {
         //# An RTT sample MUST NOT be generated on receiving an ACK frame that does not newly acknowledge at least one
         //# ack-eliciting packet.
         if newest == largest
-            && sweep.eliciting > 0
+            && sweep.eliciting + sweep.late > 0
             && let Some(path) = paths.recovery(newest_record.path)
         {
             let latest = now.since(newest_record.sent_at);
@@ -213,6 +236,7 @@ impl Space {
             packets: 0,
             eliciting: 0,
             ack_only: 0,
+            late: 0,
             ect: 0,
             largest: None,
             pending: None,

@@ -3,7 +3,7 @@
 //! One [`Recovery`] holds the loss state of the three packet number spaces; what belongs to a path (RTT, congestion
 //! control, pacing, ECN) is in [`PathRecovery`], reached through [`PathLookup`]. The owner of frames is told their
 //! fate through [`SentSink`]. Invariant: every token recorded by `on_sent` is reported at most once as acknowledged
-//! or lost, unless its space is discarded.
+//! or lost, unless its space is discarded; the stream data of a packet given up may be lost first and acknowledged then.
 mod acked;
 mod ecn;
 mod loss;

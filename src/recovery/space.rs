@@ -2,7 +2,7 @@
 //!
 //! Packets that only carry ACK frames are kept while something ack-eliciting is outstanding (only then can the peer
 //! be expected to acknowledge them) and never more than a bound, because a peer that acknowledges nothing makes us
-//! send them for ever. Invariant: `eliciting` and `ack_only` count the live records of their kind.
+//! send them for ever. Packets given up are kept in the same way and under the same bound. Invariant: `eliciting` and `ack_only` count the live records of their kind.
 use super::token::{FrameToken, SentPacket, SentSink};
 use super::{PathLookup, loss};
 use crate::base::{SpaceId, Timestamp};
@@ -25,6 +25,7 @@ const ACK_ELICITING: u8 = 1;
 const IN_FLIGHT: u8 = 2;
 const MTU_PROBE: u8 = 4;
 const ECT: u8 = 8;
+const GIVEN_UP: u8 = 16;
 
 /// A sent packet in 16 bytes.
 #[derive(Clone, Copy, Default)]
@@ -61,6 +62,15 @@ impl Record {
         self.flags & ECT != 0
     }
 
+    /// It was ack-eliciting, counts as lost, and is remembered for an acknowledgement that comes late.
+    pub const fn given_up(&self) -> bool {
+        self.flags & GIVEN_UP != 0
+    }
+
+    const fn give_up(&mut self) {
+        self.flags = (self.flags & !(ACK_ELICITING | IN_FLIGHT)) | GIVEN_UP;
+    }
+
     pub const fn packet(&self) -> SentPacket {
         SentPacket {
             sent_at: self.sent_at,
@@ -80,7 +90,7 @@ pub(super) struct Space {
     pub sent: BlockMap<Record, FrameToken>,
     /// Live ack-eliciting packets.
     pub eliciting: u32,
-    /// Live packets that do not count as in flight.
+    /// Live packets that do not count as in flight: those that only acknowledge, and those given up.
     pub ack_only: u32,
     pub next: u64,
     skips: Skips,
@@ -244,6 +254,9 @@ impl Space {
 
     /// Packets sent before `before` are lost. That nothing came back for so long is persistent congestion (RFC 9002
     /// section 7.6), or just congestion as long as the path has no RTT sample.
+    ///
+    /// What was ack-eliciting stays on record among the packets that only acknowledge: a network that was slow and not dead
+    /// acknowledges it yet, and then its streams' data need not be sent again.
     pub fn give_up(
         &mut self,
         before: Timestamp,
@@ -257,11 +270,13 @@ impl Space {
             if record.sent_at >= before {
                 return Visit::Stop;
             }
+            if record.given_up() {
+                return Visit::Keep;
+            }
             if !record.in_flight() {
                 ack_only += 1;
                 return Visit::Remove;
             }
-            eliciting += u32::from(record.ack_eliciting());
             if let Some(path) = paths.recovery(record.path) {
                 path.on_removed(u64::from(record.size));
                 // RFC 9000 section 14.4: the loss of an MTU probe is no sign of congestion.
@@ -270,11 +285,16 @@ impl Space {
                 }
             }
             sink.lost(id, pn, &record.packet(), tokens);
-            Visit::Remove
+            if !record.ack_eliciting() {
+                return Visit::Remove;
+            }
+            eliciting += 1;
+            record.give_up();
+            Visit::Keep
         });
         self.eliciting = self.eliciting.saturating_sub(eliciting);
-        self.ack_only = self.ack_only.saturating_sub(ack_only);
-        self.settle();
+        self.ack_only = self.ack_only.saturating_sub(ack_only).saturating_add(eliciting);
+        self.forget_ack_only(self.ack_only.saturating_sub(MAX_ACK_ONLY));
     }
 
     pub fn for_probe(&mut self, max_packets: usize, sink: &mut impl SentSink) -> usize {

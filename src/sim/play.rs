@@ -47,6 +47,10 @@ pub struct Play {
     /// Mishaps that wait for their moment.
     pending: Vec<(Timestamp, Mishap)>,
     connected_at: Timestamp,
+    /// The client could still go on, as far as itself and its network are concerned, when it was looked at last.
+    has_way: bool,
+    /// The last move under the client's feet left it neither a spare connection ID nor a path that has one.
+    cornered: bool,
 }
 
 /// Where the server listens.
@@ -86,6 +90,8 @@ impl Play {
             last_mishap: Timestamp::ZERO,
             pending: Vec::new(),
             connected_at: Timestamp::ZERO,
+            has_way: true,
+            cornered: false,
             world,
             scenario,
         }
@@ -136,6 +142,23 @@ impl Play {
         Some(self.world.app(self.current[side as usize]?))
     }
 
+    /// Whether the client has a connection ID to spare, or a path with one through a socket that still works.
+    fn look_for_ways(&mut self) {
+        let Some((spare, tuples)) = self.conn(Side::Client).map(Connection::ways) else { return };
+        let sockets = &self.world.nodes[self.client.0].sockets;
+        self.has_way = spare > 0 || tuples.iter().any(|t| !sockets[t.socket as usize].dead);
+    }
+
+    /// A connection ended although its work is not done. In a storm the ends may lose each other, but only where the client
+    /// cannot go on: no path that it has a connection ID for leads anywhere, and none is left for another (RFC 9000 section
+    /// 9.5 forbids to take one twice).
+    fn check_loss(&self, side: Side, closed: &CloseReason) {
+        let lonely = matches!(closed, CloseReason::IdleTimeout | CloseReason::NoPath);
+        assert!(self.scenario.storm && lonely, "{side:?} closed early: {closed:?}");
+        let lost = if *closed == CloseReason::NoPath { self.cornered } else { !self.has_way };
+        assert!(lost, "{side:?} closed early, and the client had a way: {closed:?}");
+    }
+
     fn run_connection(&mut self, round: u32) {
         let give_up = self.world.now + self.scenario.patience;
         let accepted = self.world.connections(self.server).len();
@@ -143,17 +166,17 @@ impl Play {
         let here = |p: &Self, side| p.conn(side).is_some();
         while !(told_to_close && !here(self, Side::Client) && !here(self, Side::Server)) {
             assert!(self.world.now < give_up, "stuck");
+            if self.scenario.storm {
+                self.look_for_ways();
+            }
             self.step();
             self.current[1] = self.world.connections(self.server).get(accepted).copied();
             if told_to_close {
                 continue;
             }
             for side in [Side::Client, Side::Server] {
-                let Some(closed) = self.closed(side) else { continue };
-                let lonely =
-                    matches!(closed, CloseReason::IdleTimeout | CloseReason::NoPath | CloseReason::HandshakeTimeout);
-                // In a storm both may lose sight of each other; nothing else may go wrong.
-                assert!(self.scenario.storm && lonely, "{side:?} closed early: {closed:?}");
+                let Some(closed) = self.closed(side).cloned() else { continue };
+                self.check_loss(side, &closed);
                 (self.outcome.gave_up, told_to_close) = (true, true);
             }
             let done = |p: &Self, side| p.app(side).is_some_and(Script::is_done);
@@ -269,7 +292,13 @@ impl Play {
             Mishap::Migrate { old_path_dies } => {
                 let _ = self.world.migrate(id, old_path_dies);
             }
-            Mishap::Moved => self.world.moved(id),
+            Mishap::Moved => {
+                let here = self.conn(Side::Client).map(|c| c.path().socket);
+                let ways = self.conn(Side::Client).map(Connection::ways);
+                self.cornered =
+                    ways.is_some_and(|(spare, paths)| spare == 0 && paths.iter().all(|t| Some(t.socket) == here));
+                self.world.moved(id);
+            }
             Mishap::Outage(length) => {
                 self.last_mishap = now + length;
                 self.world.outage(&[self.up, self.down], length);

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use super::super::{ConnectionConfig, Event};
-use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls};
+use super::pair::{Fate, Pair, client_tls, config, pattern, server_tls, tuple};
 use crate::base::{Dir, Ecn, Side, Timestamp};
 use crate::streams::ReadOk;
 
@@ -267,12 +267,12 @@ fn a_validation_does_not_fail_while_the_window_holds_its_challenge() {
     let conn = &mut p.client.conn;
     conn.paths.start_validation(path, conn.rng.as_mut(), now);
     let end = now + conn.paths.validation_pto() * 3;
-    assert!(conn.paths.on_deadline(end, conn.rng.as_mut()).is_empty());
+    assert!(conn.paths.on_deadline(end, conn.rng.as_mut(), None).is_empty());
     assert!(conn.paths.active().validation.is_pending());
     conn.give_up(Timestamp::NEVER, end);
     assert!(conn.transmit_path_frames(end, &mut vec![0; 1500]).is_some());
     let end = end + conn.paths.validation_pto() * 3;
-    assert!(!conn.paths.on_deadline(end, conn.rng.as_mut()).is_empty(), "asked, and not answered");
+    assert!(!conn.paths.on_deadline(end, conn.rng.as_mut(), None).is_empty(), "asked, and not answered");
 }
 
 /// A side that only receives asks for an acknowledgement now and then (RFC 9000 section 13.2.4), but not beyond the window.
@@ -294,5 +294,49 @@ fn a_ping_beside_acknowledgements_keeps_to_the_window() {
         assert!(conn.transmit(now, &mut [0; 1500], 1).is_some());
         assert_eq!(conn.stats().acks_sent, acks + 1);
         assert_eq!(conn.stats().bytes_in_flight > sent, !full, "a PING went along: {:?}", conn.stats());
+    }
+}
+
+/// The client's network changes under it, the new one never answers, and another that was proved before lies idle: there it
+/// goes on.
+#[test]
+fn a_client_whose_path_fails_goes_on_by_one_that_was_proved() {
+    let mut p = keeping_alive(Duration::ZERO);
+    let refuge = tuple("10.0.9.9:1", 7);
+    p.nat.push((refuge, "10.0.9.9:1".parse().unwrap()));
+    let now = p.now;
+    p.client.conn.probe_path(refuge, now).unwrap();
+    p.run_for(SECOND);
+    assert!(p.client.saw(|e| matches!(e, Event::PathValidated { tuple, .. } if *tuple == refuge)));
+    // The old network is gone, and nothing gets out of the new one.
+    p.nat.remove(0);
+    let (now, dead) = (p.now, tuple("10.0.8.8:1", 8));
+    p.client.conn.on_local_address_changed(dead, now);
+    assert_eq!(p.client.conn.path(), dead);
+    let id = p.start(Side::Client, Dir::Uni);
+    assert!(p.transfer(Side::Client, id, &pattern(50_000), SECOND * 60) == pattern(50_000));
+    assert_eq!(p.client.conn.path(), refuge);
+}
+
+/// A path that the client is moving to is asked anew when no answer came in time and the path in use is silent, and given
+/// up when that works.
+#[test]
+fn the_only_way_on_is_not_given_up() {
+    for dead in [true, false] {
+        let mut p = keeping_alive(SECOND);
+        p.run_for(SECOND * 2);
+        let new = tuple("10.0.9.9:1", 7);
+        p.nat.push((new, "10.0.9.9:1".parse().unwrap()));
+        let now = p.now;
+        p.client.conn.migrate(new, now).unwrap();
+        if dead {
+            p.nat.remove(0);
+        }
+        p.hook = Box::new(|_, _, bytes| if bytes.len() > 1000 { Fate::Drop } else { Fate::Deliver });
+        p.run_for(SECOND * 10);
+        assert_eq!(p.client.saw(|e| matches!(e, Event::PathFailed { .. })), !dead);
+        p.hook = Box::new(|_, _, _| Fate::Deliver);
+        p.run_for(SECOND * 20);
+        assert_eq!(p.client.conn.path() == new, dead);
     }
 }

@@ -159,7 +159,7 @@ fn which_of_two_addresses_heard_the_server_nobody_knows() {
         assert_eq!(paths.fallback(), None);
         paths.on_bytes_sent(away, 1200);
         if forgotten {
-            paths.on_deadline(START + SECOND * 60, &mut Pcg::new(1));
+            paths.on_deadline(START + SECOND * 60, &mut Pcg::new(1), None);
             assert_eq!(paths.iter().count(), 1);
         }
         paths.on_handshake_packet();
@@ -171,7 +171,7 @@ fn which_of_two_addresses_heard_the_server_nobody_knows() {
         let mut now = START;
         let mut asked = 0;
         while now < START + SECOND * 600 {
-            assert_eq!(paths.on_deadline(now, &mut rng), []);
+            assert_eq!(paths.on_deadline(now, &mut rng, None), []);
             asked += u32::from(paths.next_challenge(away, now).is_some());
             now = now + SECOND / 10;
         }

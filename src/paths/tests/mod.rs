@@ -72,6 +72,6 @@ impl World {
 
     pub(super) fn wait(&mut self, d: Duration) -> Vec<PathEvent> {
         self.now = self.now + d;
-        self.paths.on_deadline(self.now, &mut self.rng)
+        self.paths.on_deadline(self.now, &mut self.rng, None)
     }
 }

@@ -265,3 +265,64 @@ fn many_ranges_cost_little_and_acknowledge_exactly_what_they_name() {
     // All but the last odd ones are three behind.
     assert_eq!(outcome.lost_packets, 59);
 }
+
+/// Everything sent so far is given up at `now`.
+fn give_up(w: &mut World, now: u64) {
+    w.recovery.give_up(at(now), at(now), &mut w.paths, &mut w.log);
+    w.rearm(now);
+}
+
+/// A path that has become far and is not dead: what was given up is acknowledged in the end (RFC 9002 section 6.2.4 lets us
+/// mark it as lost; section 5.1 lets us measure it).
+#[test]
+fn packets_given_up_are_acknowledged_late() {
+    let mut w = World::sampled();
+    let pns: Vec<u64> = (0..3)
+        .map(|i| {
+            let tokens = [stream(i * 1000, 1000), FrameToken::Datagram { tag: i }, FrameToken::RetireConnectionId(i)];
+            w.send_packet(SpaceId::Data, eliciting(200), &tokens)
+        })
+        .collect();
+    while w.recovery.pto_count() < 3 {
+        w.fire();
+    }
+    w.log = Log::default();
+    give_up(&mut w, 5000);
+    assert_eq!(w.log.lost(), pns);
+    assert_eq!(w.paths[0].in_flight(), 0);
+    w.log = Log::default();
+    let outcome = w.ack(&[pns[0]..=pns[1]], 6200);
+    assert!(outcome.newly_acked && outcome.rtt_updated);
+    assert_eq!((outcome.spurious_losses, outcome.acked_packets), (2, 2));
+    assert_eq!(w.paths[0].rtt.latest(), ms(6000));
+    assert_eq!(w.recovery.pto_count(), 0, "an acknowledgement: the backoff ends");
+    assert_eq!(w.paths[0].in_flight(), 0, "they left flight when they were given up");
+    // Their data of streams need not be sent again; what else was told its fate already hears nothing new.
+    let told: Vec<FrameToken> = w.log.acked.iter().flat_map(|(_, tokens)| tokens.clone()).collect();
+    assert_eq!(told, [stream(0, 1000), stream(1000, 1000)]);
+    w.log = Log::default();
+    let again = w.ack(&[pns[0]..=pns[1]], 6300);
+    assert!(!again.newly_acked && w.log.acked.is_empty(), "once");
+    assert!(w.log.lost.is_empty(), "and not lost a second time");
+}
+
+/// Nor does what was given up cost memory without bound, or outlive the first answer by much.
+#[test]
+fn packets_given_up_are_bounded_and_forgotten() {
+    let mut w = World::sampled();
+    for round in 1..=10 {
+        w.send_many(100, round * 1000);
+        give_up(&mut w, round * 1000 + 500);
+    }
+    let kept = w.recovery.data.sent.iter().count();
+    assert_eq!(w.log.lost.len(), 1000);
+    assert_eq!(kept, 256, "the newest");
+    assert_eq!(w.recovery.data.ack_only, 256);
+    assert!(!w.recovery.has_eliciting_in_flight(SpaceId::Data));
+    let probe = w.send(20_000);
+    w.ack(&[probe..=probe], 20_100);
+    assert_eq!(w.recovery.data.sent.iter().count(), 0, "nothing of it is left");
+    assert_eq!(w.log.lost.len(), 1000, "each was lost once");
+    // Their acknowledgement is no error then either.
+    assert!(!w.ack(&[1..=100], 20_200).newly_acked);
+}
