@@ -148,7 +148,7 @@ struct sockaddr;
 // The endpoint's sockets are gone. Last event of an endpoint.
 #define WB_EV_ENDPOINT_CLOSED 514
 
-// The system refused something on a socket: a = OS error, data = text.
+// The system refused something on a socket: a = OS error, data = text. Of one that stays broken about once a second.
 #define WB_EV_SOCKET_ERROR 515
 
 // A limit of `wb_endpoint_limits` turns clients away, or does so no more: a = how many there are of what it limits, b = which

@@ -3,7 +3,7 @@
 //! A handshake draws six times (key share, hello, ticket), a connection eight bytes here and there; a system call for each
 //! costs more than what the bytes are for. They wait in a buffer of the calling thread and are wiped as they leave it. The
 //! system stays the only source: nothing is stretched or mixed. Invariant: no byte is handed out twice, not even to the two
-//! sides of a fork (`forget`, which `runtime` and `ffi` see to).
+//! sides of a fork (`forget`, which `runtime/random.rs` sees to).
 use ring::rand::{SecureRandom, SystemRandom};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};

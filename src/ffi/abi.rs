@@ -117,7 +117,7 @@ pub const WB_EV_WAKE: u16 = 0x0001;
 pub const WB_EV_RUNTIME_CLOSED: u16 = 0x0101;
 /// The endpoint's sockets are gone. Last event of an endpoint.
 pub const WB_EV_ENDPOINT_CLOSED: u16 = 0x0202;
-/// The system refused something on a socket: a = OS error, data = text.
+/// The system refused something on a socket: a = OS error, data = text. Of one that stays broken about once a second.
 pub const WB_EV_SOCKET_ERROR: u16 = 0x0203;
 /// A limit of `wb_endpoint_limits` turns clients away, or does so no more: a = how many there are of what it limits, b = which
 /// (`WB_LIMIT_*`), `WB_LIMIT_NONE` when clients are taken again. Once for each change; the end when an eighth of the limit, and

@@ -84,7 +84,6 @@ global! {
 /// its locks may be held by threads that do not exist here.
 extern "C" fn in_child() {
     EPOCH.fetch_add(1, Ordering::SeqCst);
-    crate::crypto::random::forget();
     super::diagnostics::forget();
     TABLES.store(core::ptr::null_mut(), Ordering::SeqCst);
 }
@@ -112,6 +111,8 @@ fn tables() -> &'static Tables {
 fn make_tables() -> &'static Tables {
     static HANDLER: OnceLock<()> = OnceLock::new();
     HANDLER.get_or_init(|| {
+        // Keys and identities may be made before there is a runtime.
+        crate::runtime::random::watch_forks();
         // SAFETY: the handler only stores to atomics; the library cannot be unloaded (nodelete).
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });

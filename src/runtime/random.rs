@@ -37,8 +37,9 @@ impl Rng for SeededRng {
     }
 }
 
-/// From now on the child of a fork uses none of the random bytes that its parent holds.
-pub(super) fn watch_forks() {
+/// From now on the child of a fork uses none of the random bytes that its parent holds. Runtimes ask for it, the first bytes from
+/// here, and the C boundary with its first handle.
+pub(crate) fn watch_forks() {
     static ONCE: Once = Once::new();
     extern "C" fn in_child() {
         random::forget();

@@ -1,7 +1,12 @@
-/* Lines for operators over real connections: a handshake that fails names reason and peer, a key update and an end are told
- * where they are wanted; off nothing is said; another function replaces one whose context is then destroyed; mute and fork. */
+/* Lines for operators over real connections: a handshake that fails names reason and peer, a key update, a move and an end are
+ * told where they are wanted, and a socket that fails; off nothing is said; another function replaces one whose context is then
+ * destroyed; mute and fork. */
 #include "check.h"
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 struct lines {
@@ -61,6 +66,66 @@ static void talk(wb_tls tls, uint16_t port) {
     OK(wb_handle_release(conn));
 }
 
+/* A connection that takes another socket, which the server notices with what comes from there. */
+static void wander(wb_tls tls, uint16_t port) {
+    wb_conn conn;
+    wb_stream stream;
+    size_t sent;
+    OK(wb_client_connect(runtime, settings, tls, "127.0.0.1", WB_TEXT_Z, port, &conn));
+    int open = 2, moved = 0;
+    while (open) {
+        wb_batch batch = WB_INIT(wb_batch);
+        OK(wb_queue_take(queue, &batch, 8, 10 * SECOND));
+        for (size_t i = 0; i < batch.count; i++) {
+            const wb_event *e = wb_batch_event(&batch, i);
+            if (e->kind == WB_EV_CONFIRMED && e->conn == conn) {
+                /* The peer's spare connection IDs may still be on their way. */
+                wb_status s = WB_E_LIMIT;
+                for (int n = 0; n < 1000 && s != WB_OK; n++, pause_ms(10)) s = wb_conn_migrate(conn, NULL, 0);
+                OK(s);
+            }
+            if (e->kind == WB_EV_PATH_MIGRATED) moved++;
+            if (e->kind == WB_EV_PATH_MIGRATED && e->conn == conn) {
+                OK(wb_stream_open(conn, WB_STREAM_UNI, &stream));
+                OK(wb_stream_send_copy(stream, "here", 4, WB_FIN, &sent));
+                OK(wb_handle_release(stream));
+            }
+            if (e->kind == WB_EV_PATH_MIGRATED && moved == 2) OK(wb_conn_close(conn, 0, NULL, 0));
+            if (e->kind == WB_EV_CONN_CLOSED) open--;
+        }
+        OK(wb_queue_return(queue, &batch));
+    }
+    CHECK(moved == 2);
+    OK(wb_handle_release(conn));
+}
+
+/* Puts something that is no socket in the place of the sockets of a port until that is told: pollers go by what a descriptor
+ * was when they got it, receiving by what it is. */
+static void disturb(struct lines *l, uint16_t port, const char *wanted) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)}, name;
+    int places[64], sockets[64], n = 0, none = open("/dev/null", O_RDWR), from = socket(AF_INET, SOCK_DGRAM, 0);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(none >= 0 && from >= 0);
+    for (int fd = 3; fd < 1024 && n < 64; fd++) {
+        socklen_t len = sizeof name;
+        memset(&name, 0, sizeof name);
+        if (getsockname(fd, (struct sockaddr *)&name, &len) || name.sin_family != AF_INET || name.sin_port != to.sin_port) continue;
+        places[n++] = fd;
+    }
+    for (int i = 0; i < n; i++) {
+        sockets[i] = dup(places[i]);
+        CHECK(sockets[i] >= 0 && dup2(none, places[i]) == places[i]);
+    }
+    CHECK(n > 0);
+    for (int i = 0; i < 1000 && !said(l, wanted); i++, pause_ms(10))
+        CHECK(sendto(from, "?", 1, 0, (struct sockaddr *)&to, sizeof to) == 1);
+    CHECK(said(l, wanted));
+    pause_ms(50); /* A worker that told it again and again would fill the text by now. */
+    for (int i = 0; i < n; i++) CHECK(dup2(sockets[i], places[i]) == places[i] && close(sockets[i]) == 0);
+    close(none);
+    close(from);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2 && wb_check_abi());
     static struct lines all = {.lock = PTHREAD_MUTEX_INITIALIZER, .level = WB_LOG_DEBUG},
@@ -69,7 +134,7 @@ int main(int argc, char **argv) {
     wb_endpoint server;
     wb_addr address;
     wb_tls stranger;
-    char peer[64];
+    char peer[64], failed[64];
     OK(wb_runtime_open(0, &runtime));
     OK(wb_queue_open(runtime, &queue));
     OK(wb_config_new(WB_CONFIG_CONN, &settings));
@@ -90,6 +155,11 @@ int main(int argc, char **argv) {
     EVENTUALLY(said(&all, "retry: 127.0.0.1:"));
     EVENTUALLY(said(&all, "connection: client") && said(&all, "connection: server"));
     CHECK(!said(&all, "2 handshake: ") && said(&all, peer));
+    wander(trust, address.port);
+    CHECK(said(&all, "3 path: client") && said(&all, "moved by us (") && said(&all, "moved by the peer ("));
+    CHECK(!said(&all, "1 socket: "));
+    snprintf(failed, sizeof failed, "1 socket: 127.0.0.1:%u: ", address.port);
+    disturb(&all, address.port, failed);
     talk(stranger, address.port);
     EVENTUALLY(said(&all, "2 handshake: client") && said(&all, "2 handshake: server"));
 

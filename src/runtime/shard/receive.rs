@@ -93,7 +93,12 @@ impl Shard {
                     empty = true;
                     break;
                 }
-                Err(e) => self.on_receive_error(number, &e),
+                Err(e) => {
+                    if self.on_receive_error(number, &e) {
+                        empty = true;
+                        break;
+                    }
+                }
             }
         }
         self.recv_arena = arena;

@@ -121,8 +121,9 @@ impl Shard {
         }
     }
 
-    /// A receive call failed for another reason than an empty socket.
-    pub(super) fn on_receive_error(&mut self, number: u32, error: &std::io::Error) {
+    /// A receive call failed for another reason than an empty socket. `true`: the socket itself is at fault, and asking it again
+    /// at once would not help. Told from time to time only: such an error stays, and comes again with each datagram.
+    pub(super) fn on_receive_error(&mut self, number: u32, error: &std::io::Error) -> bool {
         let os_error = error.raw_os_error().unwrap_or(0);
         if crate::runtime::udp::is_peer_error(error) {
             let connected = self.sockets.get(number).is_some_and(|s| s.socket.is_connected());
@@ -130,11 +131,17 @@ impl Shard {
             if connected {
                 self.on_peer_error(number, None, os_error);
             }
-        } else if let Some(state) = self.sockets.get(number) {
+            return false;
+        }
+        let now = self.now;
+        if let Some(state) = self.sockets.get_mut(number)
+            && state.complain(now)
+        {
             let notice = EndpointNotice::SocketError { local: state.socket.local(), os_error };
             let (sink, id) = (Arc::clone(&state.endpoint.sink), state.endpoint.id);
             sink.endpoint(id, notice);
         }
+        true
     }
 }
 

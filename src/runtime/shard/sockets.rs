@@ -2,6 +2,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -15,6 +16,9 @@ use crate::runtime::udp::{Received, UdpSocket};
 
 /// Batches kept for a blocked socket; more are lost, as in a full network interface.
 const MAX_PENDING: usize = 16;
+
+/// An application hears of a socket that cannot be read so often at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch that the socket did not take.
 pub(super) struct Pending {
@@ -38,6 +42,8 @@ pub(super) struct SocketState {
     blocked: bool,
     /// Among those to be read.
     listed: bool,
+    /// When the application was told that it cannot be read.
+    complained: Option<Timestamp>,
     waiting: Vec<Arc<Conn>>,
 }
 
@@ -50,6 +56,15 @@ impl SocketState {
             Some(self.told)
         };
         FourTuple { local, remote: run.remote, socket: number }
+    }
+
+    /// It cannot be read; true when that is worth telling once more.
+    pub fn complain(&mut self, now: Timestamp) -> bool {
+        let fresh = self.complained.is_none_or(|last| now.since(last) >= COMPLAIN_EVERY);
+        if fresh {
+            self.complained = Some(now);
+        }
+        fresh
     }
 
     /// The source address to ask the system for.
@@ -131,6 +146,7 @@ impl Sockets {
             pending: Vec::new(),
             blocked: false,
             listed: false,
+            complained: None,
             waiting: Vec::new(),
         };
         self.map.insert(number, state);
@@ -155,6 +171,7 @@ impl Sockets {
         let old = core::mem::replace(&mut state.socket, socket);
         let _ = registry.deregister(&mut SourceFd(&old.fd()));
         state.unblock();
+        state.complained = None;
         self.mark_readable(number);
         Ok(())
     }

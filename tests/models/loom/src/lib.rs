@@ -17,9 +17,9 @@ mod base {
 }
 
 /// Forks are not part of these models: what a child forgets then is left out.
-mod crypto {
+mod runtime {
     pub mod random {
-        pub fn forget() {}
+        pub fn watch_forks() {}
     }
 }
 
