@@ -131,7 +131,8 @@ static void stream_readable(wb_stream s, struct fetch *f) {
 
 /* ---- connections ---- */
 
-/* All connections share one endpoint, and so one socket, as the peers' do. */
+/* All connections share one endpoint. Each has a socket of its own, connected to the server: the library's default for
+ * clients (docs/architecture.md, "Paths"), and what it costs is measured with the rest. */
 static void dial(void) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(options.port)};
     pthread_mutex_lock(&counting);

@@ -3,6 +3,10 @@
 //! The bucket holds at most ten datagrams or two milliseconds of the rate, whichever is more; a grant is about one
 //! millisecond of the rate, at least two datagrams and at most one GSO batch. A wait too short for a timer to serve
 //! is not waited for: the batch goes out on credit and the next one pays.
+//!
+//! A refused sender whose turn comes late, because its worker has a thousand others, catches up on more where the path is
+//! known to take it: round trips that are longer than the shortest by `queue` mean that `queue` times the rate of ours
+//! stands in line somewhere. Coming late has drained that line, so a burst of half of it makes it no longer than it was.
 use super::MIN_DATAGRAM;
 use crate::base::Timestamp;
 use crate::base::time::nanos;
@@ -31,6 +35,8 @@ pub struct Pacer {
     rate: u64,
     /// Set by a refused grant, cleared by a given one.
     blocked_until: Option<Timestamp>,
+    /// How much longer than the shortest the round trips are.
+    queue: Duration,
     /// Last time a batch was refused: the sender is then limited by pacing, not by the application (section 7.8).
     last_refusal: Option<Timestamp>,
 }
@@ -45,6 +51,7 @@ impl Pacer {
             max_datagram,
             rate: 0,
             blocked_until: None,
+            queue: Duration::ZERO,
             last_refusal: None,
         }
     }
@@ -103,17 +110,35 @@ impl Pacer {
         self.rate
     }
 
+    /// How much longer than the shortest the round trips are by now.
+    pub const fn set_queue(&mut self, queue: Duration) {
+        self.queue = queue;
+    }
+
+    /// There is nothing to send: what comes later was not held up by us.
+    pub const fn rest(&mut self) {
+        self.blocked_until = None;
+    }
+
     pub fn set_max_datagram(&mut self, max_datagram: u16) {
         self.max_datagram = u64::from(max_datagram).max(MIN_DATAGRAM);
     }
 
-    fn capacity(&self) -> u64 {
-        (self.max_datagram * BURST_PACKETS).max(self.over(CATCH_UP))
+    /// What may leave back to back (RFC 9002 section 7.7: more, where the path is known to absorb it).
+    fn capacity(&self, now: Timestamp) -> u64 {
+        let usual = (self.max_datagram * BURST_PACKETS).max(self.over(CATCH_UP));
+        match self.blocked_until.map(|at| now.since(at).min(self.queue / 2)) {
+            Some(late) if !late.is_zero() => usual.max(usual.saturating_add(self.over(late)).min(MAX_GRANT)),
+            _ => usual,
+        }
     }
 
     fn refill(&mut self, now: Timestamp) {
         let elapsed = now.since(self.refilled_at);
-        let capacity = signed(self.capacity());
+        if elapsed.is_zero() {
+            return;
+        }
+        let capacity = signed(self.capacity(now));
         if self.tokens >= capacity {
             self.tokens = capacity;
             self.refilled_at = self.refilled_at.max(now);

@@ -370,6 +370,40 @@ fn pacer_does_not_delay_a_small_sender_and_serves_late_timers() {
     assert!(sent > 73_000_000, "{sent} of 75 MB");
 }
 
+/// Bytes that leave back to back, at 1 MB/s with a queue of 60 ms, when a refused sender's turn comes `late` ms late.
+fn burst_after(late: u64, rests: bool) -> u64 {
+    let rate = window_rate(80_000, false, Duration::from_millis(100));
+    let mut p = Pacer::new(1200, Timestamp::ZERO);
+    p.set_queue(Duration::from_millis(60));
+    let burst = |p: &mut Pacer, now| {
+        let mut burst = 0;
+        loop {
+            let grant = p.grant(now, rate, u64::MAX);
+            if grant == 0 {
+                return burst;
+            }
+            p.charge(grant, now);
+            burst += grant;
+        }
+    };
+    burst(&mut p, Timestamp::ZERO);
+    let refused_until = p.deadline().expect("refused");
+    if rests {
+        p.rest();
+    }
+    burst(&mut p, refused_until + Duration::from_millis(late))
+}
+
+#[test]
+fn pacer_catches_up_on_half_of_the_queue_that_a_late_turn_let_drain() {
+    let usual = 10 * SEGMENT;
+    let near = |bytes: u64, burst: u64| (bytes..=bytes + 2 * SEGMENT).contains(&burst);
+    assert!(near(2 * SEGMENT, burst_after(0, false)), "in time: {}", burst_after(0, false));
+    assert!(near(20_000, burst_after(18, false)), "what 18 ms have earned: {}", burst_after(18, false));
+    assert!(near(usual + 30_000, burst_after(90, false)), "and half of 60 kB: {}", burst_after(90, false));
+    assert!(near(usual, burst_after(90, true)), "nothing was to be sent: {}", burst_after(90, true));
+}
+
 #[test]
 fn pacer_small_steps_of_time_add_up() {
     let rtt = Duration::from_secs(1);

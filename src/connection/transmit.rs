@@ -211,10 +211,12 @@ impl Connection {
     fn send_budget(&mut self, path: u8, max: usize, now: Timestamp) -> u64 {
         self.timers.set(Timer::Pacing, None);
         if !self.wants_eliciting() {
-            if !self.streams.is_throttled()
-                && let Some(p) = self.paths.get_mut(path)
-            {
-                p.recovery.on_app_limited();
+            let throttled = self.streams.is_throttled();
+            if let Some(p) = self.paths.get_mut(path) {
+                p.recovery.pacer.rest();
+                if !throttled {
+                    p.recovery.on_app_limited();
+                }
             }
             return 0;
         }

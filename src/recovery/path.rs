@@ -137,7 +137,9 @@ impl PathRecovery {
         if max == 0 {
             return 0;
         }
-        self.pacer.grant(now, self.cc.pacing_rate(self.rtt.smoothed()), max)
+        let smoothed = self.rtt.smoothed();
+        self.pacer.set_queue(smoothed.saturating_sub(self.rtt.min()));
+        self.pacer.grant(now, self.cc.pacing_rate(smoothed), max)
     }
 
     /// The part of the window that the path holds without any queue: window times shortest over smoothed RTT.
