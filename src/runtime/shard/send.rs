@@ -43,6 +43,9 @@ impl Shard {
         } else {
             state.socket.send(remote, source, transmit.ecn, bytes, transmit.segment)
         };
+        if state.socket.take_renewed() {
+            state.watch_again(self.poll.registry(), number);
+        }
         match outcome {
             SendOutcome::Sent | SendOutcome::TooBig => Fate::Done,
             SendOutcome::Blocked { offset } => {

@@ -95,6 +95,13 @@ impl SocketState {
         }
     }
 
+    /// The socket has given itself another descriptor; the poller forgot the old one when that was closed. What came in
+    /// before is told at once.
+    pub fn watch_again(&self, registry: &Registry, number: u32) {
+        // Fails only when the system is out of memory; the connection then ends by its timers.
+        let _ = registry.register(&mut SourceFd(&self.socket.fd()), token(number), Interest::READABLE);
+    }
+
     /// Writability came back: what to send first.
     pub fn unblock(&mut self) -> Vec<Pending> {
         self.blocked = false;

@@ -45,6 +45,10 @@ pub struct UdpSocket {
     state: UdpSocketState,
     local: SocketAddr,
     connected: Option<SocketAddr>,
+    /// What a successor should be like, of a socket that is connected.
+    options: Option<SocketOptions>,
+    /// The descriptor is another one: the poller has to hear of it.
+    renewed: bool,
     /// Slots that the next receive call offers.
     slots: usize,
     gso_strikes: u32,
@@ -220,7 +224,9 @@ pub fn connect_raw(local: SocketAddr, remote: SocketAddr, options: &SocketOption
     if connected {
         io.connect(&SockAddr::from(remote))?;
     }
-    UdpSocket::wrap(io, connected.then_some(remote))
+    let mut socket = UdpSocket::wrap(io, connected.then_some(remote))?;
+    socket.options = Some(*options);
+    Ok(socket)
 }
 
 impl UdpSocket {
@@ -231,7 +237,7 @@ impl UdpSocket {
         //= https://www.rfc-editor.org/rfc/rfc9000#section-14
         //# In IPv4 [IPv4], the Don't Fragment (DF) bit MUST be set if possible, to prevent fragmentation on the path.
         let state = UdpSocketState::new((&io).into())?;
-        Ok(Self { io, state, local, connected, slots: FEW_SLOTS, gso_strikes: 0 })
+        Ok(Self { io, state, local, connected, options: None, renewed: false, slots: FEW_SLOTS, gso_strikes: 0 })
     }
 
     /// Takes over a socket that the application has bound.
@@ -268,12 +274,36 @@ impl UdpSocket {
         let len = size_of::<libc::sockaddr>() as libc::socklen_t;
         // SAFETY: the address lives through the call and is as long as said.
         let _ = unsafe { libc::connect(self.io.as_raw_fd(), &raw const nobody, len) };
+        // Linux (6.18 still) forgets the peer's port and its IPv4 address then, but goes on to compare the IPv6 address of
+        // whatever arrives: only another socket hears the rest of the world.
+        if self.local.is_ipv6() && self.succeed().is_ok() {
+            return;
+        }
         // Linux gives a port that it chose itself back with the connection: the same one again. Whoever was quicker
         // has it; then the next send gets another port, as after a NAT's rebinding.
         let _ = self.io.bind(&SockAddr::from(self.local));
         if let Some(bound) = self.io.local_addr().ok().and_then(|a| a.as_socket()) {
             self.local = bound;
         }
+    }
+
+    /// Another socket at the same address takes over; what the old one has not read is lost, as on the way.
+    fn succeed(&mut self) -> io::Result<()> {
+        let Some(options) = self.options else { return Err(io::ErrorKind::Unsupported.into()) };
+        let io = open(&self.local, &options)?;
+        // A port that the application chose stays with the old socket until that is closed.
+        self.io.set_reuse_address(true)?;
+        io.set_reuse_address(true)?;
+        io.bind(&SockAddr::from(self.local))?;
+        self.state = UdpSocketState::new((&io).into())?;
+        self.io = io;
+        self.renewed = true;
+        Ok(())
+    }
+
+    /// Whether the descriptor has changed since the last question.
+    pub fn take_renewed(&mut self) -> bool {
+        core::mem::take(&mut self.renewed)
     }
 
     /// For the poller.

@@ -217,6 +217,27 @@ fn a_connected_socket_talks_to_its_peer_only() {
     assert_eq!(got, 2400);
 }
 
+/// RFC 9000 section 9.6: a client that goes to its server's preferred address hears what comes from there, over either
+/// family, and from the port that it had.
+#[test]
+fn a_connected_socket_that_turns_to_another_peer_hears_it() {
+    for addr in [any4(), any6()] {
+        let (first, mut second) = (one(addr), one(addr));
+        let mut socket = connect_raw(addr, first.local(), &OPTIONS).expect("connect");
+        let local = socket.local();
+        assert!(!socket.take_renewed());
+        assert_eq!(socket.send(second.local(), None, Ecn::NotEct, &[1; 100], None), SendOutcome::Sent);
+        let from = collect(&mut second, 100)[0].0.remote;
+        assert_eq!(from, local);
+        assert_eq!(second.send(from, None, Ecn::NotEct, &[2; 200], None), SendOutcome::Sent);
+        let heard = collect(&mut socket, 200);
+        assert_eq!(heard.iter().map(|(r, b)| (r.remote, b.len())).collect::<Vec<_>>(), [(second.local(), 200)]);
+        assert!(!socket.is_connected());
+        // The poller knows descriptors.
+        assert_eq!(socket.take_renewed(), addr.is_ipv6() && cfg!(any(target_os = "linux", target_os = "android")));
+    }
+}
+
 /// What we make of an extended error of this origin that says this and names this MTU.
 #[cfg(target_os = "linux")]
 fn read_error(origin: u8, errno: i32, mtu: u32) -> i32 {

@@ -39,7 +39,7 @@ def judge(case, folder, keylog, our_server):
         e.need(all(p.version == wire.V1 for p in initials), "an Initial packet of the server is not v1")
     if case.name not in ("retry",):
         e.need(not e.of(e.server, False, "retry"), "the server sent a Retry")
-    special = SPECIAL.get(case.name)
+    special = SPECIAL.get(case.kind)
     if special:
         special(e)
     return e.problems
@@ -211,6 +211,8 @@ def migration(e):
 def preferred(e):
     migration(e)
     e.need(len({server[0] for _, server in paths(e.server)}) > 1, "one server address only")
+    if e.case.v6:
+        ipv6(e)
 
 
 SPECIAL = {

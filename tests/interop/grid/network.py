@@ -25,6 +25,11 @@ class Network:
         return SERVER6 if self.v6 else SERVER4
 
     @property
+    def preferred(self):
+        """The server's other address, as an option."""
+        return f"[{OTHER6}]:443" if self.v6 else f"{OTHER4}:443"
+
+    @property
     def any(self):
         return "::" if self.v6 else "0.0.0.0"
 

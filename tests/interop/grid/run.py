@@ -66,13 +66,13 @@ class Cell:
     # ------------------------------------------------------------------ programs
 
     def common(self, side):
-        argv = ["--case", self.case.name, "--alpn", self.alpn]
+        argv = ["--case", self.case.kind, "--alpn", self.alpn]
         if side == "client":
             argv += ["--host", self.net.host, "--ca", self.ca, "--out", self.out, "--paths", self.folder / "paths"]
         else:
             argv += ["--bind", self.net.any, "--cert", self.certificate, "--key", self.key, "--www", self.www]
-            if self.case.name == "connectionmigration":
-                argv += ["--preferred", f"{network.OTHER4}:443"]
+            if self.case.kind == "connectionmigration":
+                argv += ["--preferred", self.net.preferred]
         return argv
 
     def starts_key_update(self, who):
@@ -96,8 +96,8 @@ class Cell:
     def gtls_server(self):
         argv = [tool("gtlsserver"), "-q", "-d", self.www, "--handshake-timeout=120s", "--timeout=180s"]
         argv += ["-V"] if self.case.name == "retry" else []
-        if self.case.name == "connectionmigration":
-            argv.append(f"--preferred-ipv4-addr={network.OTHER4}:443")
+        if self.case.kind == "connectionmigration":
+            argv.append(f"--preferred-ipv{6 if self.case.v6 else 4}-addr={self.net.preferred}")
         return [*argv, "*", 443, self.key, self.certificate]
 
     def gtls_clients(self):

@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes};
 use clap::Parser;
 use quinn_peer::{certs, key};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, default_value = "")]
     paths: String,
     #[arg(long)]
-    preferred: Option<SocketAddrV4>,
+    preferred: Option<SocketAddr>,
     #[arg(long)]
     start: bool,
 }
@@ -250,7 +250,11 @@ async fn server(args: Args) -> Result<(), Failure> {
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(args.transport()));
-    config.preferred_address_v4(args.preferred);
+    match args.preferred {
+        Some(SocketAddr::V4(address)) => config.preferred_address_v4(Some(address)),
+        Some(SocketAddr::V6(address)) => config.preferred_address_v6(Some(address)),
+        None => &mut config,
+    };
     let endpoint = quinn::Endpoint::server(config, (args.bind, PORT).into())?;
     println!("ready");
     while let Some(incoming) = endpoint.accept().await {
