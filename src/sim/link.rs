@@ -162,6 +162,10 @@ pub struct LinkCounts {
     /// Marked CE by the queue manager.
     pub marked: u64,
     pub too_long: u64,
+    /// Sent while the link was dead; `lost` counts them too.
+    pub cut: u64,
+    /// Held back, so that later ones may have overtaken.
+    pub reordered: u64,
     pub duplicated: u64,
     pub corrupted: u64,
     /// Longest wait in the queue.
@@ -246,6 +250,7 @@ impl Link {
         let unlucky = self.is_lost();
         if self.harms(unlucky) || self.dead {
             self.counts.lost += 1;
+            self.counts.cut += u64::from(self.dead);
             return;
         }
         let copies = if self.chance(self.config.duplicate) { 2 } else { 1 };
@@ -372,6 +377,7 @@ impl Link {
         let jitter = Duration::from_nanos(self.rng.below(nanos(self.config.jitter) + 1));
         let at = left + self.config.delay + jitter;
         if self.chance(self.config.reorder) {
+            self.counts.reordered += 1;
             let packets = self.rng.below(u64::from(self.config.reorder_packets) + 1) as u32;
             let time = Duration::from_nanos(self.rng.below(nanos(self.config.reorder_time) + 1));
             return at + self.config.serialise(1200) * packets + time;

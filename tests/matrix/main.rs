@@ -7,11 +7,12 @@ mod pauses;
 mod regressions;
 mod row;
 mod run;
+mod table;
 
 use std::collections::BTreeSet;
 
 use row::{DIMENSIONS, Row, levels};
-use run::{Cause, PLANTED, SILENCED, fails, play, shrink};
+use run::{Cause, PLANTED, SILENCED, fails, judge, play, shrink};
 use whimbrel::sim::cover;
 
 const QUICK: usize = 240;
@@ -50,7 +51,13 @@ fn part(part: usize) {
     let mut played = 0;
     for row in all_rows(from_environment("WB_MATRIX").unwrap_or(QUICK)).iter().filter(|r| r.seed as usize % 4 == part) {
         played += 1;
-        let Some(why) = fails(row) else { continue };
+        let why = match judge(row) {
+            Ok(verdict) => {
+                table::add(row, verdict.happened);
+                continue;
+            }
+            Err(why) => why,
+        };
         if failed.len() < SHRUNK {
             let small = shrink(row);
             eprintln!("row {} fails: {why}\n    {}\nsmallest: {}", row.seed, row.code(), small.code());
@@ -59,6 +66,7 @@ fn part(part: usize) {
         failed.push((row.seed, why));
     }
     assert!(played > 0, "nothing was played");
+    table::part_is_over();
     let silenced = SILENCED.take();
     let of = |cause| silenced.get(&cause).map_or(0, Vec::len);
     println!(

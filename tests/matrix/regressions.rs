@@ -8,7 +8,10 @@ use super::run::play;
 fn an_address_that_changes_between_the_two_confirmations() {
     for seed in 0..40 {
         play(
-            &Row::benign(seed).with("loss_down", "50 %").with("address", "in handshake").with("workload", "many small"),
+            &Row::benign(seed)
+                .with("loss_down", "50 %")
+                .with("address", "in handshake")
+                .with("workload", "1000 × 1 KiB"),
             true,
         );
     }
@@ -122,7 +125,7 @@ fn keep_alives_pass_a_window_full_of_lost_packets() {
         .with("address", "port every 10 s")
         .with("ecn", "mangled")
         .with("peer", "NewReno without pacing")
-        .with("workload", "many small");
+        .with("workload", "1000 × 1 KiB");
     let slow = Row::benign(1138)
         .with("loss_up", "50 %")
         .with("loss_down", "50 %")
@@ -135,7 +138,7 @@ fn keep_alives_pass_a_window_full_of_lost_packets() {
         .with("address", "port every 10 s")
         .with("ecn", "bleached")
         .with("peer", "NewReno without pacing")
-        .with("workload", "many small")
+        .with("workload", "1000 × 1 KiB")
         .with("keys", "update");
     let upload = Row::benign(2390)
         .with("loss_up", "50 %")

@@ -10,6 +10,8 @@ use whimbrel::connection::frame_style::FrameStyle;
 use whimbrel::endpoint::RetryPolicy;
 use whimbrel::sim::{Aqm, EcnPath, GilbertElliott, Job, LinkConfig, Plan, Policer, Replay};
 
+/// Each of the four large streams.
+const LARGE: u64 = 64 << 20;
 pub const SIX_WEEKS: Duration = Duration::from_secs(6 * 7 * 86_400);
 
 /// Names of the dimensions and of their values.
@@ -34,7 +36,9 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
             "port every 100 ms",
             "family",
             "in handshake",
+            "in key update",
             "at close",
+            "family at close",
             "NAT",
         ],
     ),
@@ -53,7 +57,7 @@ pub const DIMENSIONS: [(&str, &[&str]); 14] = [
             "one-byte writes",
         ],
     ),
-    ("workload", &["GET", "many small", "bulk", "ping-pong", "datagrams", "resets", "upload"]),
+    ("workload", &["GET", "1000 × 1 KiB", "bulk", "ping-pong", "datagrams", "resets", "upload", "4 × 64 MiB"]),
     ("keys", &["none", "update", "resumption", "0-RTT", "0-RTT rejected", "Retry", "version 2"]),
 ];
 
@@ -110,6 +114,9 @@ impl Row {
             if self.values[dim] != 0 {
                 code += &format!(".with({name:?}, {:?})", values[self.values[dim]]);
             }
+        }
+        if let Some(size) = self.reduced() {
+            code += &format!(" /* {size} */");
         }
         code
     }
@@ -184,7 +191,7 @@ impl Row {
         };
         let mut c = LinkConfig::pipe(bits, self.delay(), u64::MAX);
         (c.loss, c.bursts, c.jitter, c.queue_packets) = (loss, bursts, self.jitter(), packets);
-        c.policer = self.is("bandwidth", "policer").then_some(Policer { rate: 400_000, burst: 30_000 });
+        c.policer = self.is("bandwidth", "policer").then_some(Policer { rate: 400_000, burst: 8_000 });
         c.reorder = [0, 500, 2500][self.values[Self::index("reorder")]];
         c.reorder_packets = 64;
         c.duplicate = match self.get("duplicate") {
@@ -239,6 +246,10 @@ impl Row {
         if !self.is("address", "steady") || self.is("outage", "a sixth of idle") {
             c.keep_alive = Duration::from_secs(1).max(self.rtt());
         }
+        if let Some(memory) = self.nat_memory() {
+            // Later than the answer, and long after the search for the MTU: what the server sends first finds a NAT that has forgotten the way.
+            c.keep_alive = memory * 2 + Duration::from_secs(10);
+        }
         match self.get("peer") {
             "small windows" => {
                 c.flow.stream_window = 3000;
@@ -276,6 +287,46 @@ impl Row {
         if wanted { RetryPolicy::Always } else { RetryPolicy::Never }
     }
 
+    /// After how long a silence a NAT forgets the client.
+    pub fn nat_memory(&self) -> Option<Duration> {
+        self.is("address", "NAT").then_some(Duration::from_secs(30).max(self.rtt() * 3))
+    }
+
+    /// How long the server waits before each answer, so that addresses change while there is still work to do.
+    pub fn thinks(&self) -> Duration {
+        match self.get("address") {
+            "port every 10 s" => Duration::from_secs(25),
+            "port every 1 s" => Duration::from_secs(3),
+            "port every 100 ms" => Duration::from_millis(350),
+            "family" => self.rtt() * 7 + Duration::from_millis(450),
+            "in key update" => self.rtt() * 2,
+            "NAT" => self.nat_memory().unwrap_or_default() * 2 + Duration::from_secs(5),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The size of four large streams: 64 MiB, but not by frames or writes of one byte, through a window of 30 KB, at less
+    /// than a gigabit per second, or where a round trip costs seconds or every third datagram.
+    fn large(&self) -> Option<u64> {
+        let wide = matches!(self.get("bandwidth"), "1 Gbit/s, 1000" | "10 Gbit/s, 1000");
+        let narrow = self.is("bandwidth", "64 kbit/s, 5")
+            || self.is("peer", "small windows")
+            || self.get("peer").starts_with("one-byte");
+        let near = self.harshness() < 2 && self.delay() < Duration::from_secs(1);
+        (near && !narrow).then_some(if wide { LARGE } else { LARGE / 32 })
+    }
+
+    /// What of the workload's name is not to be taken literally.
+    pub fn reduced(&self) -> Option<String> {
+        let plan = self.plan();
+        let first = plan.jobs.first()?.download;
+        match self.get("workload") {
+            "1000 × 1 KiB" if plan.jobs.len() < 1000 => Some(format!("{} × 1 KiB", plan.jobs.len())),
+            "4 × 64 MiB" if first < LARGE => Some(format!("4 × {first} bytes")),
+            _ => None,
+        }
+    }
+
     /// Datagrams that the transfer may cost: little where every one of them is dear.
     fn budget(&self) -> u64 {
         let base = [3000, 500, 80][self.harshness() as usize];
@@ -301,7 +352,10 @@ impl Row {
         let mut plan = Plan { seed: self.seed, portion: self.portion(), ..Plan::default() };
         plan.early = self.is("keys", "0-RTT") || self.is("keys", "0-RTT rejected");
         match self.get("workload") {
-            "many small" => plan.jobs = vec![Job::get(1024); n.min(1000) as usize],
+            "1000 × 1 KiB" => {
+                let count = if self.harshness() < 2 { 1000 } else { n.min(1000) };
+                plan.jobs = vec![Job::get(1024); count as usize];
+            }
             "bulk" => plan.jobs = vec![Job { download: bytes / 4, upload: bytes / 40, abandon: false }; 4],
             "ping-pong" => {
                 plan.jobs = vec![Job { download: 100, upload: 100, abandon: false }; (n / 20).clamp(3, 40) as usize];
@@ -320,6 +374,7 @@ impl Row {
                 plan.jobs = (0..12).map(job).collect();
             }
             "upload" => plan.jobs = vec![Job::put(bytes / 2); 2],
+            "4 × 64 MiB" => plan.jobs = vec![Job::get(self.large().unwrap_or(bytes / 4)); 4],
             _ => plan.jobs = vec![Job::get(bytes.min(100_000))],
         }
         plan
