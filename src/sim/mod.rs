@@ -20,6 +20,7 @@ pub mod world;
 
 pub use app::{App, Client, Job, Plan, Quiet, Server};
 pub use aqm::Aqm;
+pub use checks::Checked;
 pub use link::{EcnPath, GilbertElliott, Link, LinkConfig, LinkCounts, Policer, Replay};
 pub use node::{Live, Node, NodeConfig};
 pub use play::{Outcome, play};

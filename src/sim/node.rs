@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
-use super::checks;
+use super::checks::{self, Checked};
 use crate::base::{Ecn, FourTuple, Pcg, Rng, Side, Timestamp};
 use crate::connection::{CloseReason, Connection, ConnectionConfig, Event, Stats};
 use crate::crypto::ServerTls;
@@ -111,6 +111,7 @@ pub struct Node {
     by_key: BTreeMap<u64, usize>,
     touched: BTreeSet<usize>,
     visits: u64,
+    pub(super) checked: Checked,
     out: Vec<u8>,
 }
 
@@ -118,6 +119,8 @@ pub struct Node {
 const MAX_ROUNDS_PER_VISIT: usize = 20_000;
 /// Timers that may fire one after another at the same moment.
 const MAX_TIMERS_PER_VISIT: usize = 4;
+/// Bytes in flight from which on their records are added up only now and then.
+const MUCH: u64 = 200_000;
 /// Lines that the log keeps.
 const MAX_LOG: usize = 200;
 
@@ -143,6 +146,7 @@ impl Node {
             by_key: BTreeMap::new(),
             touched: BTreeSet::new(),
             visits: 0,
+            checked: Checked::default(),
             out: vec![0; 65536],
         }
     }
@@ -274,7 +278,8 @@ impl Node {
                 live.conn = None;
                 self.by_key.remove(&live.key);
             } else {
-                changed |= Self::transmit(conn, &live.config, self.max_segments, &mut self.out, now, out);
+                let (most, checked) = (self.max_segments, &mut self.checked);
+                changed |= Self::transmit(conn, &live.config, most, &mut self.out, now, out, checked);
             }
             for line in lines {
                 self.say(now, &line);
@@ -284,11 +289,11 @@ impl Node {
             // An acknowledgement that shortens the RTT may move a timer into the past: it fires at once.
             let due = fired < MAX_TIMERS_PER_VISIT && conn.deadline().is_some_and(|d| d <= now);
             if !changed && !due {
-                checks::at_rest(conn, &live.config, now);
-                // Proportional to what is in flight: every time while that is little, now and then when it is much.
+                checks::at_rest(conn, &live.config, now, &mut self.checked);
+                // Proportional to what is in flight: every time, but now and then when it is very much.
                 self.visits += 1;
-                if live.stats.bytes_in_flight < 30_000 || self.visits.is_multiple_of(16) {
-                    checks::consistent(conn, &live.config);
+                if live.stats.bytes_in_flight < MUCH || self.visits.is_multiple_of(16) {
+                    checks::consistent(conn, &live.config, &mut self.checked);
                 }
                 return;
             }
@@ -302,13 +307,14 @@ impl Node {
         buffer: &mut [u8],
         now: Timestamp,
         out: &mut Vec<Outgoing>,
+        checked: &mut Checked,
     ) -> bool {
         let mut changed = false;
         while let Some(t) = conn.transmit(now, buffer, max_segments) {
             changed = true;
             assert!(t.len > 0 && t.len <= buffer.len(), "transmit says {} bytes", t.len);
             let segment = t.segment.unwrap_or(t.len);
-            checks::on_transmit(conn, config, &t);
+            checks::on_transmit(conn, config, &t, checked);
             for datagram in buffer[..t.len].chunks(segment) {
                 out.push(Outgoing { tuple: t.tuple, ecn: t.ecn, bytes: datagram.to_vec() });
             }

@@ -121,6 +121,7 @@ impl Play {
                 break;
             }
         }
+        self.world.checked().assert_all();
         for node in &self.world.nodes {
             assert_eq!(node.endpoint.connection_count(), 0, "a connection is left");
             assert_eq!(node.endpoint.route_count(), 0, "a route is left");

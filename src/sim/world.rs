@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
-use super::checks::{self, Amplification};
+use super::checks::{self, Amplification, Checked};
 use super::identity;
 use super::link::{Link, LinkConfig};
 use super::node::{Listener, Live, NewApp, Node, NodeConfig, Outgoing, Socket};
@@ -46,6 +46,9 @@ pub enum Rebind {
     /// An address of the other family: the peer sees IPv6 instead of IPv4, or the reverse.
     Family,
 }
+
+/// With more than so many datagrams under way the ends are compared less often.
+const BUSY: usize = 100;
 
 type Act = Box<dyn FnOnce(&mut World) + Send>;
 
@@ -114,6 +117,8 @@ pub struct World {
     pub links: Vec<Link>,
     /// Datagrams to addresses that nobody has (any more).
     pub unroutable: u64,
+    /// Times that a NAT has given a socket another address.
+    pub rebinds: u64,
     /// Datagrams sent by hosts.
     pub datagrams: u64,
     /// Mixes time, sender and length of every datagram sent.
@@ -127,6 +132,7 @@ pub struct World {
     seed: u64,
     next_port: u16,
     amplification: BTreeMap<usize, Amplification>,
+    checked: Checked,
     watchers: Vec<Watcher>,
     /// `WB_TRACE`: every datagram is printed.
     tracing: bool,
@@ -142,6 +148,7 @@ impl World {
             nodes: Vec::new(),
             links: Vec::new(),
             unroutable: 0,
+            rebinds: 0,
             datagrams: 0,
             trace: 0,
             routes: BTreeMap::new(),
@@ -152,6 +159,7 @@ impl World {
             seed,
             next_port: 10_000,
             amplification: BTreeMap::new(),
+            checked: Checked::default(),
             watchers: Vec::new(),
             tracing: std::env::var_os("WB_TRACE").is_some(),
         }
@@ -359,6 +367,7 @@ impl World {
             s.left = Some(s.external);
         }
         s.external = external;
+        self.rebinds += 1;
         let now = self.now;
         self.nodes[node.0].say(now, &format!("socket {socket} is now {external}"));
     }
@@ -438,27 +447,39 @@ impl World {
             self.visit(node);
         }
         self.steps += 1;
-        if self.steps.is_multiple_of(64) {
+        let busy = self.queue.len() > BUSY;
+        if self.steps.is_multiple_of(if busy { 64 } else { 8 }) {
             self.compare_ends();
         }
         true
     }
 
     /// Both ends of a connection have the same first Destination Connection ID.
-    fn compare_ends(&self) {
+    fn compare_ends(&mut self) {
         let mut ends: BTreeMap<Vec<u8>, Inspection> = BTreeMap::new();
+        let mut compared = 0;
         for conn in self.nodes.iter().flat_map(|n| &n.conns).filter_map(|l| l.conn.as_ref()) {
             if !conn.is_confirmed() || conn.is_closed() {
                 continue;
             }
             let seen = conn.inspect();
             match ends.remove(seen.odcid.as_slice()) {
-                Some(other) => checks::agree(&seen, &other),
+                Some(other) => {
+                    checks::agree(&seen, &other);
+                    compared += 1;
+                }
                 None => {
                     ends.insert(seen.odcid.as_slice().to_vec(), seen);
                 }
             }
         }
+        self.checked.credit_between += compared;
+    }
+
+    /// How often each invariant was looked at.
+    #[must_use]
+    pub fn checked(&self) -> Checked {
+        self.nodes.iter().fold(self.checked, |sum, n| sum.and(n.checked))
     }
 
     /// Plays until a time.
@@ -543,6 +564,7 @@ impl World {
         }
         if self.nodes[node].listener.is_some() {
             self.amplification.entry(node).or_default().on_sent(o.tuple.remote, o.bytes.len());
+            self.checked.amplification += 1;
         }
         // A NAT that changed the family speaks to the server's other address.
         let Some(to) = self.in_family(o.tuple.remote, from.is_ipv6()) else {
