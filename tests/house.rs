@@ -331,6 +331,33 @@ fn nothing_is_left_unwritten() {
     assert!(wrong.is_empty(), "unfinished code:\n{}", wrong.join("\n"));
 }
 
+/// `docs/transport.md` promises a room and tests for each mechanism.
+#[test]
+fn the_list_of_mechanisms_names_what_exists() {
+    let page = fs::read_to_string(root().join("docs/transport.md")).expect("docs/transport.md");
+    let mut all = sources("src");
+    all.extend(sources("tests"));
+    let mut known: Vec<String> = Vec::new();
+    for src in &all {
+        let names = src.text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+        known.extend(names.map(str::to_owned));
+    }
+    known.sort();
+    let (mut wrong, mut rows) = (Vec::new(), 0);
+    for line in page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| ---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let Some((last, others)) = cells.split_last() else { continue };
+        let tests = quoted(last);
+        rows += usize::from(!tests.is_empty());
+        wrong.extend(tests.into_iter().filter(|t| known.binary_search(t).is_err()));
+        let rooms = others.iter().flat_map(|c| quoted(c)).filter(|r| r.starts_with("src/"));
+        wrong.extend(rooms.filter(|r| !root().join(r).exists()));
+    }
+    assert!(rows > 50, "{rows} rows with tests");
+    assert!(wrong.is_empty(), "docs/transport.md names what is not there: {wrong:?}");
+}
+
 #[test]
 fn the_reader_of_this_test_sees_what_it_should() {
     let code =
