@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::base::Timestamp;
+use crate::connection::frame_style::FrameStyle;
 use crate::connection::inspect::{CreditView, Inspection, MemoryView, PathView};
 use crate::connection::{Connection, ConnectionConfig, Transmit};
 use crate::paths::MAX_PATHS;
@@ -174,8 +175,10 @@ fn memory(m: &MemoryView, c: &CreditView, config: &ConnectionConfig) {
     let room = config.flow.send_buffer.max(StreamsConfig::default().send_buffer_connection) + (1 << 16);
     assert!(m.unsent <= room, "unacknowledged bytes without bound: {m:?}");
     assert!(m.unread <= c.window, "unread bytes beyond the window: {m:?}");
-    // Records live in blocks; at worst one packet keeps a block and a spare one.
-    let records = RECORDS_AT_REST + m.records * PER_RECORD;
+    // Records live in blocks; at worst one packet keeps a block and a spare one. Packets of hundreds of frames, which only
+    // that style makes, take sixteen times as much.
+    let frames = if config.frame_style == FrameStyle::OneByte { 16 } else { 1 };
+    let records = frames * (RECORDS_AT_REST + m.records * PER_RECORD);
     assert!(m.recovery_bytes <= records, "records of packets without packets: {m:?}");
     // One candidate may stand beside the authenticated paths.
     assert!(
