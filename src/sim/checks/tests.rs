@@ -137,12 +137,12 @@ fn the_world_asks_after_every_step() {
     let before = world.checked();
     before.assert_all();
     assert!(before.credit_between > 0, "{before:?}");
-    world.step();
+    world.run_for(Duration::from_millis(20));
     let after = world.checked();
     assert!(after.deadlines > before.deadlines && after.credit > before.credit, "{before:?} {after:?}");
     let config = ConnectionConfig { mtu_ceiling: 1200, ..ConnectionConfig::default() };
     world.nodes[other.node.0].conns[other.index].config = std::sync::Arc::new(config);
     assert!(world.conn(other).expect("alive").stats().mtu > 1200);
-    objects("the ceiling is 1200", || world.run_for(Duration::from_millis(100)));
+    objects("ceiling", || world.run_for(Duration::from_millis(100)));
     assert!(world.conn(id).is_some());
 }
