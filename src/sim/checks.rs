@@ -175,9 +175,9 @@ fn memory(m: &MemoryView, c: &CreditView, config: &ConnectionConfig) {
     let room = config.flow.send_buffer.max(StreamsConfig::default().send_buffer_connection) + (1 << 16);
     assert!(m.unsent <= room, "unacknowledged bytes without bound: {m:?}");
     assert!(m.unread <= c.window, "unread bytes beyond the window: {m:?}");
-    // Records live in blocks; at worst one packet keeps a block and a spare one. Packets of hundreds of frames, which only
-    // that style makes, take sixteen times as much.
-    let frames = if config.frame_style == FrameStyle::OneByte { 16 } else { 1 };
+    // Records live in blocks; at worst one packet keeps a block and a spare one. Packets of many frames, which only
+    // that style makes (1800 in 9000 bytes), take 64 times as much.
+    let frames = if config.frame_style == FrameStyle::OneByte { 64 } else { 1 };
     let records = frames * (RECORDS_AT_REST + m.records * PER_RECORD);
     assert!(m.recovery_bytes <= records, "records of packets without packets: {m:?}");
     // One candidate may stand beside the authenticated paths.
