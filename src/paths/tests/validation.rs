@@ -165,3 +165,32 @@ fn nothing_is_sent_without_budget() {
     let big = w.paths.next_challenge(id, w.now).unwrap();
     assert!(matches!(w.paths.on_path_response(id, big, w.now), PathEvent::Validated { .. }));
 }
+
+/// A server keeps answering a client at an address that has not been proved in time, with the connection ID that it took for
+/// it, until nothing is heard from there any more; a client forgets what it gave up.
+#[test]
+fn a_failed_path_stays_while_the_client_is_heard_there() {
+    let mut w = world(Side::Server, tuple("198.51.100.7:1000"));
+    let other = tuple("203.0.113.9:2000");
+    let id = w.arrive(&other, 1200).unwrap();
+    w.paths.on_path_challenge(id, [5; 8]);
+    assert!(w.paths.take_response(id).is_some());
+    w.paths.start_validation(id, &mut w.rng, w.now);
+    let cid = w.paths.cid_for(id, &mut w.cids).unwrap();
+    let mut failed = false;
+    for _ in 0..20 {
+        failed |= w.wait(SECOND / 2).iter().any(|e| matches!(e, PathEvent::Failed { path, .. } if *path == id));
+        assert_eq!(w.arrive(&other, 1200), Some(id), "the same path");
+        w.paths.on_path_challenge(id, [6; 8]);
+        assert_eq!(w.paths.cid_for(id, &mut w.cids).unwrap().sequence, cid.sequence);
+        assert!(w.paths.take_response(id).is_some());
+    }
+    assert!(failed);
+    w.wait(SECOND * 20);
+    assert!(w.paths.get(id).is_none(), "nothing is heard there");
+    let mut w = world(Side::Client, from_local("10.0.0.1:1", 0));
+    let id = w.paths.open(from_local("10.0.0.2:1", 1), w.now).unwrap();
+    w.paths.start_validation(id, &mut w.rng, w.now);
+    assert!(matches!(w.wait(SECOND * 20)[..], [PathEvent::Failed { path, .. }] if path == id));
+    assert!(w.paths.get(id).is_none());
+}
