@@ -62,7 +62,8 @@ impl Connection {
         //# A packet MUST NOT be acknowledged until packet protection has been successfully removed and all frames
         //# contained in the packet have been processed.
         if let Some(received) = self.received(arrival.path, space) {
-            received.on_packet(packet.pn, eliciting, arrival.ecn, arrival.now);
+            // RFC 9000 section 13.2.5: the ACK Delay of a packet that had to wait for its keys has the wait in it.
+            received.on_packet(packet.pn, eliciting, arrival.ecn, arrival.at);
         }
         if packet.level == Level::OneRtt && non_probing {
             self.on_non_probing(arrival, packet, highest);

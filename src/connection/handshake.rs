@@ -8,6 +8,7 @@ use super::config::ConnectionConfig;
 use super::crypto_stream::CryptoSend;
 use super::events::{EarlyData, Event};
 use super::life::Phase;
+use super::receive::Arrival;
 use super::spaces::EarlySpace;
 use super::timers::Timer;
 use super::version::{Attempt, OtherInitial};
@@ -29,6 +30,8 @@ const MAX_SPEED_UPS: u8 = 8;
 pub(super) struct Buffered {
     pub(super) tuple: FourTuple,
     pub(super) ecn: Ecn,
+    /// When it came.
+    pub(super) at: Timestamp,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -111,12 +114,13 @@ impl Handshake {
     }
 
     /// Keeps a packet for later, within bounds.
-    pub(super) fn buffer(&mut self, tuple: &FourTuple, ecn: Ecn, bytes: &[u8]) -> bool {
+    pub(super) fn buffer(&mut self, arrival: &Arrival, bytes: &[u8]) -> bool {
         let held: usize = self.buffered.iter().map(|b| b.bytes.len()).sum();
         if self.buffered.len() >= BUFFERED_PACKETS || held.saturating_add(bytes.len()) > BUFFERED_BYTES {
             return false;
         }
-        self.buffered.push(Buffered { tuple: *tuple, ecn, bytes: bytes.to_vec() });
+        let Arrival { tuple, ecn, at, .. } = *arrival;
+        self.buffered.push(Buffered { tuple, ecn, at, bytes: bytes.to_vec() });
         true
     }
 }

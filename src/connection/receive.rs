@@ -37,6 +37,8 @@ pub(super) struct Arrival {
     pub(super) tuple: FourTuple,
     pub(super) ecn: Ecn,
     pub(super) datagram_len: usize,
+    /// When it came: before `now` if it has waited for keys since.
+    pub(super) at: Timestamp,
     pub(super) now: Timestamp,
 }
 
@@ -74,7 +76,7 @@ impl Connection {
             self.count_drop();
             return;
         };
-        let mut arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), now };
+        let mut arrival = Arrival { path, tuple: *tuple, ecn, datagram_len: datagram.len(), at: now, now };
         // RFC 9000 section 10.3.1: read before anything is decrypted in place.
         //= https://www.rfc-editor.org/rfc/rfc9000#section-10.3
         //# However, endpoints MUST treat any packet ending in a valid stateless reset token as a Stateless Reset, as
@@ -182,7 +184,7 @@ impl Connection {
             }
             Err(NotOpened::NoKeys) => {
                 self.log_dropped(arrival.now, packet.len(), DropTrigger::KeyUnavailable);
-                let kept = self.hs.as_mut().is_some_and(|h| h.buffer(&arrival.tuple, arrival.ecn, packet));
+                let kept = self.hs.as_mut().is_some_and(|h| h.buffer(arrival, packet));
                 if !kept {
                     self.count_drop();
                 }
@@ -462,7 +464,8 @@ impl Connection {
             }
             let Some(path) = self.paths.find(&old.tuple) else { continue };
             let Some(head) = self.parse(&old.bytes) else { continue };
-            let mut arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len: MIN_INITIAL_DATAGRAM, now };
+            let (at, datagram_len) = (old.at, MIN_INITIAL_DATAGRAM);
+            let mut arrival = Arrival { path, tuple: old.tuple, ecn: old.ecn, datagram_len, at, now };
             self.receive_packet(&mut arrival, head, &mut old.bytes);
         }
     }

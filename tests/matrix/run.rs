@@ -20,6 +20,8 @@ const DONE: u64 = 0x600d;
 /// Datagrams in a row that have to be lost on the way before a storm may count as the reason of an end: in row 2914 four,
 /// because a probe timeout is long there (its client has measured a round trip that waited for keys).
 const TRIES_IN_A_STORM: u64 = 4;
+/// Packets, more than half of all, that a client without a connection has to have lost for the same.
+const LOST_IN_A_HANDSHAKE: u64 = 16;
 const INVALID_TOKEN: u64 = 0x0b;
 
 /// What a row came to.
@@ -287,11 +289,23 @@ impl<'a> Run<'a> {
             () if silent && dead => Some(Cause::Outlasted),
             () if (silent || forgotten) && self.row.is_stormy() => {
                 let most = self.tries_in_vain().into_iter().max().unwrap_or(0);
-                assert!(most >= TRIES_IN_A_STORM, "silent after {most} datagrams, which is no storm");
+                let storm = most >= TRIES_IN_A_STORM || self.backed_off(client);
+                assert!(storm, "silent after {most} datagrams, which is no storm");
                 Some(Cause::Storm)
             }
             () => None,
         }
+    }
+
+    /// A client that has not connected keeps its backoff although acknowledgements of Initial packets come, because it cannot
+    /// know that the server has proved its address (RFC 9002 section 6.2.1). When most of a long ClientHello is lost
+    /// again and again, two or three probe timeouts fill the idle timeout, and each may lose the one packet that is missing.
+    fn backed_off(&self, client: ConnId) -> bool {
+        let live = self.world.live(client);
+        let connected = live.events.iter().any(|(_, e)| matches!(e, Event::Connected { .. }));
+        !connected
+            && live.stats.packets_lost >= LOST_IN_A_HANDSHAKE
+            && live.stats.packets_lost * 2 > live.stats.packets_sent
     }
 
     /// What was given to each link since it delivered anything: the attempts of that end which came to nothing.

@@ -355,6 +355,25 @@ fn undecryptable_packets_wait_for_their_keys() {
     assert_eq!(p.client.conn.stats().packets_lost, 0);
 }
 
+/// RFC 9000 section 13.2.5: an ACK Delay includes the time that a packet waited for its keys. The client's Finished is late
+/// on the way, what it sends after it is not, and is answered when the Finished is there.
+#[test]
+fn a_wait_for_keys_is_no_part_of_the_round_trip() {
+    let mut p = Pair::new();
+    let late = Duration::from_millis(300);
+    p.hook = Box::new(move |from, index, bytes| {
+        let long = bytes.first().is_some_and(|b| b & 0x80 != 0);
+        if !from.is_server() && index > 0 && long { Fate::Late(late) } else { Fate::Deliver }
+    });
+    p.run_until(Duration::from_secs(1), |p| p.client.saw(|e| matches!(e, Event::Connected { .. })));
+    let id = p.start(Side::Client, Dir::Bi);
+    p.client.conn.write(id, &pattern(3000)).unwrap();
+    p.run_until(Duration::from_secs(2), |p| p.client.conn.is_confirmed());
+    let stats = p.client.conn.stats();
+    assert!(stats.rtt_latest > Duration::from_millis(60), "nothing has waited: {:?}", stats.rtt_latest);
+    assert!(stats.rtt_smoothed < Duration::from_millis(25), "{:?}", stats.rtt_smoothed);
+}
+
 #[test]
 fn a_connection_is_small_when_idle() {
     let p = Pair::new().connected();
