@@ -33,6 +33,10 @@ SCENARIOS = [
     ("clientmigration", "h3", "2", {"migration"}),
     ("datagrams", "h3", "1", {"datagrams"}),
     ("datagrams", "hq-interop", "2", {"datagrams"}),
+    ("retry", "h3", "1", {"retry"}),
+    ("retry", "hq-interop", "2", {"retry"}),
+    ("zerortt", "h3", "1", {"early"}),
+    ("zerortt", "hq-interop", "2", {"early"}),
 ]
 
 
@@ -126,3 +130,11 @@ def test_decodes_without_complaint(tmp_path, case, alpn, version, wanted):
         assert len(ports) == 2, ports
     if "datagrams" in wanted:
         assert seen & DATAGRAM, seen
+    # Packet types as the version numbers them (RFC 9000 section 17.2, RFC 9369 section 3.2).
+    of_type = "quic.long.packet_type_v2" if version == "2" else "quic.long.packet_type"
+    early, retry = (2, 0) if version == "2" else (1, 3)
+    if "retry" in wanted:
+        assert tshark(tmp_path, capture, "-Y", f"udp.srcport == 443 and {of_type} == {retry}"), "no Retry"
+    if "early" in wanted:
+        opened = tshark(tmp_path, capture, "-Y", f"udp.dstport == 443 and {of_type} == {early} and quic.stream.stream_id")
+        assert opened, "no 0-RTT packet that could be opened"
