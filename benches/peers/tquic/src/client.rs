@@ -56,7 +56,11 @@ impl Work {
             id
         } else {
             stream.number = Bytes::copy_from_slice(&self.down.to_be_bytes());
-            let id = conn.stream_bidi_new(0, true)?;
+            let id = match conn.stream_bidi_new(0, true) {
+                Ok(id) => id,
+                Err(tquic::Error::StreamLimitError) => return Ok(self.delayed.push(n)),
+                Err(e) => return Err(e.into()),
+            };
             push(conn, None, id, &mut stream, &self.block)?;
             id
         };
