@@ -88,6 +88,17 @@ impl Args {
     }
 }
 
+/// The header of a request to `path`, for peers whose HTTP/3 takes a list of fields.
+pub fn request(path: &str, body: bool) -> [(&[u8], &[u8]); 5] {
+    [
+        (b":method", if body { b"POST" } else { b"GET" }),
+        (b":scheme", b"https"),
+        (b":authority", b"localhost"),
+        (b":path", path.as_bytes()),
+        (b"user-agent", b"bench"),
+    ]
+}
+
 /// Says that we are ready, for a server without waiting.
 pub fn say(line: &str) {
     println!("{line}");

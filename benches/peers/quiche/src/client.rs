@@ -1,6 +1,6 @@
 //! The client's work, in the loop of its one socket.
 use crate::node::{Link, Node, Stream, push};
-use bench_core::{Args, BLOCK, Error, Role, result, say, wait};
+use bench_core::{Args, BLOCK, Error, Role, request, result, say, wait};
 use quiche::h3::{Event, Header};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -41,14 +41,7 @@ impl Run {
             Stream { left: self.up, sending: self.up > 0, start: Some(Instant::now()), ..Stream::default() };
         let id = if let Some(h3) = http.as_mut() {
             let path = format!("/{}", self.down);
-            let method: &[u8] = if self.up > 0 { b"POST" } else { b"GET" };
-            let head = [
-                Header::new(b":method", method),
-                Header::new(b":scheme", b"https"),
-                Header::new(b":authority", b"localhost"),
-                Header::new(b":path", path.as_bytes()),
-                Header::new(b"user-agent", b"bench"),
-            ];
+            let head = request(&path, self.up > 0).map(|(name, value)| Header::new(name, value));
             match h3.send_request(conn, &head, self.up == 0) {
                 Ok(id) => id,
                 Err(quiche::h3::Error::StreamBlocked) => return Ok(self.delayed.push(n)),

@@ -1,5 +1,5 @@
 //! HTTP/3 by tquic's own module: for each connection its state, and what came of its streams in words that both roles use.
-use bench_core::Error;
+use bench_core::{Error, request};
 use std::collections::HashMap;
 use tquic::Connection;
 use tquic::h3::connection::Http3Connection;
@@ -53,14 +53,7 @@ impl Http {
         let http = self.of(conn)?;
         let id = http.stream_new(conn)?;
         let path = format!("/{down}");
-        let method: &[u8] = if body { b"POST" } else { b"GET" };
-        let head = [
-            Header::new(b":method", method),
-            Header::new(b":scheme", b"https"),
-            Header::new(b":authority", b"localhost"),
-            Header::new(b":path", path.as_bytes()),
-            Header::new(b"user-agent", b"bench"),
-        ];
+        let head = request(&path, body).map(|(name, value)| Header::new(name, value));
         send_head(http, conn, id, &head, !body)?;
         Ok(id)
     }
