@@ -2,7 +2,8 @@
 //!
 //! Packets that only carry ACK frames are kept while something ack-eliciting is outstanding (only then can the peer
 //! be expected to acknowledge them) and never more than a bound, because a peer that acknowledges nothing makes us
-//! send them for ever. Packets given up are kept in the same way and under the same bound. Invariant: `eliciting` and `ack_only` count the live records of their kind.
+//! send them for ever. Packets given up are kept in the same way and under the same bound. Invariant: `eliciting` and
+//! `ack_only` count the live records of their kind.
 use super::token::{FrameToken, SentPacket, SentSink};
 use super::{PathLookup, loss};
 use crate::base::{SpaceId, Timestamp};

@@ -17,9 +17,8 @@ use super::row::{DIMENSIONS, Row, SIX_WEEKS};
 /// Virtual steps before a world counts as one that will never end.
 const MAX_STEPS: u64 = 3_000_000;
 const DONE: u64 = 0x600d;
-/// Datagrams in a row that have to be lost on the way before a storm may count as the reason of an end: in row 2914 four,
-/// because a probe timeout is long there (its client has measured a round trip that waited for keys).
-const TRIES_IN_A_STORM: u64 = 4;
+/// Datagrams in a row that have to be lost on the way before a storm may count as the reason of an end.
+const TRIES_IN_A_STORM: u64 = 8;
 /// Packets, more than half of all, that a client without a connection has to have lost for the same.
 const LOST_IN_A_HANDSHAKE: u64 = 16;
 const INVALID_TOKEN: u64 = 0x0b;

@@ -25,7 +25,7 @@ MOST = 32
 ROOM = 128 * 1024
 
 _submit = lib.wb_h3_submit
-#: Windows has none, and the worker does without.
+#: Where the system has none, the worker does without.
 _give_way = getattr(os, "sched_yield", lambda: None)
 #: What became of a message: its owner as given to ``add``, status, stream, bytes of the body that were taken, fields, body.
 Fate = Tuple[Any, int, int, int, bytes, bytes]
