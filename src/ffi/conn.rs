@@ -326,9 +326,9 @@ impl ConnObject {
         self.route.emit(record);
     }
 
-    /// One more event in a queue: how many now.
-    pub fn count_waiting(&self) -> u32 {
-        self.waiting.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    /// `n` more events in a queue: how many now.
+    pub fn count_waiting(&self, n: u32) -> u32 {
+        self.waiting.fetch_add(n, Ordering::Relaxed).saturating_add(n)
     }
 
     /// So many events wait no longer.

@@ -24,7 +24,7 @@ thread_local! {
 /// Runs code of the application: waiting calls made from it are refused. It may wait for another thread of the application all
 /// the same, so takers are told first of what a batch has brought until now.
 pub(crate) fn user_code<R>(call: impl FnOnce() -> R) -> R {
-    super::queue::tell_takers();
+    super::queue::enter_staged();
     let _ = INSIDE.try_with(|d| d.set(d.get().saturating_add(1)));
     let result = call();
     let _ = INSIDE.try_with(|d| d.set(d.get().saturating_sub(1)));
@@ -178,12 +178,17 @@ impl Route {
     }
 
     pub fn queue(&self) -> Option<Arc<QueueObject>> {
+        self.with_queue(Arc::clone)
+    }
+
+    /// Calls `look` with the nearest queue. It may take no lock.
+    pub fn with_queue<R>(&self, look: impl FnOnce(&Arc<QueueObject>) -> R) -> Option<R> {
         let mut here = Some(self);
         while let Some(route) = here {
             if route.attached.load(Ordering::Acquire)
                 && let Some(queue) = route.queue.read().as_ref()
             {
-                return Some(Arc::clone(queue));
+                return Some(look(queue));
             }
             here = route.parent.as_deref();
         }
@@ -220,10 +225,7 @@ impl Route {
             record.kept.end();
             return;
         }
-        match self.queue() {
-            Some(queue) => queue.push(record),
-            None => record.kept.end(),
-        }
+        super::queue::deliver(self, record);
     }
 }
 

@@ -5,12 +5,14 @@
 //! whoever has asked for it; what a worker hands over at once is told at once, after it. Invariant: nobody sleeps while the queue is
 //! not empty or a wake is due, longer than the worker needs to hand over a batch. Raised without the lock, so it may be up too long
 //! (whoever finds the queue empty then lowers it), but lowered only under the lock.
+mod staging;
+
 use super::abi::*;
 use super::args;
 use super::conn::ConnObject;
 use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
-use super::events::{Kept, Merge, Record, in_user_code};
+use super::events::{Kept, Merge, Record, Route, in_user_code};
 use super::handle::{self, Object};
 use super::hardened::{self, ShownEvents};
 use super::object::{Known, Meta, publish};
@@ -18,12 +20,13 @@ use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
 use crate::base::codes;
-use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
-use crate::runtime::{Runtime, clock};
-use core::cell::{Cell, RefCell};
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::runtime::clock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use staging::{at_once, enter_staged};
 
 /// Events of one batch at most.
 pub(crate) const MAX_BATCH: usize = 1024;
@@ -61,8 +64,6 @@ struct State {
     sleepers: usize,
     /// The application has asked for the descriptor: it may wait for it at any time.
     watched: bool,
-    /// A worker that hands over events will tell when it is done.
-    due: bool,
     /// The application has released the queue: nobody will take events any more.
     closed: bool,
     batches: HashMap<u64, Batch>,
@@ -121,6 +122,25 @@ impl State {
         (events, kept)
     }
 
+    /// Takes out datagrams for which there is no room; without an object that needs their end, but their bytes are freed by the
+    /// caller, without the lock.
+    fn limit_datagrams(&mut self, events: &mut VecDeque<wb_event>, kept: &mut VecDeque<Kept>) -> Vec<Kept> {
+        let mut refused = Vec::new();
+        let mut at = 0;
+        while let Some(event) = events.get(at) {
+            if event.kind == WB_EV_DATAGRAM {
+                if self.datagrams >= MAX_DATAGRAMS {
+                    events.remove(at);
+                    refused.extend(kept.remove(at));
+                    continue;
+                }
+                self.datagrams += 1;
+            }
+            at += 1;
+        }
+        refused
+    }
+
     /// Keeps empty lists for the next taker.
     fn save(&mut self, events: VecDeque<wb_event>, kept: VecDeque<Kept>) {
         if self.spare.len() < SPARE && events.capacity() <= MAX_BATCH && kept.capacity() <= MAX_BATCH {
@@ -136,64 +156,23 @@ impl State {
     }
 }
 
-/// What this thread is doing: delivering outside of a batch, within one, within one that has filled a queue.
-const ALONE: u8 = 0;
-const BATCH: u8 = 1;
-const FILLING: u8 = 2;
-
-thread_local! {
-    static STAGE: Cell<u8> = const { Cell::new(ALONE) };
-    /// Queues that the batch has filled and whose takers have not been told.
-    static FILLED: RefCell<Vec<Arc<QueueObject>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn stage() -> u8 {
-    STAGE.try_with(Cell::get).unwrap_or(ALONE)
-}
-
-/// Runs `deliver`, on a worker with no lock held: queues that it fills tell their takers once, afterwards. Woken at the first
-/// event, a taker would fight with the worker for every further one.
-pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
-    struct Done;
-    impl Drop for Done {
-        fn drop(&mut self) {
-            let told = tell_takers();
-            let _ = STAGE.try_with(|s| s.set(ALONE));
-            if told && Runtime::on_worker_thread() {
-                // A taker on the same core answers now, and its answers leave in this very turn.
-                std::thread::yield_now();
-            }
-        }
+/// Puts an event into the nearest queue, or drops it when there is none or when an equal notice waits already.
+pub(crate) fn deliver(route: &Route, record: Record) {
+    if let Some(stream) = &record.kept.stream
+        && !stream.notices.enter(record.kept.merge)
+    {
+        return;
     }
-    if stage() != ALONE || STAGE.try_with(|s| s.set(BATCH)).is_err() {
-        return deliver();
+    let mut record = Some(record);
+    let queue = route.with_queue(|queue| {
+        record = record.take().and_then(|record| staging::stage(queue, record));
+        record.is_some().then(|| Arc::clone(queue))
+    });
+    match (record, queue.flatten()) {
+        (Some(record), Some(queue)) => staging::push(queue, record),
+        (Some(record), None) => leave_queue_unread(&mut VecDeque::from([record.kept])),
+        (None, _) => {}
     }
-    let _done = Done;
-    deliver()
-}
-
-/// Before the application's code runs in between, which may wait for a taker, and at the end. True: somebody was woken.
-#[inline]
-pub(crate) fn tell_takers() -> bool {
-    stage() == FILLING && tell_all()
-}
-
-#[cold]
-fn tell_all() -> bool {
-    let mut told = false;
-    while let Some(queue) = FILLED.try_with(|f| f.borrow_mut().pop()).ok().flatten() {
-        let owes = {
-            let mut state = queue.state.lock();
-            state.due = false;
-            state.owes_raise()
-        };
-        if owes {
-            queue.fd.raise();
-        }
-        told |= owes;
-    }
-    let _ = STAGE.try_with(|s| s.set(BATCH));
-    told
 }
 
 impl Object for QueueObject {
@@ -224,48 +203,34 @@ impl QueueObject {
         Ok(Self { meta: Meta::default(), state: Mutex::default(), fd, wake: AtomicBool::new(false) })
     }
 
-    /// Puts an event in, or drops it when an equal notice waits already.
-    pub fn push(self: &Arc<Self>, record: Record) {
-        let Record { event, kept } = record;
-        if let Some(stream) = &kept.stream
-            && !stream.notices.enter(kept.merge)
-        {
-            return;
-        }
+    /// Puts events in whose notices have entered, and tells a taker, unless this thread is the one. True: somebody was woken.
+    fn put_in(&self, events: &mut VecDeque<wb_event>, kept: &mut VecDeque<Kept>) -> bool {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            if let Some(stream) = &kept.stream {
-                stream.notices.leave(kept.merge);
-            }
-            kept.end();
-            return;
+            leave_queue_unread(kept);
+            events.clear();
+            return false;
         }
-        if event.kind == WB_EV_DATAGRAM {
-            if state.datagrams >= MAX_DATAGRAMS {
-                return;
-            }
-            state.datagrams += 1;
+        let refused = state.limit_datagrams(events, kept);
+        let flooded = count_in(kept);
+        if state.events.is_empty() {
+            core::mem::swap(&mut state.events, events);
+            core::mem::swap(&mut state.kept, kept);
+        } else {
+            state.events.append(events);
+            state.kept.append(kept);
         }
-        let flooded = kept.owner().filter(|conn| conn.count_waiting() == MAX_WAITING).cloned();
-        state.events.push_back(event);
-        state.kept.push_back(kept);
-        state.due = state.due || self.is_told_later();
-        let raise = !state.due && state.owes_raise();
+        let raise = state.owes_raise();
         drop(state);
         if raise {
             self.fd.raise();
         }
-        if let Some(conn) = flooded {
+        refused.into_iter().for_each(Kept::end);
+        for conn in flooded {
             conn.close(codes::h3::EXCESSIVE_LOAD, b"events are not taken");
         }
-    }
-
-    /// This thread hands over a batch, and tells takers afterwards.
-    fn is_told_later(self: &Arc<Self>) -> bool {
-        stage() != ALONE
-            && FILLED.try_with(|f| f.borrow_mut().push(Arc::clone(self))).is_ok()
-            && STAGE.try_with(|s| s.set(FILLING)).is_ok()
+        raise
     }
 
     /// Takes what is there, with a token. `None` when nothing is: then the caller, if it is `patient`, counts as asleep until
@@ -361,27 +326,54 @@ impl QueueObject {
     }
 }
 
-/// They wait no longer: the next notices of their kinds may come in.
-fn leave_queue(kept: &VecDeque<Kept>) {
-    // Neighbours are mostly of one connection.
+/// Calls `each` with the owners of neighbours and their number: neighbours are mostly of one connection.
+fn for_runs<'a>(kept: &'a VecDeque<Kept>, mut each: impl FnMut(&'a Arc<ConnObject>, u32)) {
     let mut run: Option<(&Arc<ConnObject>, u32)> = None;
-    for one in kept {
-        if let Some(stream) = &one.stream {
-            stream.notices.leave(one.merge);
-        }
-        let Some(owner) = one.owner() else { continue };
+    for owner in kept.iter().filter_map(Kept::owner) {
         run = match run {
             Some((conn, n)) if Arc::ptr_eq(conn, owner) => Some((conn, n.saturating_add(1))),
             before => {
                 if let Some((conn, n)) = before {
-                    conn.discount_waiting(n);
+                    each(conn, n);
                 }
                 Some((owner, 1))
             }
         };
     }
     if let Some((conn, n)) = run {
-        conn.discount_waiting(n);
+        each(conn, n);
+    }
+}
+
+/// They begin to wait; the connections of which too many do.
+fn count_in(kept: &VecDeque<Kept>) -> Vec<Arc<ConnObject>> {
+    let mut flooded = Vec::new();
+    for_runs(kept, |conn, n| {
+        let now = conn.count_waiting(n);
+        if now >= MAX_WAITING && now.saturating_sub(n) < MAX_WAITING {
+            flooded.push(Arc::clone(conn));
+        }
+    });
+    flooded
+}
+
+/// They wait no longer: the next notices of their kinds may come in.
+fn leave_queue(kept: &VecDeque<Kept>) {
+    for one in kept {
+        if let Some(stream) = &one.stream {
+            stream.notices.leave(one.merge);
+        }
+    }
+    for_runs(kept, |conn, n| conn.discount_waiting(n));
+}
+
+/// Nobody will read them.
+fn leave_queue_unread(kept: &mut VecDeque<Kept>) {
+    for one in kept.drain(..) {
+        if let Some(stream) = &one.stream {
+            stream.notices.leave(one.merge);
+        }
+        one.end();
     }
 }
 
