@@ -73,7 +73,7 @@ impl App {
     fn turn(&mut self, node: &mut Node, now: Timestamp) {
         for (key, event) in std::mem::take(&mut node.events) {
             if let Some(conn) = node.connections.get_mut(&key.to_u64()) {
-                self.h3.on_event(conn, &event, now);
+                self.h3.on_event(&mut **conn, &event, now);
             }
         }
         let Some(conn) = node.connections.values_mut().next() else { return };
@@ -364,7 +364,7 @@ impl Raw {
             server: App::new(Side::Server, Http3Config::default()),
         };
         let end = http.pair.now + LIMIT;
-        while !http.pair.client.connections.values().all(Connection::is_established) {
+        while !http.pair.client.connections.values().all(|c| c.is_established()) {
             assert!(http.pair.step() && http.pair.now < end);
         }
         // The client's own HTTP/3 sees nothing: it never gets an event.
@@ -392,7 +392,7 @@ impl Raw {
         loop {
             let now = self.http.pair.now;
             self.http.server.turn(&mut self.http.pair.server, now);
-            let reason = self.http.pair.client.connections.values().find_map(Connection::close_reason);
+            let reason = self.http.pair.client.connections.values().find_map(|c| c.close_reason());
             if let Some(CloseReason::Peer { code, app: true, .. }) = reason {
                 return *code;
             }
@@ -502,7 +502,7 @@ fn a_malformed_response() {
     http.run(|h| h.client.h3.failure().is_some());
     assert_eq!(http.client.h3.failure().map(|f| f.code), Some(h3::FRAME_UNEXPECTED));
     http.run(|h| {
-        let reason = h.pair.server.connections.values().find_map(Connection::close_reason);
+        let reason = h.pair.server.connections.values().find_map(|c| c.close_reason());
         matches!(reason, Some(CloseReason::Peer { code, app: true, .. }) if *code == h3::FRAME_UNEXPECTED)
     });
 }

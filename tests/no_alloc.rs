@@ -85,7 +85,7 @@ const RATE: u64 = 50_000_000;
 
 /// One end, its datagrams on the way, and the memory for them, used again and again.
 struct End {
-    conn: Connection,
+    conn: Box<Connection>,
     tuple: FourTuple,
     inbox: VecDeque<(Timestamp, Ecn, Vec<u8>)>,
     busy_until: Timestamp,

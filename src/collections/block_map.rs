@@ -1,4 +1,4 @@
-//! Records keyed by ascending numbers (sent packets by packet number) in recycled blocks of 64 slots.
+//! Records keyed by ascending numbers (sent packets by packet number) in recycled blocks of up to 64 slots.
 //!
 //! A bitmap per block says which slots are alive; a block without a live slot leaves the queue wherever it stands,
 //! so one stuck record over a million numbers costs one block. Each record has a slice of tokens, stored in its
@@ -6,8 +6,10 @@
 use core::ops::RangeInclusive;
 use std::collections::VecDeque;
 
-/// Slots of a block.
+/// Most slots of a block.
 const SLOTS: u64 = 64;
+/// Slots that the first block begins with: a handshake sends few packets per space.
+const FIRST_SLOTS: usize = 8;
 /// Empty blocks kept for reuse besides as many as are in use, until `release`: on a short path every window is
 /// acknowledged at once and filled anew.
 const SPARE: usize = 32;
@@ -30,20 +32,25 @@ struct Slot<R> {
 
 struct Block<R, T> {
     present: u64,
-    slots: [Slot<R>; SLOTS as usize],
+    /// As many as were needed so far.
+    slots: Vec<Slot<R>>,
     tokens: Vec<T>,
 }
 
 impl<R: Copy + Default, T: Copy> Block<R, T> {
-    fn new(tokens: usize) -> Box<Self> {
-        Box::new(Self { present: 0, slots: [Slot::default(); SLOTS as usize], tokens: Vec::with_capacity(tokens) })
+    fn new(slots: usize, tokens: usize) -> Self {
+        Self { present: 0, slots: Vec::with_capacity(slots), tokens: Vec::with_capacity(tokens) }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<R>>() + self.tokens.capacity() * size_of::<T>()
     }
 }
 
 /// The map. Empty and released, it holds no memory.
 pub struct BlockMap<R, T> {
-    blocks: VecDeque<(u64, Box<Block<R, T>>)>,
-    spare: Vec<Box<Block<R, T>>>,
+    blocks: VecDeque<(u64, Block<R, T>)>,
+    spare: Vec<Block<R, T>>,
     len: usize,
 }
 
@@ -80,8 +87,9 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
             Some((last, _)) if *last == base => {}
             _ => {
                 let mut block = self.spare.pop().unwrap_or_else(|| {
-                    // A second block means a transfer: room for two tokens per packet. The first one grows as needed.
-                    Block::new(if self.blocks.is_empty() { 0 } else { SLOTS as usize * 2 })
+                    // A second block means a transfer: all slots and two tokens per packet. The first one grows as needed.
+                    let first = self.blocks.is_empty();
+                    if first { Block::new(FIRST_SLOTS, 0) } else { Block::new(SLOTS as usize, SLOTS as usize * 2) }
                 });
                 block.present = 0;
                 block.tokens.clear();
@@ -92,7 +100,11 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
         let tokens = tokens.get(..usize::from(u16::MAX).min(tokens.len())).unwrap_or(tokens);
         let tokens_at = u32::try_from(block.tokens.len()).unwrap_or(u32::MAX);
         block.tokens.extend_from_slice(tokens);
-        if let Some(slot) = block.slots.get_mut((key - base) as usize) {
+        let index = (key - base) as usize;
+        if block.slots.len() <= index {
+            block.slots.resize(index + 1, Slot::default());
+        }
+        if let Some(slot) = block.slots.get_mut(index) {
             *slot = Slot { record, tokens_at, tokens_len: tokens.len() as u16 };
             block.present |= 1 << (key - base);
             self.len += 1;
@@ -162,11 +174,10 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
     /// Bytes of heap memory held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let boxes = self.blocks.iter().map(|(_, b)| b).chain(&self.spare);
-        let blocks: usize = boxes.map(|b| size_of::<Block<R, T>>() + b.tokens.capacity() * size_of::<T>()).sum();
+        let blocks: usize = self.blocks.iter().map(|(_, b)| b).chain(&self.spare).map(Block::heap_bytes).sum();
         blocks
-            + self.blocks.capacity() * size_of::<(u64, Box<Block<R, T>>)>()
-            + self.spare.capacity() * size_of::<Box<Block<R, T>>>()
+            + self.blocks.capacity() * size_of::<(u64, Block<R, T>)>()
+            + self.spare.capacity() * size_of::<Block<R, T>>()
     }
 
     /// Index of the first block that may hold a key at or above `low`.

@@ -89,7 +89,7 @@ impl Handshake {
     ) -> Self {
         let received = |space| Received::new(space, cfg.max_ack_delay);
         Self {
-            initial: EarlySpace::new(Some(Box::new(keys)), received(SpaceId::Initial)),
+            initial: EarlySpace::new(Some(keys), received(SpaceId::Initial)),
             handshake: EarlySpace::new(None, received(SpaceId::Handshake)),
             zero_rtt: None,
             odcid,

@@ -185,7 +185,7 @@ impl Connection {
         token: Vec<u8>,
         now: Timestamp,
         mut rng: Box<dyn Rng>,
-    ) -> Result<Self, TlsSetupError> {
+    ) -> Result<Box<Self>, TlsSetupError> {
         let version = version::first_version(&cfg, tls, server_name);
         let port = tuple.remote.port();
         let token = if token.is_empty() { Session::take_token(tls, server_name, port, version) } else { token };
@@ -227,7 +227,7 @@ impl Connection {
         params: AcceptParams,
         now: Timestamp,
         rng: Box<dyn Rng>,
-    ) -> Result<Self, TlsSetupError> {
+    ) -> Result<Box<Self>, TlsSetupError> {
         let initial = ClientInitial::new(params.version, &params.initial_dcid);
         Self::accept_opened(cfg, tls, params, initial, now, rng)
     }
@@ -240,7 +240,7 @@ impl Connection {
         initial: ClientInitial,
         now: Timestamp,
         mut rng: Box<dyn Rng>,
-    ) -> Result<Self, TlsSetupError> {
+    ) -> Result<Box<Self>, TlsSetupError> {
         let ids = OwnIds {
             scid: params.local_cid,
             odcid: Some(params.odcid),
@@ -281,14 +281,15 @@ impl Connection {
         Ok(conn)
     }
 
+    /// Boxed where it is made: it has three kilobytes, and passes through several hands before it rests.
     fn new(
         cfg: Arc<ConnectionConfig>,
-        session: Session,
+        session: Box<Session>,
         s: Start,
         keys: LevelKeys,
         now: Timestamp,
         mut rng: Box<dyn Rng>,
-    ) -> Self {
+    ) -> Box<Self> {
         let received = |space| Received::new(space, cfg.max_ack_delay);
         let mut hs = Handshake::new(&cfg, s.side, s.version, keys, s.key_cid, s.odcid);
         hs.retry_scid = s.retry_scid;
@@ -301,11 +302,11 @@ impl Connection {
         paths.active_mut().cid = peer_cids.initial();
         let seed = rng.next_u64();
         let bits = rng.next_u64();
-        let mut conn = Self {
+        let mut conn = Box::new(Self {
             streams: Streams::new(s.side, &cfg.streams()),
             datagrams: Datagrams::new(cfg.max_datagram_frame, cfg.datagram_queue),
             recovery: Recovery::new(s.side, seed),
-            tls: Some(Box::new(session)),
+            tls: Some(session),
             summary: None,
             hs: Some(Box::new(hs)),
             closing: None,
@@ -345,7 +346,7 @@ impl Connection {
             new_tokens: 0,
             rng,
             cfg,
-        };
+        });
         if !conn.cfg.handshake_timeout.is_zero() {
             conn.timers.set(Timer::Handshake, Some(now + conn.cfg.handshake_timeout));
         }

@@ -155,8 +155,8 @@ impl Connection {
         }
         let Some(hs) = self.hs.as_ref() else { return false };
         let keys = match draft.level {
-            Level::Initial => hs.initial.keys.as_ref().map(|k| &k.local),
-            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.local),
+            Level::Initial => hs.initial.keys.as_ref().map(|k| &*k.local),
+            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &*k.local),
             _ => hs.zero_rtt.as_deref(),
         };
         let Some(keys) = keys else { return false };

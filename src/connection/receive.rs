@@ -333,11 +333,11 @@ impl Connection {
                 .other_initial
                 .as_ref()
                 .filter(|o| o.version == version)
-                .map(|o| &o.keys.remote)
+                .map(|o| &*o.keys.remote)
                 .ok_or(NotOpened::Drop),
-            Level::Initial => hs.initial.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::Drop),
+            Level::Initial => hs.initial.keys.as_ref().map(|k| &*k.remote).ok_or(NotOpened::Drop),
             Level::Handshake if hs.handshake.discarded => Err(NotOpened::Drop),
-            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &k.remote).ok_or(NotOpened::NoKeys),
+            Level::Handshake => hs.handshake.keys.as_ref().map(|k| &*k.remote).ok_or(NotOpened::NoKeys),
             // Once TLS is complete no 0-RTT keys will come any more.
             //= https://www.rfc-editor.org/rfc/rfc9001#section-4.6.2
             //# When rejecting 0-RTT, a server MUST NOT process any 0-RTT packets, even if it could.

@@ -11,7 +11,7 @@ use crate::recovery::Received;
 /// A space that ends with the handshake.
 pub(super) struct EarlySpace {
     /// `None` before the keys exist and after they were discarded.
-    pub(super) keys: Option<Box<LevelKeys>>,
+    pub(super) keys: Option<LevelKeys>,
     /// RFC 9001 section 4.9: keys never come back.
     pub(super) discarded: bool,
     pub(super) received: Received,
@@ -19,7 +19,7 @@ pub(super) struct EarlySpace {
 }
 
 impl EarlySpace {
-    pub(super) fn new(keys: Option<Box<LevelKeys>>, received: Received) -> Self {
+    pub(super) fn new(keys: Option<LevelKeys>, received: Received) -> Self {
         Self { keys, discarded: false, received, crypto: CryptoStream::default() }
     }
 }

@@ -26,7 +26,7 @@ const VERSIONS_KEPT: usize = 32;
 /// version that the server seems to have chosen. A server's: of the version that the client started with.
 pub(super) struct OtherInitial {
     pub(super) version: u32,
-    pub(super) keys: Box<LevelKeys>,
+    pub(super) keys: LevelKeys,
 }
 
 /// What a client needs for another attempt (RFC 9368 section 2.1).
@@ -115,7 +115,7 @@ impl Connection {
         if !wanted || hs.other_initial.as_ref().is_some_and(|o| o.version == head.version) {
             return;
         }
-        let keys = Box::new(initial_keys(head.version, &hs.initial_dcid, self.side));
+        let keys = initial_keys(head.version, &hs.initial_dcid, self.side);
         if let Some(hs) = self.hs.as_mut() {
             hs.other_initial = Some(Box::new(OtherInitial { version: head.version, keys }));
         }
@@ -140,7 +140,7 @@ impl Connection {
     /// is sent in that version; packets of the original one can still be read.
     pub(super) fn on_version_chosen(&mut self, version: u32) {
         let Some(hs) = self.hs.as_mut() else { return };
-        let keys = Box::new(initial_keys(version, &hs.initial_dcid, self.side));
+        let keys = initial_keys(version, &hs.initial_dcid, self.side);
         if let Some(original) = hs.initial.keys.replace(keys) {
             //= https://www.rfc-editor.org/rfc/rfc9369#section-4.1
             //# The server MUST NOT
@@ -329,7 +329,7 @@ impl Connection {
             self.streams.on_zero_rtt_rejected();
         }
         self.version = version;
-        self.tls = Some(Box::new(session));
+        self.tls = Some(session);
         let mut hs = Handshake::new(&self.cfg, self.side, version, initial_keys(version, &dcid, self.side), dcid, dcid);
         //= https://www.rfc-editor.org/rfc/rfc9369#section-5
         //# Clients MUST NOT use a session ticket or token from a QUIC version 1
@@ -412,7 +412,7 @@ impl Connection {
         //# The client
         //# MUST NOT use a different version in the subsequent Initial packet
         //# that contains the Retry token.
-        hs.initial.keys = Some(Box::new(initial_keys(self.version, &parsed.scid, self.side)));
+        hs.initial.keys = Some(initial_keys(self.version, &parsed.scid, self.side));
         hs.initial_dcid = parsed.scid;
         hs.other_initial = None;
         self.set_peer_cid(parsed.scid);

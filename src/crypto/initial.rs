@@ -40,7 +40,7 @@ pub fn initial_keys(version: u32, dcid: &ConnectionId, side: Side) -> LevelKeys 
 pub struct ClientInitial {
     secret: hkdf::Prk,
     version: u32,
-    keys: DirectionKeys,
+    keys: Box<DirectionKeys>,
 }
 
 impl ClientInitial {
@@ -54,7 +54,7 @@ impl ClientInitial {
 
     /// They open what the client sends.
     #[must_use]
-    pub const fn keys(&self) -> &DirectionKeys {
+    pub fn keys(&self) -> &DirectionKeys {
         &self.keys
     }
 
@@ -78,7 +78,7 @@ fn initial_secret(version: u32, dcid: &ConnectionId) -> hkdf::Prk {
     salt.extract(dcid.as_slice())
 }
 
-fn direction(prk: &hkdf::Prk, version: u32, label: &[u8]) -> DirectionKeys {
+fn direction(prk: &hkdf::Prk, version: u32, label: &[u8]) -> Box<DirectionKeys> {
     let mut bytes = [0; 32];
     expand(prk, label, &mut bytes);
     DirectionKeys::new(Cipher::Aes128Gcm, version, &hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &bytes))

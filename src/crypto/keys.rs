@@ -176,17 +176,29 @@ pub struct DirectionKeys {
 }
 
 impl DirectionKeys {
-    /// `prk` is made of the traffic secret, once for all three keys: that is two of eight hashes.
-    pub(super) fn new(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Self {
-        Self {
-            header: HeaderKey::expand(cipher, &HeaderKeyBytes::derive(cipher, version, prk)),
-            packet: PacketKey::expand(cipher, &PacketKeyBytes::derive(cipher, version, prk)),
-        }
+    /// `prk` is made of the traffic secret, once for all three keys: that is two of eight hashes. Boxed where it is made:
+    /// keys are moved a few times before they rest, and one direction is small enough for the allocator's fast path.
+    pub(super) fn new(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Box<Self> {
+        Self::expand(
+            cipher,
+            &HeaderKeyBytes::derive(cipher, version, prk),
+            &PacketKeyBytes::derive(cipher, version, prk),
+        )
+    }
+
+    /// The form that works.
+    pub(super) fn expand(cipher: Cipher, header: &HeaderKeyBytes, packet: &PacketKeyBytes) -> Box<Self> {
+        Box::new(Self { header: HeaderKey::expand(cipher, header), packet: PacketKey::expand(cipher, packet) })
+    }
+
+    /// Puts the packet key of another phase into place; the header key stays (RFC 9001 section 6). The old one.
+    pub(super) const fn replace_packet(&mut self, packet: PacketKey) -> PacketKey {
+        core::mem::replace(&mut self.packet, packet)
     }
 
     /// Keys of a traffic secret; `None` when the length of the secret is not that of the cipher.
     #[must_use]
-    pub fn from_secret(cipher: Cipher, version: u32, secret: &[u8]) -> Option<Self> {
+    pub fn from_secret(cipher: Cipher, version: u32, secret: &[u8]) -> Option<Box<Self>> {
         Some(Self::new(cipher, version, &Secret::new(cipher, secret)?.prk(cipher)))
     }
 
@@ -213,7 +225,7 @@ impl DirectionKeys {
 /// Keys of one encryption level.
 pub struct LevelKeys {
     /// Seals what we send.
-    pub local: DirectionKeys,
+    pub local: Box<DirectionKeys>,
     /// Opens what the peer sends.
-    pub remote: DirectionKeys,
+    pub remote: Box<DirectionKeys>,
 }

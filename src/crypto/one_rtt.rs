@@ -5,10 +5,10 @@
 //! those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
 //! Every packet gets exactly one attempt to open, chosen by phase bit and packet number.
 //!
-//! The expanded keys of a quiet connection go (`sleep`) and come back with its next packet, all of them and whatever
-//! that packet is, so that the time tells nothing about its phase bit.
+//! The expanded keys of a quiet connection go (`sleep`) and come back with its next packet: all that open, whatever
+//! packet came, so that the time tells nothing about its phase bit; what seals when something is sent.
 use super::cipher::Cipher;
-use super::keys::{HeaderKey, HeaderKeyBytes, OpenFailed, PacketKey, PacketKeyBytes};
+use super::keys::{DirectionKeys, HeaderKeyBytes, OpenFailed, PacketKey, PacketKeyBytes};
 use super::schedule::Secret;
 use crate::base::{Timestamp, TransportError, codes};
 use core::time::Duration;
@@ -61,32 +61,31 @@ struct Material {
     next_remote: PacketKeyBytes,
 }
 
-/// Keys in the form that works: ten times as large.
-struct Expanded {
-    local_header: HeaderKey,
-    remote_header: HeaderKey,
-    local: PacketKey,
-    remote: PacketKey,
+/// Keys that open, in the form that works: ten times as large.
+struct Opening {
+    current: Box<DirectionKeys>,
     //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
     //# Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might
     //# indicate that the Key Phase bit was invalid (see Section 9.5).
     //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
     //# For this reason, endpoints MUST be able to retain two sets of packet protection keys for receiving packets: the
     //# current and the next.
-    next_remote: PacketKey,
+    next: Box<PacketKey>,
 }
 
-impl Expanded {
+impl Opening {
     #[cold]
-    fn new(cipher: Cipher, material: &Material) -> Box<Self> {
-        Box::new(Self {
-            local_header: HeaderKey::expand(cipher, &material.local_header),
-            remote_header: HeaderKey::expand(cipher, &material.remote_header),
-            local: PacketKey::expand(cipher, &material.local),
-            remote: PacketKey::expand(cipher, &material.remote),
-            next_remote: PacketKey::expand(cipher, &material.next_remote),
-        })
+    fn new(cipher: Cipher, material: &Material) -> Self {
+        Self {
+            current: DirectionKeys::expand(cipher, &material.remote_header, &material.remote),
+            next: Box::new(PacketKey::expand(cipher, &material.next_remote)),
+        }
     }
+}
+
+#[cold]
+fn sealing(cipher: Cipher, material: &Material) -> Box<DirectionKeys> {
+    DirectionKeys::expand(cipher, &material.local_header, &material.local)
 }
 
 /// Keys of both directions at the 1-RTT level.
@@ -98,8 +97,10 @@ pub struct OneRttKeys {
     /// Secret of the receiving keys of the next phase.
     next_remote_secret: Secret,
     material: Material,
-    /// `None` while the connection is quiet.
-    expanded: Option<Box<Expanded>>,
+    /// `None` while the connection is quiet, and until it sends.
+    sealing: Option<Box<DirectionKeys>>,
+    /// `None` while the connection is quiet, and until something comes.
+    opening: Option<Opening>,
     previous: Option<Box<Previous>>,
     /// Lowest and highest packet numbers that `remote` opened.
     lowest: Option<u64>,
@@ -138,7 +139,8 @@ impl OneRttKeys {
             cipher,
             generation: 0,
             material,
-            expanded: None,
+            sealing: None,
+            opening: None,
             local_secret: local,
             next_remote_secret,
             previous: None,
@@ -190,16 +192,15 @@ impl OneRttKeys {
         //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
         //# Endpoints MUST count the number of encrypted packets for each set of keys.
         self.sealed = self.sealed.saturating_add(1);
-        let keys = self.awake();
-        keys.local.seal(packet, pn_at + pn_len, pn);
-        keys.local_header.mask(packet, pn_at, pn_len);
+        let Self { sealing: keys, cipher, material, .. } = self;
+        keys.get_or_insert_with(|| sealing(*cipher, material)).protect(packet, pn_at, pn_len, pn);
     }
 
-    /// The keys in the form that works.
+    /// The keys that open in the form that works.
     #[inline]
-    fn awake(&mut self) -> &mut Expanded {
-        let Self { expanded, cipher, material, .. } = self;
-        expanded.get_or_insert_with(|| Expanded::new(*cipher, material))
+    fn opening(&mut self) -> &mut Opening {
+        let Self { opening, cipher, material, .. } = self;
+        opening.get_or_insert_with(|| Opening::new(*cipher, material))
     }
 
     /// A packet with this first byte changes nothing about phases: `open` does not ask for the PTO.
@@ -211,17 +212,18 @@ impl OneRttKeys {
     /// `sleep` would give memory back.
     #[must_use]
     pub const fn is_awake(&self) -> bool {
-        self.expanded.is_some()
+        self.sealing.is_some() || self.opening.is_some()
     }
 
     /// Nothing is sent or received for a while: what can be had again from the key bytes goes.
     pub fn sleep(&mut self) {
-        self.expanded = None;
+        self.sealing = None;
+        self.opening = None;
     }
 
     /// Removes header protection, which key updates do not change.
     pub fn unmask(&mut self, packet: &mut [u8], pn_at: usize) -> Option<(usize, u32)> {
-        self.awake().remote_header.unmask(packet, pn_at)
+        self.opening().current.unmask(packet, pn_at)
     }
 
     /// Opens an unmasked packet in place, with the keys that its phase bit and packet number ask for.
@@ -237,8 +239,8 @@ impl OneRttKeys {
         let phase = packet.first().is_some_and(|first| first & KEY_PHASE_BIT != 0);
         let keys = self.keys_for(phase, pn);
         let opened = match keys {
-            Keys::Current => self.awake().remote.open(packet, payload_at, pn),
-            Keys::Next => self.awake().next_remote.open(packet, payload_at, pn),
+            Keys::Current => self.opening().current.open(packet, payload_at, pn),
+            Keys::Next => self.opening().next.open(packet, payload_at, pn),
             Keys::Previous => match &self.previous {
                 Some(previous) => previous.key.open(packet, payload_at, pn),
                 None => Err(OpenFailed),
@@ -369,10 +371,12 @@ impl OneRttKeys {
         self.next_remote_secret = self.next_remote_secret.next(cipher, version);
         let local = PacketKeyBytes::derive(cipher, version, &self.local_secret.prk(cipher));
         let after_next = PacketKeyBytes::derive(cipher, version, &self.next_remote_secret.prk(cipher));
-        let keys = self.awake();
-        keys.local = PacketKey::expand(cipher, &local);
-        let next = core::mem::replace(&mut keys.next_remote, PacketKey::expand(cipher, &after_next));
-        let key = core::mem::replace(&mut keys.remote, next);
+        if let Some(keys) = &mut self.sealing {
+            keys.replace_packet(PacketKey::expand(cipher, &local));
+        }
+        let keys = self.opening();
+        let next = core::mem::replace(&mut *keys.next, PacketKey::expand(cipher, &after_next));
+        let key = keys.current.replace_packet(next);
         self.material.local = local;
         self.material.remote = core::mem::replace(&mut self.material.next_remote, after_next);
         self.previous = Some(Box::new(Previous { key, discard_at: None, highest: self.highest }));

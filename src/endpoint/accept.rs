@@ -93,7 +93,7 @@ pub(super) struct Waiting {
     pub(super) dcid: ConnectionId,
     since: Timestamp,
     /// Keys that opened the first packet.
-    initial: Box<ClientInitial>,
+    initial: ClientInitial,
     kept: Vec<Kept>,
     bytes: usize,
 }
@@ -110,7 +110,7 @@ impl Waiting {
     }
 
     /// The keys, and the datagrams in the order in which they came.
-    pub(super) fn into_parts(self) -> (Box<ClientInitial>, Vec<Kept>) {
+    pub(super) fn into_parts(self) -> (ClientInitial, Vec<Kept>) {
         (self.initial, self.kept)
     }
 }
@@ -166,7 +166,7 @@ impl IncomingTable {
             return None;
         }
         let kept = vec![Kept::new(&first.tuple, ecn, datagram)];
-        let (dcid, initial, bytes) = (first.dcid, Box::new(initial), datagram.len());
+        let (dcid, bytes) = (first.dcid, datagram.len());
         let key = IncomingKey(self.waiting.insert(Waiting { dcid, since: now, initial, kept, bytes })?);
         // Decided ones at the front would otherwise stay until their time is over.
         while self.order.front().is_some_and(|k| self.waiting.get(k.0).is_none()) {

@@ -253,7 +253,7 @@ impl Endpoint {
         tuple: FourTuple,
         token: Vec<u8>,
         now: Timestamp,
-    ) -> Result<(ConnectionKey, Connection), ConnectError> {
+    ) -> Result<(ConnectionKey, Box<Connection>), ConnectError> {
         if self.connections.len() >= self.cfg.max_connections {
             return Err(ConnectError::TooMany);
         }
@@ -292,7 +292,7 @@ impl Endpoint {
         cfg: Arc<ConnectionConfig>,
         tls: &Arc<ServerTls>,
         now: Timestamp,
-    ) -> Result<(ConnectionKey, Connection), AcceptError> {
+    ) -> Result<(ConnectionKey, Box<Connection>), AcceptError> {
         let first = incoming.first;
         let waiting = self.incoming.take(incoming.key).ok_or(AcceptError::Expired)?;
         self.router.remove_initial(&first.dcid);
@@ -323,7 +323,7 @@ impl Endpoint {
         };
         let rng = (self.make_rng)();
         let (initial, kept) = waiting.into_parts();
-        let mut connection = Connection::accept_opened(cfg, tls, params, *initial, now, rng).map_err(|e| {
+        let mut connection = Connection::accept_opened(cfg, tls, params, initial, now, rng).map_err(|e| {
             self.forget(key);
             AcceptError::Tls(e)
         })?;

@@ -176,7 +176,7 @@ pub extern "C" fn wb_h3_goaway(conn: wb_conn) -> wb_status {
             conn.check_state(s)?;
             let http3 =
                 s.http3.as_mut().ok_or_else(|| Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"))?;
-            http3.goaway(&mut s.connection, false).map_err(|e| h3_fail(&e, &conn))?;
+            http3.goaway(&mut *s.connection, false).map_err(|e| h3_fail(&e, &conn))?;
             Ok(WB_OK)
         })
     })

@@ -68,7 +68,7 @@ fn send_body(state: &mut ConnState, id: StreamId, body: &[u8]) -> Moved {
     let mut bytes = 0usize;
     while let Some(rest) = body.get(bytes..).filter(|rest| !rest.is_empty()) {
         let taken = match state.http3.as_mut() {
-            Some(http3) => http3.send_body(&mut state.connection, id, rest, true).unwrap_or(0),
+            Some(http3) => http3.send_body(&mut *state.connection, id, rest, true).unwrap_or(0),
             None => 0,
         };
         if taken == 0 {
@@ -114,7 +114,7 @@ impl StreamObject {
         with_text(message.fields, |fields| {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             http3
-                .respond(&mut state.connection, self.id, fields, message.body.is_empty())
+                .respond(&mut *state.connection, self.id, fields, message.body.is_empty())
                 .map_err(|e| self.message_fail(&e, true))
         })?;
         let moved = send_body(state, self.id, message.body);
@@ -173,7 +173,7 @@ impl ConnObject {
         StreamObject::new(self, wire, id, true, done).inspect_err(|_| {
             wire.with(|state, _| {
                 if let Some(http3) = state.http3.as_mut() {
-                    let _ = http3.reset(&mut state.connection, id, codes::h3::REQUEST_CANCELLED);
+                    let _ = http3.reset(&mut *state.connection, id, codes::h3::REQUEST_CANCELLED);
                 }
             });
         })
@@ -187,7 +187,7 @@ impl ConnObject {
                 return Err(Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"));
             };
             http3
-                .request(&mut state.connection, fields, message.body.is_empty())
+                .request(&mut *state.connection, fields, message.body.is_empty())
                 .map_err(|e: H3Error| h3_fail(&e, self))
         })?;
         Ok((id, send_body(state, id, message.body)))
@@ -229,7 +229,7 @@ fn read_whole(wire: &Arc<Conn>, id: StreamId, text: &[u8], most: usize) -> Optio
             data.resize(text.len().saturating_add(body), 0);
             let room = data.get_mut(text.len()..)?;
             // A malformed message ends here without its end: its reset is the next event.
-            let read = http3.recv_body(&mut state.connection, id, room);
+            let read = http3.recv_body(&mut *state.connection, id, room);
             matches!(read, Ok((got, true)) if got == body).then_some(data)
         });
         (data, state.connection.wants_transmit())

@@ -200,7 +200,7 @@ impl StreamObject {
             let Some(http3) = state.http3.as_mut() else {
                 return Err(Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"));
             };
-            http3.request(&mut state.connection, fields, fin).map_err(|e| h3_fail(&e, conn))
+            http3.request(&mut *state.connection, fields, fin).map_err(|e| h3_fail(&e, conn))
         })?;
         let made = Self::new(conn, &wire, id, true, false);
         if let Ok(stream) = &made {
@@ -209,7 +209,7 @@ impl StreamObject {
         } else {
             wire.act(|state| {
                 if let Some(http3) = state.http3.as_mut() {
-                    let _ = http3.reset(&mut state.connection, id, codes::h3::REQUEST_CANCELLED);
+                    let _ = http3.reset(&mut *state.connection, id, codes::h3::REQUEST_CANCELLED);
                 }
             });
         }
@@ -225,9 +225,9 @@ impl StreamObject {
             self.conn.check_state(state)?;
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             if trailers {
-                http3.trailers(&mut state.connection, self.id, fields)
+                http3.trailers(&mut *state.connection, self.id, fields)
             } else {
-                http3.respond(&mut state.connection, self.id, fields, fin)
+                http3.respond(&mut *state.connection, self.id, fields, fin)
             }
             .map_err(|e| self.message_fail(&e, true))
         })?;
@@ -306,7 +306,9 @@ impl StreamObject {
     fn put_chunk(&self, state: &mut ConnState, chunk: Chunk) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-            http3.send_body_chunk(&mut state.connection, self.id, chunk, false).map_err(|e| self.message_fail(&e, true))
+            http3
+                .send_body_chunk(&mut *state.connection, self.id, chunk, false)
+                .map_err(|e| self.message_fail(&e, true))
         } else {
             state.connection.write_chunk(self.id, chunk).map_err(|e| self.write_fail(e))
         };
@@ -316,7 +318,7 @@ impl StreamObject {
     fn put_bytes(&self, state: &mut ConnState, bytes: &[u8], last: bool) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-            http3.send_body(&mut state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
+            http3.send_body(&mut *state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
         } else if last {
             state.connection.write_expecting(self.id, bytes, 0).map_err(|e| self.write_fail(e))
         } else {
@@ -337,7 +339,7 @@ impl StreamObject {
         if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             return http3
-                .send_body(&mut state.connection, self.id, &[], true)
+                .send_body(&mut *state.connection, self.id, &[], true)
                 .map(drop)
                 .map_err(|e| self.message_fail(&e, true));
         }
@@ -367,7 +369,7 @@ impl StreamObject {
             let (chunk, fin) = if self.http3 {
                 let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
                 http3
-                    .recv_body_chunk(&mut state.connection, self.id, usize::MAX)
+                    .recv_body_chunk(&mut *state.connection, self.id, usize::MAX)
                     .map_err(|e| self.message_fail(&e, false))
             } else {
                 state.connection.read_chunk(self.id, usize::MAX).map_err(|e| self.read_fail(e))
@@ -403,7 +405,7 @@ impl StreamObject {
         while let Some(room) = out.get_mut(*filled..).filter(|r| !r.is_empty()) {
             let (n, fin) = if self.http3 {
                 let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-                http3.recv_body(&mut state.connection, self.id, room).map_err(|e| self.message_fail(&e, false))
+                http3.recv_body(&mut *state.connection, self.id, room).map_err(|e| self.message_fail(&e, false))
             } else {
                 state.connection.read(self.id, room).map(|r| (r.len, r.fin)).map_err(|e| self.read_fail(e))
             }
@@ -499,7 +501,7 @@ impl StreamObject {
             }
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
-            http3.reset(&mut state.connection, self.id, code).map_err(|e| self.message_fail(&e, true))
+            http3.reset(&mut *state.connection, self.id, code).map_err(|e| self.message_fail(&e, true))
         });
         drop(scope);
         result?;
@@ -548,7 +550,7 @@ impl StreamObject {
             }
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             let code = if code == 0 { codes::h3::REQUEST_CANCELLED } else { code };
-            http3.stop(&mut state.connection, self.id, code).map_err(|e| self.message_fail(&e, false))
+            http3.stop(&mut *state.connection, self.id, code).map_err(|e| self.message_fail(&e, false))
         })?;
         self.recv_ended.store(true, Ordering::Release);
         // The transport has given back what nobody will read, and what was withheld with it.
@@ -561,7 +563,7 @@ impl StreamObject {
             self.conn.check_state(state)?;
             match state.http3.as_mut().filter(|_| self.http3) {
                 Some(http3) => http3
-                    .set_priority(&mut state.connection, self.id, urgency, incremental)
+                    .set_priority(&mut *state.connection, self.id, urgency, incremental)
                     .map_err(|e| self.message_fail(&e, true)),
                 None => {
                     state.connection.set_priority(self.id, urgency, incremental);

@@ -31,7 +31,7 @@ pub(super) fn next_id() -> u64 {
 
 /// The protocol state of one connection.
 pub struct ConnState {
-    pub connection: Connection,
+    pub connection: Box<Connection>,
     /// Attached when the settings ask for it and the handshake agreed on it.
     pub http3: Option<Box<Http3>>,
     /// Server: what to attach once ALPN is known.
@@ -101,7 +101,7 @@ pub(super) enum PathChange {
 
 impl ConnState {
     pub(super) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         http3: Option<Box<Http3>>,
         http3_later: Option<Arc<Http3Config>>,
     ) -> Self {
@@ -134,7 +134,7 @@ impl ConnState {
             && let Some(http3) = self.http3.as_mut()
         {
             // A failure closes the connection itself.
-            let _ = http3.goaway(&mut self.connection, false);
+            let _ = http3.goaway(&mut *self.connection, false);
         }
         self.end_if_retired(now);
     }
@@ -158,7 +158,7 @@ impl ConnState {
         if self.connection.early_data() == EarlyData::Pending
             && let Some(http3) = self.http3.as_mut()
         {
-            http3.on_connected(&mut self.connection, now);
+            http3.on_connected(&mut *self.connection, now);
         }
     }
 
@@ -204,7 +204,7 @@ impl ConnState {
             out.events.push(ConnEvent::Quic(event));
             return;
         };
-        http3.on_event(&mut self.connection, &event, now);
+        http3.on_event(&mut *self.connection, &event, now);
         match event {
             Event::Stream(e) if !matches!(e, StreamEvent::Available { .. } | StreamEvent::Closed { .. }) => {}
             // What HTTP/3 makes of the end, of a stream or of all, comes before the end.

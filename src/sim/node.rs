@@ -75,7 +75,7 @@ pub struct Outgoing {
 /// One connection, there or gone.
 pub struct Live {
     /// `None` once it is drained.
-    pub conn: Option<Connection>,
+    pub conn: Option<Box<Connection>>,
     pub config: Arc<ConnectionConfig>,
     pub app: Box<dyn App>,
     pub closed: Option<CloseReason>,
@@ -161,7 +161,7 @@ impl Node {
     pub(super) fn add(
         &mut self,
         key: u64,
-        conn: Connection,
+        conn: Box<Connection>,
         config: Arc<ConnectionConfig>,
         app: Box<dyn App>,
         started: Timestamp,

@@ -284,7 +284,7 @@ impl World {
     /// The connection, unless it is forgotten.
     #[must_use]
     pub fn conn(&self, id: ConnId) -> Option<&Connection> {
-        self.live(id).conn.as_ref()
+        self.live(id).conn.as_deref()
     }
 
     /// Acts on a connection and lets it do what follows; `None` when it is forgotten.
@@ -657,8 +657,8 @@ impl World {
         let mut lines: Vec<&String> = Vec::new();
         for (i, node) in self.nodes.iter().enumerate() {
             for (c, live) in node.conns.iter().enumerate() {
-                let stats = live.conn.as_ref().map_or(live.stats, Connection::stats);
-                let deadline = live.conn.as_ref().and_then(Connection::deadline);
+                let stats = live.conn.as_ref().map_or(live.stats, |conn| conn.stats());
+                let deadline = live.conn.as_ref().and_then(|conn| conn.deadline());
                 text += &format!(
                     "node {i} connection {c}: closed {:?}, deadline {deadline:?}, {}\n  {stats:?}\n",
                     live.closed,

@@ -197,10 +197,10 @@ pub struct Peer {
     pub scid: ConnectionId,
     pub dcid: ConnectionId,
     pub token: Vec<u8>,
-    session: Session,
+    session: Box<Session>,
     pub initial: Option<LevelKeys>,
     pub handshake: Option<LevelKeys>,
-    pub zero_rtt: Option<DirectionKeys>,
+    pub zero_rtt: Option<Box<DirectionKeys>>,
     pub one_rtt: Option<Box<OneRttKeys>>,
     /// One counter for all spaces.
     pub next_pn: u64,
@@ -277,7 +277,7 @@ impl Peer {
         scid: ConnectionId,
         dcid: ConnectionId,
         odcid: ConnectionId,
-        session: Session,
+        session: Box<Session>,
     ) -> Self {
         Self {
             side,
@@ -323,8 +323,8 @@ impl Peer {
         self.done |= said.done;
         for keys in said.keys {
             match keys {
-                InstalledKeys::ZeroRtt(k) => self.zero_rtt = Some(*k),
-                InstalledKeys::Handshake(k) => self.handshake = Some(*k),
+                InstalledKeys::ZeroRtt(k) => self.zero_rtt = Some(k),
+                InstalledKeys::Handshake(k) => self.handshake = Some(k),
                 InstalledKeys::OneRtt(k) => self.one_rtt = Some(k),
             }
         }

@@ -51,7 +51,7 @@ pub const ALPN: [&str; 4] = ["h3", "h3-29", "hq-interop", "hq-29"];
 pub struct World {
     pub now: Timestamp,
     pub endpoint: Endpoint,
-    pub connections: BTreeMap<u64, Connection>,
+    pub connections: BTreeMap<u64, Box<Connection>>,
     http3: Option<Http3>,
     config: Arc<ConnectionConfig>,
     tls: Option<Arc<ServerTls>>,
@@ -200,7 +200,7 @@ impl World {
             for _ in 0..3 {
                 while let Some(event) = c.poll_event() {
                     if let Some(h3) = &mut self.http3 {
-                        h3.on_event(c, &event, self.now);
+                        h3.on_event(&mut **c, &event, self.now);
                     }
                     self.events.push(event);
                 }
@@ -253,7 +253,7 @@ impl World {
         let end = self.now + time;
         loop {
             self.exchange(peer);
-            let next = self.connections.values().filter_map(Connection::deadline).min();
+            let next = self.connections.values().filter_map(|c| c.deadline()).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,

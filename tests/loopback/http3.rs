@@ -39,7 +39,7 @@ impl Server {
         }
         conn.with(|state, _| {
             let h3 = state.http3.as_mut().expect("attached");
-            let c = &mut state.connection;
+            let c = &mut *state.connection;
             let mut buf = vec![0; 64 << 10];
             while !x.complete {
                 match h3.recv_body(c, id, &mut buf) {
@@ -125,7 +125,7 @@ impl Client {
                 let n = (r.upload - r.uploaded).min(50_000);
                 let block: Vec<u8> = (0..n).map(|i| pattern(r.uploaded + i)).collect();
                 let fin = r.uploaded + n == r.upload;
-                match h3.send_body(&mut state.connection, id, &block, fin) {
+                match h3.send_body(&mut *state.connection, id, &block, fin) {
                     Ok(taken) => r.uploaded += taken as u64,
                     Err(H3Error::Blocked) => return,
                     Err(e) => panic!("upload: {e:?}"),
@@ -138,7 +138,7 @@ impl Client {
         let mut buf = vec![0; 64 << 10];
         loop {
             let got = conn.with(|state, _| {
-                state.http3.as_mut().expect("attached").recv_body(&mut state.connection, id, &mut buf)
+                state.http3.as_mut().expect("attached").recv_body(&mut *state.connection, id, &mut buf)
             });
             let (n, end) = match got {
                 Ok(got) => got,
@@ -210,7 +210,7 @@ fn ask(app: &Client, conn: &Arc<Conn>, n: u64) -> (StreamId, u64, u64) {
     let id = conn
         .with(|state, _| {
             let h3 = state.http3.as_mut().expect("attached");
-            h3.request(&mut state.connection, &fields, upload == 0)
+            h3.request(&mut *state.connection, &fields, upload == 0)
         })
         .expect("request");
     replies.entry(id).or_default().upload = upload;

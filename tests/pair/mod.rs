@@ -26,7 +26,7 @@ pub enum Decision {
 pub struct Node {
     pub endpoint: Endpoint,
     pub addr: SocketAddr,
-    pub connections: BTreeMap<u64, Connection>,
+    pub connections: BTreeMap<u64, Box<Connection>>,
     pub events: Vec<(ConnectionKey, Event)>,
     pub dropped: Vec<DropReason>,
     pub decision: Decision,
@@ -139,7 +139,7 @@ impl Node {
 
     fn deadline(&self) -> Option<Timestamp> {
         let waiting = self.waiting.iter().map(|w| w.0);
-        self.connections.values().filter_map(Connection::deadline).chain(waiting).min()
+        self.connections.values().filter_map(|c| c.deadline()).chain(waiting).min()
     }
 }
 
@@ -379,8 +379,8 @@ impl Pair {
     pub fn establish(&mut self) {
         self.run(Duration::from_secs(600), |p| {
             !p.server.connections.is_empty()
-                && p.client.connections.values().all(Connection::is_confirmed)
-                && p.server.connections.values().all(Connection::is_confirmed)
+                && p.client.connections.values().all(|c| c.is_confirmed())
+                && p.server.connections.values().all(|c| c.is_confirmed())
         });
     }
 }

@@ -145,7 +145,7 @@ fn a_client_does_not_even_try_to_open_early_packets() {
     finish_long(&mut buf[..end], mark, end - payload_at);
     buf[payload_at] = 1;
     keys.protect(&mut buf[..end], pn_at, 2, 0);
-    p.client.conn.hs.as_mut().unwrap().zero_rtt = Some(Box::new(keys));
+    p.client.conn.hs.as_mut().unwrap().zero_rtt = Some(keys);
     let (at, now) = (tuple("10.0.0.1:1000", 0), p.now);
     p.client.conn.receive(&at, Ecn::NotEct, &mut buf[..end], now);
     let stats = p.client.conn.stats();

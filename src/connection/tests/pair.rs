@@ -37,7 +37,7 @@ pub struct Flight {
 }
 
 pub struct Peer {
-    pub conn: Connection,
+    pub conn: Box<Connection>,
     pub events: Vec<Event>,
     pub retired: Vec<ConnectionId>,
     pub sent: u64,

@@ -39,7 +39,7 @@ pub enum InstalledKeys {
     /// A client seals with them, a server opens with them.
     ZeroRtt(Box<DirectionKeys>),
     /// Both directions of the Handshake level.
-    Handshake(Box<LevelKeys>),
+    Handshake(LevelKeys),
     /// Both directions of the 1-RTT level. A server may seal with them at once, but must not open packets
     /// before `TlsEvents::done` (RFC 9001 section 5.7).
     OneRtt(Box<OneRttKeys>),
@@ -137,7 +137,7 @@ impl Session {
         version: u32,
         server_name: &str,
         parameters: Vec<u8>,
-    ) -> Result<Self, TlsSetupError> {
+    ) -> Result<Box<Self>, TlsSetupError> {
         let name = name_of(server_name)?;
         let config = Arc::clone(&tls.config);
         let asking = asking(tls.asks.verify, tls.external);
@@ -161,7 +161,7 @@ impl Session {
     }
 
     /// A server's session for one client.
-    pub fn server(tls: &Arc<ServerTls>, version: u32, parameters: Vec<u8>) -> Result<Self, TlsSetupError> {
+    pub fn server(tls: &Arc<ServerTls>, version: u32, parameters: Vec<u8>) -> Result<Box<Self>, TlsSetupError> {
         let config = Arc::clone(&tls.config);
         let connection = ServerConnection::new(config, Version::V1, parameters.clone())
             .map_err(|e| TlsSetupError(format!("the TLS server cannot start: {e}")))?;
@@ -173,8 +173,10 @@ impl Session {
         Ok(session)
     }
 
-    fn new(tls: Connection, side: Side, version: u32, captured: Captured, server_name: Option<String>) -> Self {
-        Self {
+    /// Boxed where it is made: it has one and a half kilobytes, and its way to the connection is long.
+    #[inline]
+    fn new(tls: Connection, side: Side, version: u32, captured: Captured, server_name: Option<String>) -> Box<Self> {
+        Box::new(Self {
             tls,
             side,
             version,
@@ -201,7 +203,7 @@ impl Session {
             early_data: None,
             history: Vec::new(),
             client: None,
-        }
+        })
     }
 
     /// Begins: a client's ClientHello and, with a usable ticket, its 0-RTT keys. A server waits.
@@ -214,7 +216,7 @@ impl Session {
         if let (Some(secret), Some(cipher)) = (self.secret(EARLY), self.cipher()) {
             self.early_offered = true;
             let keys = self.early_direction(cipher, &secret)?;
-            ev.install_keys(InstalledKeys::ZeroRtt(Box::new(keys)), cipher);
+            ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
         }
         self.drain(ev)
     }
@@ -608,8 +610,7 @@ impl Session {
         let client = self.secret(CLIENT_HANDSHAKE).ok_or_else(no_secret)?;
         let server = self.secret(SERVER_HANDSHAKE).ok_or_else(no_secret)?;
         let (local, remote) = self.local_remote(&client, &server);
-        let keys =
-            Box::new(LevelKeys { local: self.direction(cipher, local)?, remote: self.direction(cipher, remote)? });
+        let keys = LevelKeys { local: self.direction(cipher, local)?, remote: self.direction(cipher, remote)? };
         self.write_level = Level::Handshake;
         self.read_level = Level::Handshake;
         ev.install_keys(InstalledKeys::Handshake(keys), cipher);
@@ -634,12 +635,12 @@ impl Session {
         if self.side.is_client() { (client, server) } else { (server, client) }
     }
 
-    fn direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
+    fn direction(&self, cipher: Cipher, secret: &Logged) -> Result<Box<DirectionKeys>, TransportError> {
         DirectionKeys::from_secret(cipher, self.version, secret.secret()).ok_or_else(no_secret)
     }
 
     /// RFC 9369 section 4.1: 0-RTT packets are always of the original version.
-    fn early_direction(&self, cipher: Cipher, secret: &Logged) -> Result<DirectionKeys, TransportError> {
+    fn early_direction(&self, cipher: Cipher, secret: &Logged) -> Result<Box<DirectionKeys>, TransportError> {
         DirectionKeys::from_secret(cipher, self.original, secret.secret()).ok_or_else(no_secret)
     }
 

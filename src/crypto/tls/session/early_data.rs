@@ -43,7 +43,7 @@ impl Session {
         }
         let (Some(secret), Some(cipher)) = (secret, self.cipher()) else { return Err(no_secret()) };
         let keys = self.early_direction(cipher, &secret)?;
-        ev.install_keys(InstalledKeys::ZeroRtt(Box::new(keys)), cipher);
+        ev.install_keys(InstalledKeys::ZeroRtt(keys), cipher);
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub(super) fn server_builder(pki: &Pki) -> ServerTlsBuilder {
 pub(super) struct Seen {
     pub out: VecDeque<(Level, Vec<u8>)>,
     pub log: Vec<&'static str>,
-    pub zero_rtt: Option<DirectionKeys>,
+    pub zero_rtt: Option<Box<DirectionKeys>>,
     pub handshake: Option<LevelKeys>,
     pub one_rtt: Option<Box<OneRttKeys>>,
     pub parameters: Option<Vec<u8>>,
@@ -76,11 +76,11 @@ impl TlsEvents for Seen {
         match keys {
             InstalledKeys::ZeroRtt(keys) => {
                 self.log.push("zero-rtt keys");
-                self.zero_rtt = Some(*keys);
+                self.zero_rtt = Some(keys);
             }
             InstalledKeys::Handshake(keys) => {
                 self.log.push("handshake keys");
-                self.handshake = Some(*keys);
+                self.handshake = Some(keys);
             }
             InstalledKeys::OneRtt(keys) => {
                 self.log.push("1-rtt keys");
@@ -110,7 +110,7 @@ impl TlsEvents for Seen {
 
 /// One end.
 pub(super) struct End {
-    pub session: Session,
+    pub session: Box<Session>,
     pub seen: Seen,
 }
 
