@@ -17,7 +17,7 @@ use super::runtime::RuntimeObject;
 use super::status::*;
 use super::stream::StreamObject;
 use super::tls::{KeyLog, TlsObject};
-use crate::base::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::base::sync::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::base::{FourTuple, Side, StreamId, Timestamp, codes};
 use crate::connection::CloseReason;
 use crate::crypto::{Answer, Question};
@@ -49,6 +49,8 @@ pub(crate) struct ConnObject {
     decisions: Mutex<Vec<Arc<DecisionObject>>>,
     side: Side,
     phase: Mutex<Phase>,
+    /// The connection that counts, once no other can: every event asks. Compared, never looked through.
+    settled: AtomicPtr<Conn>,
     pub streams: Mutex<FxHashMap<StreamId, Arc<StreamObject>>>,
     paths: Mutex<FxHashMap<u8, Arc<PathObject>>>,
     end: Mutex<Option<Fail>>,
@@ -122,6 +124,7 @@ impl ConnObject {
             decisions: Mutex::default(),
             side,
             phase: Mutex::new(phase),
+            settled: AtomicPtr::new(core::ptr::null_mut()),
             streams: Mutex::default(),
             paths: Mutex::default(),
             end: Mutex::default(),
@@ -241,7 +244,19 @@ impl ConnObject {
 
     /// This is the try that counts.
     pub fn is_current(&self, conn: &Arc<Conn>) -> bool {
-        matches!(&*self.phase.lock(), Phase::Running { conn: c, .. } if Arc::ptr_eq(c, conn))
+        if core::ptr::eq(self.settled.load(Ordering::Acquire), Arc::as_ptr(conn)) {
+            return true;
+        }
+        match &*self.phase.lock() {
+            Phase::Running { conn: current, attempts } if Arc::ptr_eq(current, conn) => {
+                if attempts.is_none() {
+                    // Without other attempts it stays the one, and the phase keeps it alive.
+                    self.settled.store(Arc::as_ptr(conn).cast_mut(), Ordering::Release);
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What calls answer after the end.
@@ -289,6 +304,7 @@ impl ConnObject {
     /// The call that made it failed: it ends without an event.
     pub fn cancel_silently(&self) {
         *self.phase.lock() = Phase::Over;
+        self.settled.store(core::ptr::null_mut(), Ordering::Release);
         self.end.lock().get_or_insert_with(|| Fail::new(WB_E_CANCELLED, "never started"));
     }
 
@@ -320,7 +336,7 @@ impl ConnObject {
 
     /// Delivers an event, unless the application has lost interest.
     pub fn emit(&self, record: Record) {
-        if record.kept.ends.is_none() && self.abandoned.load(Ordering::Acquire) {
+        if !record.kept.is_end() && self.abandoned.load(Ordering::Acquire) {
             return record.kept.end();
         }
         self.route.emit(record);

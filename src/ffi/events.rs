@@ -264,6 +264,8 @@ pub(crate) struct Kept {
     pub merge: Merge,
     /// It tells a whole message, and the stream may not end before.
     pub message: bool,
+    /// It is the last event of the stream.
+    pub last: bool,
     pub ends: Option<Arc<dyn Ends>>,
 }
 
@@ -293,7 +295,8 @@ pub(crate) fn blank(kind: u16) -> wb_event {
 impl Record {
     /// An event without objects.
     pub fn new(kind: u16) -> Self {
-        let kept = Kept { data: None, conn: None, stream: None, merge: Merge::No, message: false, ends: None };
+        let kept =
+            Kept { data: None, conn: None, stream: None, merge: Merge::No, message: false, last: false, ends: None };
         Self { event: blank(kind), kept }
     }
 
@@ -322,6 +325,11 @@ impl Record {
 }
 
 impl Kept {
+    /// An object ends with the event.
+    pub fn is_end(&self) -> bool {
+        self.last || self.ends.is_some()
+    }
+
     /// The connection that the event is of.
     pub fn owner(&self) -> Option<&Arc<ConnObject>> {
         self.stream.as_ref().map(|stream| &stream.conn).or(self.conn.as_ref())
@@ -347,6 +355,11 @@ impl Kept {
             && let Some(stream) = &self.stream
         {
             stream.note_seen();
+        }
+        if self.last
+            && let Some(stream) = &self.stream
+        {
+            stream.ended();
         }
         if let Some(object) = &self.ends {
             object.ended();

@@ -13,6 +13,7 @@ use super::error::Fail;
 use super::status::{WB_E_FORKED, WB_E_HANDLE, WB_E_KIND, WB_E_LIMIT, WB_E_STALE};
 use crate::base::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering, global};
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::collections::VecDeque;
@@ -325,6 +326,12 @@ impl<T: Object> Deref for Held<T> {
 }
 
 impl<T: Object> Held<T> {
+    /// The object as what counts its references, without counting one.
+    fn uncounted(&self) -> ManuallyDrop<Arc<T>> {
+        // SAFETY: the pointer came from Arc::into_raw, the slot's count is held by the pin, and what is made here is never dropped.
+        ManuallyDrop::new(unsafe { Arc::from_raw(self.object.as_ptr()) })
+    }
+
     /// A reference of its own.
     pub fn arc(&self) -> Arc<T> {
         // SAFETY: the pointer came from Arc::into_raw and the slot's count is held by the pin.
@@ -341,8 +348,9 @@ impl<T: Object> Drop for Held<T> {
         if before & (REF_MASK | PIN_MASK) != PIN {
             return;
         }
-        // Last pin and no references: nobody else can get in any more.
-        let object = self.slot.object.swap(core::ptr::null_mut(), Ordering::AcqRel);
+        // Last pin and no references: nobody else can get in any more, so no exchange is needed.
+        let object = self.slot.object.load(Ordering::Acquire);
+        self.slot.object.store(core::ptr::null_mut(), Ordering::Release);
         let next = next_generation((before >> GENERATION_SHIFT) as u32);
         // A slot whose generations are used up is never used again.
         if next != self.slot.born.load(Ordering::Acquire) {
@@ -354,35 +362,47 @@ impl<T: Object> Drop for Held<T> {
     }
 }
 
+/// Says what is wrong with a handle whose slot has this word, and refuses when there is no room for a pin.
+#[inline]
+fn check_live<T: Object>(slot: &Slot, word: u64, generation: u32) -> Result<(), Fail> {
+    if (word >> GENERATION_SHIFT) as u32 != generation || word & REF_MASK == 0 {
+        return Err(match state(slot, generation) {
+            Found::Never => not_ours(),
+            Found::Live | Found::Gone => stale(T::KIND),
+        });
+    }
+    if word & PIN_MASK == PIN_MASK {
+        return Err(Fail::new(WB_E_LIMIT, "too many calls on one object at a time"));
+    }
+    Ok(())
+}
+
+/// The object of a slot in which the caller has a pin, which is given over.
+#[inline]
+fn pinned<T: Object>(slot: &'static Slot, table: &'static Table, index: u32) -> Result<Held<T>, Fail> {
+    match NonNull::new(slot.object.load(Ordering::Acquire).cast::<T>()) {
+        Some(object) => Ok(Held { slot, table, index, object, _object: PhantomData }),
+        None => {
+            // Cannot happen: a slot with references has an object. Give the pin back all the same.
+            slot.word.fetch_sub(PIN, Ordering::AcqRel);
+            Err(stale(T::KIND))
+        }
+    }
+}
+
 /// Looks a handle up and pins its object.
 pub(crate) fn get<T: Object>(handle: u64) -> Result<Held<T>, Fail> {
     let (slot, table) = locate(handle, T::KIND)?;
     let generation = handle as u32;
     let mut word = slot.word.load(Ordering::Acquire);
     loop {
-        if (word >> GENERATION_SHIFT) as u32 != generation || word & REF_MASK == 0 {
-            return Err(match state(slot, generation) {
-                Found::Never => not_ours(),
-                Found::Live | Found::Gone => stale(T::KIND),
-            });
-        }
-        if word & PIN_MASK == PIN_MASK {
-            return Err(Fail::new(WB_E_LIMIT, "too many calls on one object at a time"));
-        }
+        check_live::<T>(slot, word, generation)?;
         match slot.word.compare_exchange_weak(word, word + PIN, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => break,
             Err(now) => word = now,
         }
     }
-    let object = NonNull::new(slot.object.load(Ordering::Acquire).cast::<T>()).ok_or_else(|| stale(T::KIND));
-    match object {
-        Ok(object) => Ok(Held { slot, table, index: slot_of(handle), object, _object: PhantomData }),
-        Err(fail) => {
-            // Cannot happen: a slot with references has an object. Give the pin back all the same.
-            slot.word.fetch_sub(PIN, Ordering::AcqRel);
-            Err(fail)
-        }
-    }
+    pinned(slot, table, slot_of(handle))
 }
 
 /// As `get`, but 0 is "none".
@@ -410,19 +430,22 @@ pub(crate) fn retain<T: Object>(handle: u64) -> Result<(), Fail> {
 
 /// One reference less; with the last one the handle goes stale and the object is abandoned.
 pub(crate) fn release<T: Object>(handle: u64) -> Result<(), Fail> {
-    let held = get::<T>(handle)?;
-    let mut word = held.slot.word.load(Ordering::Acquire);
-    loop {
-        if word & REF_MASK == 0 {
-            return Err(stale(T::KIND));
-        }
-        match held.slot.word.compare_exchange_weak(word, word - REF, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => break,
+    let (slot, table) = locate(handle, T::KIND)?;
+    let generation = handle as u32;
+    let mut word = slot.word.load(Ordering::Acquire);
+    let last = loop {
+        check_live::<T>(slot, word, generation)?;
+        // The last reference turns into a pin, so that the object stays while it is abandoned.
+        let last = word & REF_MASK == REF;
+        let after = word - REF + if last { PIN } else { 0 };
+        match slot.word.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => break last,
             Err(now) => word = now,
         }
-    }
-    if word & REF_MASK == REF {
-        held.arc().abandoned();
+    };
+    if last {
+        let held = pinned::<T>(slot, table, slot_of(handle))?;
+        held.uncounted().abandoned();
     }
     Ok(())
 }

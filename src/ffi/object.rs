@@ -50,7 +50,7 @@ pub(crate) struct Meta {
     user: AtomicPtr<c_void>,
     context: Mutex<Option<Context>>,
     closed: AtomicBool,
-    /// The library holds one reference to the handle, which ends with the CLOSED event.
+    /// The library holds one reference to the handle, which ends with the CLOSED event. Changed under the context's lock.
     borrowed: AtomicBool,
 }
 
@@ -78,14 +78,18 @@ impl Meta {
     }
 
     /// The CLOSED event was delivered, or will never be: runs the destructor, once.
-    fn close(&self) {
+    /// True: the library's reference is to be given up.
+    fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
-        let old = {
+        let (old, borrowed) = {
             let mut slot = self.context.lock();
             self.user.store(core::ptr::null_mut(), Ordering::Release);
-            slot.take()
+            let borrowed = self.borrowed.load(Ordering::Acquire);
+            self.borrowed.store(false, Ordering::Release);
+            (slot.take(), borrowed)
         };
         drop(old);
+        borrowed
     }
 }
 
@@ -112,8 +116,7 @@ pub(crate) trait Ends: Send + Sync {
 
 impl<T: Known> Ends for T {
     fn ended(&self) {
-        self.meta().close();
-        if self.meta().borrowed.swap(false, Ordering::AcqRel) {
+        if self.meta().close() {
             // The application may have released it before: then there is nothing left to give up.
             let _ = handle::release::<T>(self.meta().handle());
         }

@@ -8,6 +8,7 @@ use super::diagnostics::say;
 use super::endpoint::EndpointObject;
 use super::object::publish;
 use super::queue::{MAX_BATCH, at_once};
+use super::translate::Recent;
 use crate::base::codes;
 use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, events::EVENTS_AT_A_TIME};
 use std::sync::Arc;
@@ -85,6 +86,7 @@ impl Sink for EndpointSink {
         let Some(object) = object_of(conn) else { return };
         object.flush_key_log();
         at_once(|| {
+            let mut recent = Recent::default();
             for event in events.drain(..) {
                 if matches!(event, ConnEvent::Drained) {
                     let tag = conn.tag();
@@ -93,7 +95,7 @@ impl Sink for EndpointSink {
                     // SAFETY: the last event of the connection; the tag was just forgotten.
                     unsafe { drop_tag(tag) };
                 } else {
-                    object.on_event(conn, event);
+                    object.on_event(conn, event, &mut recent);
                 }
             }
         });

@@ -62,7 +62,7 @@ pub(crate) struct StreamObject {
     headers: OnceLock<Block>,
     trailers: OnceLock<Block>,
     /// Boxed, because the application holds pointers into earlier ones while later ones come.
-    info: Mutex<Vec<Arc<Block>>>,
+    info: OnceLock<Box<Mutex<Vec<Arc<Block>>>>>,
 }
 
 impl Object for StreamObject {
@@ -70,8 +70,9 @@ impl Object for StreamObject {
 
     fn abandoned(self: &Arc<Self>) {
         // Nobody can consume any more.
-        let owed = self.owed.swap(0, Ordering::AcqRel);
-        self.give_back(owed);
+        if self.owed.load(Ordering::Acquire) > 0 {
+            self.give_back(self.owed.swap(0, Ordering::AcqRel));
+        }
         if self.meta.is_closed() {
             return;
         }
@@ -89,7 +90,7 @@ impl Object for StreamObject {
         for block in self.headers.get().into_iter().chain(self.trailers.get()) {
             block.expire();
         }
-        for block in self.info.lock().iter() {
+        for block in self.info.get().into_iter().flat_map(|info| info.lock().clone()) {
             block.expire();
         }
     }
@@ -116,6 +117,11 @@ fn with_code(status: wb_status, text: &'static str, code: u64) -> Fail {
     fail.origin = WB_ORIGIN_PEER;
     fail.application = 1;
     fail
+}
+
+/// Adds to a counter that only holders of the connection's lock write: no locked instruction.
+fn count(bytes: &AtomicU64, more: usize) {
+    bytes.store(bytes.load(Ordering::Relaxed).wrapping_add(more as u64), Ordering::Relaxed);
 }
 
 /// What a send or receive came to.
@@ -157,7 +163,7 @@ impl StreamObject {
             stopped_by_peer: AtomicU64::new(0),
             headers: OnceLock::new(),
             trailers: OnceLock::new(),
-            info: Mutex::default(),
+            info: OnceLock::new(),
         });
         publish(&stream, borrowed)?;
         Ok(stream)
@@ -282,6 +288,7 @@ impl StreamObject {
                 return (Err(fail), false);
             }
             let (bytes, fail) = put(state);
+            count(&self.sent, bytes);
             match fail {
                 Some(fail) if bytes == 0 => (Err(fail), false),
                 // Some was taken: what stopped the rest is told by the next call.
@@ -296,7 +303,6 @@ impl StreamObject {
         });
         drop(scope);
         let moved = result?;
-        self.sent.fetch_add(moved.bytes as u64, Ordering::Relaxed);
         if moved.fin {
             self.send_ended.store(true, Ordering::Release);
         }
@@ -356,11 +362,9 @@ impl StreamObject {
         let mut chunks = Vec::new();
         let fin = self.recv_with(|state| {
             let fin = self.take_chunks(state, &mut chunks, max);
-            self.withhold(state, chunks.iter().map(Chunk::len).sum());
+            self.note_taken(state, chunks.iter().map(Chunk::len).sum());
             fin
         })?;
-        let bytes: usize = chunks.iter().map(Chunk::len).sum();
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok((chunks, fin))
     }
 
@@ -394,10 +398,9 @@ impl StreamObject {
         let mut filled = 0usize;
         let fin = self.recv_with(|state| {
             let fin = self.take_bytes(state, out, &mut filled);
-            self.withhold(state, filled);
+            self.note_taken(state, filled);
             fin
         })?;
-        self.received.fetch_add(filled as u64, Ordering::Relaxed);
         Ok(Moved { bytes: filled, fin })
     }
 
@@ -418,8 +421,9 @@ impl StreamObject {
         Ok(false)
     }
 
-    /// With manual credit, what was just read waits for `consume`. Under the connection's lock.
-    fn withhold(&self, state: &mut ConnState, bytes: usize) {
+    /// So much was just read; with manual credit it waits for `consume`. Under the connection's lock.
+    fn note_taken(&self, state: &mut ConnState, bytes: usize) {
+        count(&self.received, bytes);
         if bytes > 0 && self.conn.manual_credit() {
             state.connection.withhold(self.id, bytes as u64);
             self.owed.fetch_add(bytes as u64, Ordering::AcqRel);
@@ -455,7 +459,7 @@ impl StreamObject {
         if self.recv_ended.load(Ordering::Acquire) {
             return Err(Fail::new(WB_E_FINISHED, "the stream was read to its end"));
         }
-        let end = self.end_waiting.swap(false, Ordering::AcqRel);
+        let end = self.end_waiting.load(Ordering::Acquire) && self.end_waiting.swap(false, Ordering::AcqRel);
         if end {
             self.recv_ended.store(true, Ordering::Release);
         }
@@ -635,7 +639,8 @@ impl StreamObject {
             self.ended();
             return;
         }
-        let record = self.record(WB_EV_STREAM_CLOSED).ends(Arc::clone(self) as _);
+        let mut record = self.record(WB_EV_STREAM_CLOSED);
+        record.kept.last = true;
         self.conn.emit(record);
     }
 
@@ -669,7 +674,7 @@ impl StreamObject {
             SectionKind::Request | SectionKind::Response => drop(self.headers.set(block)),
             SectionKind::Trailers => drop(self.trailers.set(block)),
             SectionKind::Informational => {
-                let mut info = self.info.lock();
+                let mut info = self.info.get_or_init(Box::default).lock();
                 if info.len() < MAX_INFO {
                     info.push(Arc::new(block));
                 }
@@ -693,7 +698,7 @@ impl StreamObject {
             WB_SECTION_HEADERS => self.headers.get().map(look).ok_or_else(missing),
             WB_SECTION_TRAILERS => self.trailers.get().map(look).ok_or_else(missing),
             WB_SECTION_INFO => {
-                let last = self.info.lock().last().cloned();
+                let last = self.info.get().and_then(|info| info.lock().last().cloned());
                 last.map(|block| look(&block)).ok_or_else(missing)
             }
             _ => Err(Fail::invalid("unknown section")),

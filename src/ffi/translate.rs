@@ -9,6 +9,7 @@ use crate::connection::{Event, MoveReason};
 use crate::http3::{H3Event, SectionKind};
 use crate::runtime::{Conn, ConnEvent};
 use crate::streams::{DatagramState, StreamEvent};
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 fn level_number(level: Level) -> u64 {
@@ -29,30 +30,45 @@ const fn move_number(why: MoveReason) -> u32 {
     }
 }
 
+/// The stream of the last event of a batch: the next one is often of the same, and finds it without a lock. It is forgotten with
+/// its stream's end and with every event of the connection itself, so that none is found here that the table has lost.
+#[derive(Default)]
+pub(crate) struct Recent(Option<Arc<StreamObject>>);
+
 impl ConnObject {
     /// Takes one event of the runtime.
-    pub fn on_event(self: &Arc<Self>, conn: &Arc<Conn>, event: ConnEvent) {
+    pub fn on_event(self: &Arc<Self>, conn: &Arc<Conn>, event: ConnEvent, recent: &mut Recent) {
         match event {
             // An attempt at another address has nothing to say, unless it is the one that counts from now on.
             event if !self.is_current(conn) && !self.on_rival(conn, &event) => {}
+            ConnEvent::Quic(Event::Stream(event)) => self.on_stream(conn, event, recent),
+            ConnEvent::Http3(event) => self.on_http3(conn, event, recent),
+            event => {
+                *recent = Recent::default();
+                self.on_other(conn, event);
+            }
+        }
+    }
+
+    fn on_other(self: &Arc<Self>, conn: &Arc<Conn>, event: ConnEvent) {
+        match event {
             ConnEvent::Unreachable { os_error } => self.note_unreachable(os_error),
             ConnEvent::Quic(event) => self.on_quic(conn, event),
-            ConnEvent::Http3(event) => self.on_http3(conn, event),
             ConnEvent::Poisoned => {
                 self.finish(super::error::Fail::new(
                     super::status::WB_E_PANIC,
                     "the library failed inside; please report",
                 ));
             }
-            // The caller deals with it, because it gives the tag back.
-            ConnEvent::Drained => {}
+            // Streams' events were dealt with; the caller deals with the end, because it gives the tag back.
+            ConnEvent::Http3(_) | ConnEvent::Drained => {}
         }
     }
 
     fn on_quic(self: &Arc<Self>, conn: &Arc<Conn>, event: Event) {
         match event {
             Event::Decision(question) => self.on_question(conn, question),
-            Event::HandshakeData | Event::Secret { .. } | Event::Drained => {}
+            Event::HandshakeData | Event::Secret { .. } | Event::Drained | Event::Stream(_) => {}
             Event::KeysInstalled { level, cipher } => {
                 if level == Level::Handshake {
                     self.settle(conn);
@@ -74,7 +90,6 @@ impl ConnObject {
             }
             Event::Connected { zero_rtt_accepted, resumed } => self.on_connected(conn, zero_rtt_accepted, resumed),
             Event::HandshakeConfirmed => self.emit(self.record(WB_EV_CONFIRMED)),
-            Event::Stream(event) => self.on_stream(conn, event),
             Event::DatagramReceived => self.on_datagrams(conn),
             Event::DatagramState { tag, state } => {
                 let fate = match state {
@@ -165,54 +180,63 @@ impl ConnObject {
 
     // ------------------------------------------------------------------------------------------ streams
 
-    fn known_stream(&self, id: StreamId) -> Option<Arc<StreamObject>> {
-        self.streams.lock().get(&id).cloned()
+    fn known_stream<'a>(&self, id: StreamId, recent: &'a mut Recent) -> Option<&'a Arc<StreamObject>> {
+        if recent.0.as_ref().is_none_or(|stream| stream.id != id) {
+            let found = self.streams.lock().get(&id).cloned();
+            // Not under the lock: the one before may end here, and its destructors are the application's.
+            recent.0 = found;
+        }
+        recent.0.as_ref()
     }
 
     /// The object of a stream that the peer opened; refused when there is no handle for it.
-    fn peer_stream(self: &Arc<Self>, conn: &Arc<Conn>, id: StreamId, http3: bool) -> Option<Arc<StreamObject>> {
-        if let Some(known) = self.known_stream(id) {
-            return Some(known);
+    fn peer_stream<'a>(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        id: StreamId,
+        http3: bool,
+        recent: &'a mut Recent,
+    ) -> Option<&'a Arc<StreamObject>> {
+        let found = match self.streams.lock().entry(id) {
+            Entry::Occupied(known) => Ok(Arc::clone(known.get())),
+            Entry::Vacant(place) => StreamObject::new(self, conn, id, http3, true).inspect(|stream| {
+                place.insert(Arc::clone(stream));
+            }),
+        };
+        recent.0 = found.ok();
+        if recent.0.is_none() {
+            conn.with(|s, _| {
+                let _ = s.connection.reset(id, crate::base::codes::h3::REQUEST_REJECTED);
+                let _ = s.connection.stop(id, crate::base::codes::h3::REQUEST_REJECTED);
+            });
         }
-        match StreamObject::new(self, conn, id, http3, true) {
-            Ok(stream) => {
-                self.streams.lock().insert(id, Arc::clone(&stream));
-                Some(stream)
-            }
-            Err(_) => {
-                conn.with(|s, _| {
-                    let _ = s.connection.reset(id, crate::base::codes::h3::REQUEST_REJECTED);
-                    let _ = s.connection.stop(id, crate::base::codes::h3::REQUEST_REJECTED);
-                });
-                None
-            }
-        }
+        recent.0.as_ref()
     }
 
-    fn notice(self: &Arc<Self>, id: StreamId, kind: u16) {
-        if let Some(stream) = self.known_stream(id) {
+    fn notice(&self, id: StreamId, kind: u16, recent: &mut Recent) {
+        if let Some(stream) = self.known_stream(id, recent) {
             stream.tell(kind, 0);
         }
     }
 
-    fn notice_unless(self: &Arc<Self>, id: StreamId, kind: u16, unwanted: fn(&StreamObject) -> bool) {
-        if let Some(stream) = self.known_stream(id).filter(|stream| !unwanted(stream)) {
+    fn notice_unless(&self, id: StreamId, kind: u16, unwanted: fn(&StreamObject) -> bool, recent: &mut Recent) {
+        if let Some(stream) = self.known_stream(id, recent).filter(|stream| !unwanted(stream)) {
             stream.tell(kind, 0);
         }
     }
 
-    fn on_stream(self: &Arc<Self>, conn: &Arc<Conn>, event: StreamEvent) {
+    fn on_stream(self: &Arc<Self>, conn: &Arc<Conn>, event: StreamEvent, recent: &mut Recent) {
         match event {
             StreamEvent::Opened { id } => {
-                if let Some(stream) = self.peer_stream(conn, id, false) {
+                if let Some(stream) = self.peer_stream(conn, id, false, recent) {
                     stream.tell(WB_EV_STREAM_INCOMING, 0);
                 }
             }
-            StreamEvent::Readable { id } => self.notice(id, WB_EV_STREAM_READABLE),
-            StreamEvent::Writable { id } => self.notice(id, WB_EV_STREAM_WRITABLE),
-            StreamEvent::Finished { id } => self.notice(id, WB_EV_STREAM_SEND_DONE),
-            StreamEvent::Stopped { id, code } => self.on_stopped(id, code),
-            StreamEvent::Reset { id, code } => self.on_reset(id, code),
+            StreamEvent::Readable { id } => self.notice(id, WB_EV_STREAM_READABLE, recent),
+            StreamEvent::Writable { id } => self.notice(id, WB_EV_STREAM_WRITABLE, recent),
+            StreamEvent::Finished { id } => self.notice(id, WB_EV_STREAM_SEND_DONE, recent),
+            StreamEvent::Stopped { id, code } => self.on_stopped(id, code, recent),
+            StreamEvent::Reset { id, code } => self.on_reset(id, code, recent),
             // The application revoked the memory itself and needs no event; STREAM_CLOSED follows in its time.
             StreamEvent::Revoked { .. } => {}
             StreamEvent::Available { dir } => {
@@ -223,43 +247,44 @@ impl ConnObject {
             }
             // A request is over when HTTP/3 says so: its fields may still wait for the encoder stream.
             StreamEvent::Closed { id } => {
-                if !self.known_stream(id).is_some_and(|stream| stream.is_http3()) {
-                    self.finish_stream(id);
+                if !self.known_stream(id, recent).is_some_and(|stream| stream.is_http3()) {
+                    self.finish_stream(id, recent);
                 }
             }
         }
     }
 
-    fn finish_stream(&self, id: StreamId) {
+    fn finish_stream(&self, id: StreamId, recent: &mut Recent) {
+        *recent = Recent::default();
         let stream = self.streams.lock().remove(&id);
         if let Some(stream) = stream {
             stream.finish();
         }
     }
 
-    fn on_stopped(self: &Arc<Self>, id: StreamId, code: u64) {
-        if let Some(stream) = self.known_stream(id) {
+    fn on_stopped(&self, id: StreamId, code: u64, recent: &mut Recent) {
+        if let Some(stream) = self.known_stream(id, recent) {
             stream.note_stopped(code);
             stream.tell(WB_EV_STREAM_STOPPED, code);
         }
     }
 
-    fn on_reset(self: &Arc<Self>, id: StreamId, code: u64) {
-        if let Some(stream) = self.known_stream(id) {
+    fn on_reset(&self, id: StreamId, code: u64, recent: &mut Recent) {
+        if let Some(stream) = self.known_stream(id, recent) {
             stream.note_reset(code);
             stream.tell(WB_EV_STREAM_RESET, code);
         }
     }
 
-    fn on_http3(self: &Arc<Self>, conn: &Arc<Conn>, event: H3Event) {
+    fn on_http3(self: &Arc<Self>, conn: &Arc<Conn>, event: H3Event, recent: &mut Recent) {
         match event {
             H3Event::Settings { .. } => self.emit(self.record(WB_EV_H3_SETTINGS)),
             H3Event::Headers { stream: id, kind, fields, end } => {
-                let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind) } else { None };
+                let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind, recent) } else { None };
                 let Some(stream) = stream else { return };
                 let status = stream.note_fields(kind, fields, end);
                 if matches!(kind, SectionKind::Request | SectionKind::Response)
-                    && self.tell_message(conn, &stream, status, end)
+                    && self.tell_message(conn, stream, status, end)
                 {
                     return;
                 }
@@ -278,12 +303,16 @@ impl ConnObject {
                     stream.tell(WB_EV_STREAM_READABLE, 0);
                 }
             }
-            H3Event::Data { stream } => self.notice_unless(stream, WB_EV_STREAM_READABLE, StreamObject::was_whole),
-            H3Event::Finished { stream } => self.notice_unless(stream, WB_EV_STREAM_SEND_DONE, StreamObject::is_done),
-            H3Event::Writable { stream } => self.notice(stream, WB_EV_STREAM_WRITABLE),
-            H3Event::Reset { stream, code, .. } => self.on_reset(stream, code),
-            H3Event::Stopped { stream, code } => self.on_stopped(stream, code),
-            H3Event::Closed { stream } => self.finish_stream(stream),
+            H3Event::Data { stream } => {
+                self.notice_unless(stream, WB_EV_STREAM_READABLE, StreamObject::was_whole, recent)
+            }
+            H3Event::Finished { stream } => {
+                self.notice_unless(stream, WB_EV_STREAM_SEND_DONE, StreamObject::is_done, recent)
+            }
+            H3Event::Writable { stream } => self.notice(stream, WB_EV_STREAM_WRITABLE, recent),
+            H3Event::Reset { stream, code, .. } => self.on_reset(stream, code, recent),
+            H3Event::Stopped { stream, code } => self.on_stopped(stream, code, recent),
+            H3Event::Closed { stream } => self.finish_stream(stream, recent),
             H3Event::Priority { .. } => {}
             H3Event::Goaway { id } => self.emit(self.record(WB_EV_H3_GOAWAY).numbers(id, 0)),
             H3Event::RequestsAvailable => {
@@ -292,15 +321,16 @@ impl ConnObject {
         }
     }
 
-    fn peer_stream_or_own(
+    fn peer_stream_or_own<'a>(
         self: &Arc<Self>,
         conn: &Arc<Conn>,
         id: StreamId,
         kind: SectionKind,
-    ) -> Option<Arc<StreamObject>> {
+        recent: &'a mut Recent,
+    ) -> Option<&'a Arc<StreamObject>> {
         match kind {
-            SectionKind::Request => self.peer_stream(conn, id, true),
-            _ => self.known_stream(id),
+            SectionKind::Request => self.peer_stream(conn, id, true, recent),
+            _ => self.known_stream(id, recent),
         }
     }
 }
