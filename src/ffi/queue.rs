@@ -163,15 +163,10 @@ pub(crate) fn deliver(route: &Route, record: Record) {
     {
         return;
     }
-    let mut record = Some(record);
-    let queue = route.with_queue(|queue| {
-        record = record.take().and_then(|record| staging::stage(queue, record));
-        record.is_some().then(|| Arc::clone(queue))
-    });
-    match (record, queue.flatten()) {
-        (Some(record), Some(queue)) => staging::push(queue, record),
-        (Some(record), None) => leave_queue_unread(&mut VecDeque::from([record.kept])),
-        (None, _) => {}
+    match route.with_queue(|queue| (!staging::gathers_for(queue)).then(|| Arc::clone(queue))) {
+        Some(None) => staging::add(record),
+        Some(Some(queue)) => staging::push(queue, record),
+        None => leave_queue_unread(&mut VecDeque::from([record.kept])),
     }
 }
 
@@ -326,45 +321,53 @@ impl QueueObject {
     }
 }
 
-/// Calls `each` with the owners of neighbours and their number: neighbours are mostly of one connection.
-fn for_runs<'a>(kept: &'a VecDeque<Kept>, mut each: impl FnMut(&'a Arc<ConnObject>, u32)) {
-    let mut run: Option<(&Arc<ConnObject>, u32)> = None;
-    for owner in kept.iter().filter_map(Kept::owner) {
-        run = match run {
-            Some((conn, n)) if Arc::ptr_eq(conn, owner) => Some((conn, n.saturating_add(1))),
-            before => {
-                if let Some((conn, n)) = before {
-                    each(conn, n);
-                }
-                Some((owner, 1))
+/// Counts neighbours with the same owner: neighbours are mostly of one connection.
+#[derive(Default)]
+struct Runs<'a>(Option<(&'a Arc<ConnObject>, u32)>);
+
+impl<'a> Runs<'a> {
+    /// A run that ends before `one`.
+    fn add(&mut self, one: &'a Kept) -> Option<(&'a Arc<ConnObject>, u32)> {
+        let owner = one.owner()?;
+        match &mut self.0 {
+            Some((conn, n)) if Arc::ptr_eq(conn, owner) => {
+                *n = n.saturating_add(1);
+                None
             }
-        };
-    }
-    if let Some((conn, n)) = run {
-        each(conn, n);
+            run => run.replace((owner, 1)),
+        }
     }
 }
 
 /// They begin to wait; the connections of which too many do.
 fn count_in(kept: &VecDeque<Kept>) -> Vec<Arc<ConnObject>> {
     let mut flooded = Vec::new();
-    for_runs(kept, |conn, n| {
+    let mut count = |(conn, n): (&Arc<ConnObject>, u32)| {
         let now = conn.count_waiting(n);
         if now >= MAX_WAITING && now.saturating_sub(n) < MAX_WAITING {
             flooded.push(Arc::clone(conn));
         }
-    });
+    };
+    let mut runs = Runs::default();
+    kept.iter().filter_map(|one| runs.add(one)).for_each(&mut count);
+    runs.0.into_iter().for_each(count);
     flooded
 }
 
 /// They wait no longer: the next notices of their kinds may come in.
 fn leave_queue(kept: &VecDeque<Kept>) {
+    let mut runs = Runs::default();
     for one in kept {
         if let Some(stream) = &one.stream {
             stream.notices.leave(one.merge);
         }
+        if let Some((conn, n)) = runs.add(one) {
+            conn.discount_waiting(n);
+        }
     }
-    for_runs(kept, |conn, n| conn.discount_waiting(n));
+    if let Some((conn, n)) = runs.0 {
+        conn.discount_waiting(n);
+    }
 }
 
 /// Nobody will read them.

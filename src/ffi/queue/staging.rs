@@ -14,15 +14,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 thread_local! {
-    /// This thread delivers a batch.
-    static IN_BATCH: Cell<bool> = const { Cell::new(false) };
+    static STAGED: Staged = const { Staged::new() };
     /// Something is staged.
     static HOLDS: Cell<bool> = const { Cell::new(false) };
-    static STAGED: RefCell<Staged> = const { RefCell::new(Staged::new()) };
 }
 
 /// Events for one queue, whose notices have entered already.
 struct Staged {
+    /// This thread delivers a batch.
+    in_batch: Cell<bool>,
+    /// Whose events they are; alive while `lists` holds it.
+    target: Cell<*const QueueObject>,
+    lists: RefCell<Lists>,
+}
+
+struct Lists {
     queue: Option<Arc<QueueObject>>,
     events: VecDeque<wb_event>,
     kept: VecDeque<Kept>,
@@ -30,53 +36,51 @@ struct Staged {
 
 impl Staged {
     const fn new() -> Self {
-        Self { queue: None, events: VecDeque::new(), kept: VecDeque::new() }
-    }
-
-    fn add(&mut self, record: Record) {
-        let Record { event, kept } = record;
-        self.events.push_back(event);
-        self.kept.push_back(kept);
-        let _ = HOLDS.try_with(|h| h.set(true));
+        let lists = Lists { queue: None, events: VecDeque::new(), kept: VecDeque::new() };
+        Self { in_batch: Cell::new(false), target: Cell::new(core::ptr::null()), lists: RefCell::new(lists) }
     }
 }
 
-fn in_batch() -> bool {
-    IN_BATCH.try_with(Cell::get).unwrap_or(false)
+/// Whether events for `queue` gather on this thread now. May be asked with locks held.
+pub(super) fn gathers_for(queue: &Arc<QueueObject>) -> bool {
+    STAGED.try_with(|staged| core::ptr::eq(staged.target.get(), Arc::as_ptr(queue))).unwrap_or(false)
 }
 
-/// Adds an event to what is staged for `queue`. The record comes back when that is not possible: outside of a batch, or when
-/// another queue's events are staged; see `push`. May be called with locks held.
-pub(super) fn stage(queue: &Arc<QueueObject>, record: Record) -> Option<Record> {
-    if !in_batch() {
-        return Some(record);
-    }
-    let mut record = Some(record);
+/// Adds an event to those that gather.
+#[inline]
+pub(super) fn add(record: Record) {
     let _ = STAGED.try_with(|staged| {
-        if let Ok(mut staged) = staged.try_borrow_mut()
-            && staged.queue.as_ref().is_some_and(|known| Arc::ptr_eq(known, queue))
-            && let Some(record) = record.take()
-        {
-            staged.add(record);
+        if let Ok(mut lists) = staged.lists.try_borrow_mut() {
+            let Record { event, kept } = record;
+            lists.events.push_back(event);
+            lists.kept.push_back(kept);
+            let _ = HOLDS.try_with(|h| h.set(true));
         }
     });
-    record
 }
 
-/// Puts an event into `queue`, with a batch's others or alone. No lock may be held.
+/// Puts an event into `queue`, for which none gather: within a batch they do from now on. No lock may be held.
+#[cold]
 pub(super) fn push(queue: Arc<QueueObject>, record: Record) {
-    if !in_batch() {
+    if !STAGED.try_with(|staged| staged.in_batch.get()).unwrap_or(false) {
         let Record { event, kept } = record;
         queue.put_in(&mut VecDeque::from([event]), &mut VecDeque::from([kept]));
         return;
     }
     enter_staged();
-    let _ = STAGED.try_with(|staged| {
-        if let Ok(mut staged) = staged.try_borrow_mut() {
-            staged.queue = Some(queue);
-            staged.add(record);
-        }
+    aim(Some(queue));
+    add(record);
+}
+
+/// From now on events for this queue gather.
+fn aim(queue: Option<Arc<QueueObject>>) {
+    let before = STAGED.try_with(|staged| {
+        let mut lists = staged.lists.try_borrow_mut().ok()?;
+        staged.target.set(queue.as_ref().map_or(core::ptr::null(), Arc::as_ptr));
+        core::mem::replace(&mut lists.queue, queue)
     });
+    // Its end may run the application's code: nothing is borrowed.
+    drop(before);
 }
 
 /// Runs `deliver`, on a worker with no lock held: what it emits enters its queue afterwards.
@@ -85,17 +89,16 @@ pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
     impl Drop for Done {
         fn drop(&mut self) {
             let told = enter_staged();
-            let _ = IN_BATCH.try_with(|b| b.set(false));
+            let _ = STAGED.try_with(|staged| staged.in_batch.set(false));
             // A queue must not live on because a worker used it last.
-            let queue = STAGED.try_with(|s| s.try_borrow_mut().ok().and_then(|mut s| s.queue.take())).ok().flatten();
-            drop(queue);
+            aim(None);
             if told && Runtime::on_worker_thread() {
                 // A taker on the same core answers now, and its answers leave in this very turn.
                 std::thread::yield_now();
             }
         }
     }
-    if in_batch() || IN_BATCH.try_with(|b| b.set(true)).is_err() {
+    if STAGED.try_with(|staged| staged.in_batch.replace(true)).unwrap_or(true) {
         return deliver();
     }
     let _done = Done;
@@ -108,22 +111,21 @@ pub(crate) fn enter_staged() -> bool {
     HOLDS.try_with(Cell::get).unwrap_or(false) && enter_all()
 }
 
-#[cold]
 fn enter_all() -> bool {
     let taken = STAGED.try_with(|staged| {
-        let mut staged = staged.try_borrow_mut().ok()?;
-        HOLDS.set(false);
-        let queue = staged.queue.clone()?;
-        Some((queue, core::mem::take(&mut staged.events), core::mem::take(&mut staged.kept)))
+        let mut lists = staged.lists.try_borrow_mut().ok()?;
+        let _ = HOLDS.try_with(|h| h.set(false));
+        let queue = lists.queue.clone()?;
+        Some((queue, core::mem::take(&mut lists.events), core::mem::take(&mut lists.kept)))
     });
     let Some((queue, mut events, mut kept)) = taken.ok().flatten() else { return false };
     let told = queue.put_in(&mut events, &mut kept);
     // Their room serves the next batch.
     let _ = STAGED.try_with(|staged| {
-        if let Ok(mut staged) = staged.try_borrow_mut()
-            && staged.events.is_empty()
+        if let Ok(mut lists) = staged.lists.try_borrow_mut()
+            && lists.events.is_empty()
         {
-            (staged.events, staged.kept) = (events, kept);
+            (lists.events, lists.kept) = (events, kept);
         }
     });
     told
