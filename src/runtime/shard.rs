@@ -221,9 +221,9 @@ impl Shard {
     }
 
     /// When there is something to do even if nothing happens.
-    fn next_deadline(&self) -> Option<Timestamp> {
+    fn next_deadline(&mut self) -> Option<Timestamp> {
         let drain = self.drains.iter().map(|d| d.1).min();
-        [self.timers.next(), self.sockets.next_retirement(), self.leave_at, drain].into_iter().flatten().min()
+        [self.timers.next_live(), self.sockets.next_retirement(), self.leave_at, drain].into_iter().flatten().min()
     }
 
     fn take_commands(&mut self) {

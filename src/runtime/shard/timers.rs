@@ -1,18 +1,22 @@
 //! Deadlines of a worker's connections: the lazy wheel and the table of what it points to.
 //!
 //! A deadline that moves later touches nothing; one that moves earlier adds an entry. An entry
-//! whose connection has moved on is skipped, so a slot may be reused at once.
+//! whose connection has moved on is skipped, so a slot may be reused at once. A worker that is about to sleep
+//! looks at those which would wake it: with a batch per pacing deadline, every second wake-up was for one that was outlived.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::Timestamp;
 use crate::runtime::conn::{Conn, NO_SLOT};
-use crate::runtime::wheel::Wheel;
+use crate::runtime::wheel::{Expiry, Wheel};
 
 struct Entry {
     conn: Arc<Conn>,
-    /// The earliest entry of this connection in the wheel.
+    /// The earliest entry of this connection in the wheel, and which one that is.
     scheduled: Timestamp,
+    expiry: Expiry,
+    /// When the connection wants to be looked at; not before `scheduled`.
+    wanted: Timestamp,
 }
 
 /// See the file comment.
@@ -33,14 +37,40 @@ impl Timers {
         self.wheel.next()
     }
 
+    /// The same for a worker that is about to sleep: deadlines that have moved are found out.
+    pub fn next_live(&mut self) -> Option<Timestamp> {
+        let table = core::cell::RefCell::new(&mut self.table);
+        self.wheel.next_live(
+            |slot, expiry| {
+                let mut table = table.borrow_mut();
+                let entry = table.get_mut(slot as usize)?.as_mut().filter(|e| e.expiry == expiry)?;
+                entry.scheduled = entry.wanted;
+                if entry.wanted == Timestamp::NEVER {
+                    entry.expiry = Expiry::NEVER;
+                    return None;
+                }
+                Some(entry.wanted)
+            },
+            |slot, expiry| {
+                if let Some(Some(entry)) = table.borrow_mut().get_mut(slot as usize) {
+                    entry.expiry = expiry;
+                }
+            },
+        )
+    }
+
     /// `conn` wants to be looked at when `at` has passed.
     pub fn set(&mut self, conn: &Arc<Conn>, at: Option<Timestamp>) {
-        let Some(at) = at else { return };
+        if at.is_none() && conn.slot.load(Ordering::Relaxed) == NO_SLOT {
+            return;
+        }
         let slot = self.slot_of(conn);
         let Some(Some(entry)) = self.table.get_mut(slot as usize) else { return };
+        let at = at.unwrap_or(Timestamp::NEVER);
+        entry.wanted = at;
         if at < entry.scheduled {
             entry.scheduled = at;
-            self.wheel.insert(slot, at);
+            entry.expiry = self.wheel.insert(slot, at);
         }
     }
 
@@ -49,7 +79,8 @@ impl Timers {
         if slot != NO_SLOT {
             return slot;
         }
-        let entry = Some(Entry { conn: Arc::clone(conn), scheduled: Timestamp::NEVER });
+        let (scheduled, wanted) = (Timestamp::NEVER, Timestamp::NEVER);
+        let entry = Some(Entry { conn: Arc::clone(conn), scheduled, expiry: Expiry::NEVER, wanted });
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -82,7 +113,7 @@ impl Timers {
             if let Some(Some(entry)) = self.table.get_mut(slot as usize)
                 && entry.scheduled <= now
             {
-                entry.scheduled = Timestamp::NEVER;
+                (entry.scheduled, entry.expiry) = (Timestamp::NEVER, Expiry::NEVER);
                 ready(&entry.conn);
             }
         }

@@ -1,4 +1,4 @@
-use super::Wheel;
+use super::{Expiry, Wheel};
 use crate::base::{Pcg, Rng, Timestamp};
 
 const MS: u64 = 1_000_000;
@@ -45,6 +45,18 @@ fn never_is_not_stored() {
     let mut wheel = Wheel::new(at(0));
     wheel.insert(1, Timestamp::NEVER);
     assert!(wheel.is_empty());
+}
+
+#[test]
+fn a_near_deadline_is_kept_where_the_wheel_begins_again() {
+    // The process has run for a whole span but a second: 39 hours.
+    let span = TICK << 30;
+    let mut wheel = Wheel::new(at(span - 1000 * MS));
+    wheel.insert(5, at(span + 1000 * MS));
+    let next = wheel.next().expect("one entry");
+    assert!(next <= at(span + 1000 * MS + TICK), "{next:?}");
+    assert!(due(&mut wheel, span + 999 * MS).is_empty());
+    assert_eq!(due(&mut wheel, span + 1000 * MS + TICK), [5]);
 }
 
 #[test]
@@ -123,4 +135,83 @@ fn random_walk_agrees_with_a_sorted_list() {
             assert_eq!(wheel.len(), model.len());
         }
     }
+}
+
+/// A table like a worker's: when each key shall expire, and which entry is its own.
+struct Table(Vec<(Timestamp, Expiry)>);
+
+impl Table {
+    fn set(&mut self, wheel: &mut Wheel, key: u32, when: Timestamp) {
+        let (wanted, expiry) = &mut self.0[key as usize];
+        if *expiry == Expiry::NEVER || when < *wanted {
+            *expiry = wheel.insert(key, when);
+        }
+        *wanted = when;
+    }
+
+    fn next(&mut self, wheel: &mut Wheel) -> Option<Timestamp> {
+        let table = core::cell::RefCell::new(&mut self.0);
+        wheel.next_live(
+            |key, expiry| Some(table.borrow()[key as usize]).filter(|e| e.1 == expiry).map(|e| e.0),
+            |key, expiry| table.borrow_mut()[key as usize].1 = expiry,
+        )
+    }
+}
+
+#[test]
+fn a_sleeper_is_not_woken_for_what_was_outlived() {
+    let mut wheel = Wheel::new(at(1000 * MS));
+    let mut table = Table(vec![(Timestamp::NEVER, Expiry::NEVER); 2]);
+    table.set(&mut wheel, 0, at(1001 * MS));
+    // Later, far later, and earlier again: one deadline counts.
+    for ms in [1003, 1050, 1900, 1030] {
+        table.set(&mut wheel, 0, at(ms * MS));
+        let next = table.next(&mut wheel).expect("a deadline");
+        assert!(next >= at(ms * MS) && next <= at(ms * MS + TICK), "{next:?} for {ms}");
+    }
+    table.set(&mut wheel, 1, at(1020 * MS));
+    let next = table.next(&mut wheel).expect("a deadline");
+    assert!(next >= at(1020 * MS) && next <= at(1020 * MS + TICK));
+    assert_eq!(wheel.len(), 2, "outlived entries are gone");
+    assert_eq!(due(&mut wheel, 1020 * MS + TICK), [1]);
+    table.0[1].1 = Expiry::NEVER;
+    // Nobody's entries.
+    table.0[0].1 = Expiry::NEVER;
+    assert_eq!(table.next(&mut wheel), None);
+    assert!(wheel.is_empty());
+}
+
+#[test]
+fn a_sleeper_comes_in_time_whatever_moves() {
+    let mut rng = Pcg::new(7);
+    let mut wheel = Wheel::new(at(0));
+    let mut table = Table(vec![(Timestamp::NEVER, Expiry::NEVER); 40]);
+    let (mut now, mut vain, mut came) = (0u64, 0u32, 0u32);
+    for _ in 0..20_000 {
+        for _ in 0..rng.below(4) {
+            let key = u32::try_from(rng.below(40)).expect("small");
+            // From the past to beyond the span.
+            let distance = 1u64 << rng.below(60);
+            let when = (now + rng.below(distance.max(1))).saturating_sub(MS);
+            table.set(&mut wheel, key, at(when));
+        }
+        let Some(next) = table.next(&mut wheel) else { continue };
+        let due_first = table.0.iter().filter(|e| e.1 != Expiry::NEVER).map(|e| e.0.0).min().expect("somebody waits");
+        let latest = due_first.max(now) + 2 * TICK;
+        assert!(next.0 <= latest, "asleep until {next:?}, due at {due_first}");
+        // Up to an hour, so that far slots are spread as well.
+        now = next.0.min(now + 3_600_000 * MS).max(now);
+        let mut fired = 0;
+        for key in due(&mut wheel, now) {
+            let (wanted, expiry) = table.0[key as usize];
+            if expiry != Expiry::NEVER && wanted.0 <= now {
+                table.0[key as usize].1 = Expiry::NEVER;
+                fired += 1;
+            }
+        }
+        (vain, came) = if fired == 0 { (vain + 1, came) } else { (vain, came + 1) };
+        let late = table.0.iter().filter(|e| e.1 != Expiry::NEVER && e.0.0 + TICK < now).count();
+        assert_eq!(late, 0, "nobody is forgotten");
+    }
+    assert!(came > 1000 && vain < came / 2, "{came} came, {vain} in vain");
 }
