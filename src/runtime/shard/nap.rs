@@ -3,22 +3,26 @@
 //! At 200 Mbit/s a full datagram comes every 60 microseconds. Read one by one, each costs a wake-up, two or three system
 //! calls and often an ACK of its own, and on the sender's side the same again for that ACK. Network cards wait with
 //! their interrupts for this reason; we know more than they do, namely how long the round trip is. Invariant: nothing
-//! waits longer than a sixteenth of the shortest round trip among the connections that received lately, nor longer
-//! than a millisecond; a round trip that is short or not known yet forbids it, and doorbell and timers end it.
+//! waits longer than a tenth of the shortest round trip among the connections that received lately (more rounds of
+//! acknowledgements than the eight samples that RFC 9406 section 4.3 wants), nor longer than two milliseconds; a round
+//! trip that is short or not known yet forbids it, and doorbell and timers end it.
 use core::time::Duration;
 
 use crate::base::Timestamp;
 
 /// Wake-ups in a row that came too close to each other.
 const ROW: u32 = 16;
-/// The longest nap: the timer granularity of loss recovery (RFC 9002 section 6.1.2).
-const LONGEST: Duration = Duration::from_millis(1);
+/// The longest nap: what a peer's pacer may let go at once (`congestion/pacer.rs`), so that acknowledgements which are read
+/// together, or made of what was, open the window by no more than one burst.
+const LONGEST: Duration = Duration::from_millis(2);
 /// Shorter naps do not pay for their own timer.
-const SHORTEST: Duration = Duration::from_micros(100);
+const SHORTEST: Duration = Duration::from_micros(160);
 /// A nap is this part of the shortest round trip.
-const PART: u32 = 16;
+const PART: u32 = 10;
+/// Wake-ups come too close to each other when so many fit into a nap.
+const CLOSE: u32 = 4;
 /// A whole nap has paid when it brought so many datagrams.
-const PAYS: u32 = 3;
+const PAYS: u32 = 4;
 /// Connections count for as many wake-ups, and until as many more at most.
 const EPOCH: u32 = 64;
 
@@ -56,7 +60,7 @@ impl Nap {
         if whole {
             self.row = if fed >= PAYS { ROW } else { 0 };
         } else if fed > 0 && self.row < ROW {
-            self.row = if now.since(self.last) <= time / 2 { self.row.saturating_add(1) } else { 0 };
+            self.row = if now.since(self.last) <= time / CLOSE { self.row.saturating_add(1) } else { 0 };
         }
         if fed > 0 {
             self.last = now;
@@ -82,7 +86,7 @@ impl Nap {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, Nap, ROW};
+    use super::{LONGEST, Nap, PAYS, ROW};
     use crate::base::Timestamp;
     use core::time::Duration;
 
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(time, LONGEST);
         let mut nap = Nap::new(Timestamp(1));
         let (_, time) = drip(&mut nap, Duration::from_micros(60), Duration::from_millis(8), 100).expect("a nap");
-        assert_eq!(time, Duration::from_micros(500), "a sixteenth of the round trip");
+        assert_eq!(time, Duration::from_micros(800), "a tenth of the round trip");
     }
 
     #[test]
@@ -143,11 +147,11 @@ mod tests {
     fn a_nap_that_brings_nothing_is_the_last() {
         let mut nap = Nap::new(Timestamp(1));
         drip(&mut nap, Duration::from_micros(60), ROUND_TRIP, 100).expect("a nap");
-        nap.note(2, ROUND_TRIP);
+        nap.note(PAYS as usize - 1, ROUND_TRIP);
         assert_eq!(nap.wanted(nap.last + LONGEST, None), None, "too few to pay");
         let mut nap = Nap::new(Timestamp(1));
         drip(&mut nap, Duration::from_micros(60), ROUND_TRIP, 100).expect("a nap");
-        nap.note(3, ROUND_TRIP);
+        nap.note(PAYS as usize, ROUND_TRIP);
         assert_eq!(nap.wanted(nap.last + LONGEST, None), Some(LONGEST));
         nap.cut_short();
         assert_eq!(nap.wanted(nap.last, None), Some(LONGEST), "a nap that the doorbell ended proves nothing");
