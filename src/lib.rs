@@ -35,3 +35,7 @@ pub mod runtime;
 pub mod sim;
 pub mod streams;
 pub mod wire;
+
+#[cfg(all(feature = "worker-heap", not(any(feature = "sim", model, test))))]
+#[global_allocator]
+static HEAP: runtime::WorkerHeap = runtime::WorkerHeap;

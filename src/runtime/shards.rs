@@ -16,6 +16,7 @@ use super::conn::Conn;
 use super::endpoint::{EndpointHandle, EndpointInner, EndpointOptions, EndpointParts};
 use super::error::RuntimeError;
 use super::events::{IncomingDecision, Sink, Ticket};
+use super::heap::Keeping;
 use super::random::SeededRng;
 use super::shard::{Driver, Shard};
 use super::udp::{SocketOptions, UdpSocket};
@@ -443,10 +444,12 @@ fn run_worker(mut body: Shard, finish: &Finish) {
             self.0.one_less();
         }
     }
+    let keeping = Keeping::start();
     let ended = Ended(finish);
     IS_WORKER.set(true);
     body.run();
     drop(body);
+    drop(keeping);
     drop(ended);
 }
 
