@@ -142,8 +142,8 @@ impl Connection {
         if to >= Phase::Draining {
             self.closing = None;
         }
-        // Nobody will use them.
-        self.endpoint_events.retain(|e| !matches!(e, EndpointEvent::NeedCids(_)));
+        // Nobody will use them: a client that closes right after its handshake never gets the token.
+        self.endpoint_events.retain(|e| !matches!(e, EndpointEvent::NeedCids(_) | EndpointEvent::NeedToken(..)));
         self.dirty = false;
     }
 

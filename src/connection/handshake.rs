@@ -57,7 +57,7 @@ pub(super) struct Handshake {
     /// Flights repeated because the peer repeated itself.
     pub(super) speed_ups: u8,
     /// Client: parameters of the session that is being resumed.
-    pub(super) remembered: Option<TransportParameters>,
+    pub(super) remembered: Option<Box<TransportParameters>>,
     pub(super) buffered: Vec<Buffered>,
     /// New keys came: look at `buffered` again.
     pub(super) replay: bool,

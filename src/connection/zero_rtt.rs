@@ -33,7 +33,7 @@ impl Connection {
         self.streams.set_peer_limits(&p);
         self.apply_peer_limits();
         if let Some(hs) = self.hs.as_mut() {
-            hs.remembered = Some(p);
+            hs.remembered = Some(Box::new(p));
         }
     }
 

@@ -1,8 +1,9 @@
 //! 1-RTT keys: both directions, key phases and usage limits (RFC 9001 section 6).
 //!
 //! Both directions change phase together. The keys of the next phase of the receiving side exist before they
-//! are needed, so that a flipped phase bit costs no derivation before the packet authenticates (section 9.5);
-//! those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
+//! are needed, so that a flipped phase bit costs no derivation before the packet authenticates (section 9.5): from the
+//! second packet on, whatever it is, for no peer can have updated before one of its packets was acknowledged (section
+//! 6.1). Those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
 //! Every packet gets exactly one attempt to open, chosen by phase bit and packet number.
 //!
 //! The expanded keys of a quiet connection go (`sleep`) and come back with its next packet: all that open, whatever
@@ -54,11 +55,12 @@ struct Previous {
 
 /// Keys as they are derived.
 struct Material {
-    local_header: HeaderKeyBytes,
+    /// `None` until something is sent: many a server's connection ends before that.
+    local: Option<(HeaderKeyBytes, PacketKeyBytes)>,
     remote_header: HeaderKeyBytes,
-    local: PacketKeyBytes,
     remote: PacketKeyBytes,
-    next_remote: PacketKeyBytes,
+    /// `None` until a packet has opened and the next one comes.
+    next_remote: Option<PacketKeyBytes>,
 }
 
 /// Keys that open, in the form that works: ten times as large.
@@ -70,7 +72,7 @@ struct Opening {
     //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
     //# For this reason, endpoints MUST be able to retain two sets of packet protection keys for receiving packets: the
     //# current and the next.
-    next: Box<PacketKey>,
+    next: Option<Box<PacketKey>>,
 }
 
 impl Opening {
@@ -78,14 +80,9 @@ impl Opening {
     fn new(cipher: Cipher, material: &Material) -> Self {
         Self {
             current: DirectionKeys::expand(cipher, &material.remote_header, &material.remote),
-            next: Box::new(PacketKey::expand(cipher, &material.next_remote)),
+            next: material.next_remote.as_ref().map(|next| Box::new(PacketKey::expand(cipher, next))),
         }
     }
-}
-
-#[cold]
-fn sealing(cipher: Cipher, material: &Material) -> Box<DirectionKeys> {
-    DirectionKeys::expand(cipher, &material.local_header, &material.local)
 }
 
 /// Keys of both directions at the 1-RTT level.
@@ -94,8 +91,8 @@ pub struct OneRttKeys {
     cipher: Cipher,
     generation: u64,
     local_secret: Secret,
-    /// Secret of the receiving keys of the next phase.
-    next_remote_secret: Secret,
+    /// Secret of the receiving keys of the next phase; until there are such keys, of this one.
+    remote_secret: Secret,
     material: Material,
     /// `None` while the connection is quiet, and until it sends.
     sealing: Option<Box<DirectionKeys>>,
@@ -125,14 +122,12 @@ impl OneRttKeys {
     pub fn new(version: u32, cipher: Cipher, local_secret: &[u8], remote_secret: &[u8]) -> Self {
         let local = Secret::new(cipher, local_secret).expect("TLS yields secrets of its hash's length");
         let remote = Secret::new(cipher, remote_secret).expect("TLS yields secrets of its hash's length");
-        let (local_prk, remote_prk) = (local.prk(cipher), remote.prk(cipher));
-        let next_remote_secret = Secret::next_of(&remote_prk, cipher, version);
+        let remote_prk = remote.prk(cipher);
         let material = Material {
-            local_header: HeaderKeyBytes::derive(cipher, version, &local_prk),
+            local: None,
             remote_header: HeaderKeyBytes::derive(cipher, version, &remote_prk),
-            local: PacketKeyBytes::derive(cipher, version, &local_prk),
             remote: PacketKeyBytes::derive(cipher, version, &remote_prk),
-            next_remote: PacketKeyBytes::derive(cipher, version, &next_remote_secret.prk(cipher)),
+            next_remote: None,
         };
         Self {
             version,
@@ -142,7 +137,7 @@ impl OneRttKeys {
             sealing: None,
             opening: None,
             local_secret: local,
-            next_remote_secret,
+            remote_secret: remote,
             previous: None,
             lowest: None,
             highest: None,
@@ -192,8 +187,40 @@ impl OneRttKeys {
         //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
         //# Endpoints MUST count the number of encrypted packets for each set of keys.
         self.sealed = self.sealed.saturating_add(1);
-        let Self { sealing: keys, cipher, material, .. } = self;
-        keys.get_or_insert_with(|| sealing(*cipher, material)).protect(packet, pn_at, pn_len, pn);
+        if self.sealing.is_none() {
+            self.wake_sealing();
+        }
+        if let Some(keys) = &self.sealing {
+            keys.protect(packet, pn_at, pn_len, pn);
+        }
+    }
+
+    #[cold]
+    fn wake_sealing(&mut self) {
+        let cipher = self.cipher;
+        let (header, packet) = self.local_material();
+        self.sealing = Some(DirectionKeys::expand(cipher, header, packet));
+    }
+
+    /// The keys that seal as they are derived.
+    fn local_material(&mut self) -> &mut (HeaderKeyBytes, PacketKeyBytes) {
+        let Self { material, local_secret, cipher, version, .. } = self;
+        material.local.get_or_insert_with(|| {
+            let prk = local_secret.prk(*cipher);
+            (HeaderKeyBytes::derive(*cipher, *version, &prk), PacketKeyBytes::derive(*cipher, *version, &prk))
+        })
+    }
+
+    /// From the second packet on there are keys of the next phase, for every packet alike.
+    #[cold]
+    fn derive_next(&mut self) {
+        let (cipher, version) = (self.cipher, self.version);
+        self.remote_secret = self.remote_secret.next(cipher, version);
+        let next = PacketKeyBytes::derive(cipher, version, &self.remote_secret.prk(cipher));
+        if let Some(opening) = &mut self.opening {
+            opening.next = Some(Box::new(PacketKey::expand(cipher, &next)));
+        }
+        self.material.next_remote = Some(next);
     }
 
     /// The keys that open in the form that works.
@@ -236,11 +263,18 @@ impl OneRttKeys {
         pto: Duration,
     ) -> Result<Opened, OneRttOpenError> {
         self.on_timeout(now);
+        if self.material.next_remote.is_none() && self.highest.is_some() {
+            self.derive_next();
+        }
         let phase = packet.first().is_some_and(|first| first & KEY_PHASE_BIT != 0);
         let keys = self.keys_for(phase, pn);
         let opened = match keys {
             Keys::Current => self.opening().current.open(packet, payload_at, pn),
-            Keys::Next => self.opening().next.open(packet, payload_at, pn),
+            Keys::Next => match self.opening() {
+                Opening { next: Some(next), .. } => next.open(packet, payload_at, pn),
+                // The very first packet: it cannot be of the next phase, and takes as long as if it were not.
+                Opening { current, .. } => current.open(packet, payload_at, pn).and(Err(OpenFailed)),
+            },
             Keys::Previous => match &self.previous {
                 Some(previous) => previous.key.open(packet, payload_at, pn),
                 None => Err(OpenFailed),
@@ -367,18 +401,22 @@ impl OneRttKeys {
     fn rotate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         let (cipher, version) = (self.cipher, self.version);
+        // The header key is of the first phase, so it has to be there before the secret moves on.
+        self.local_material();
         self.local_secret = self.local_secret.next(cipher, version);
-        self.next_remote_secret = self.next_remote_secret.next(cipher, version);
         let local = PacketKeyBytes::derive(cipher, version, &self.local_secret.prk(cipher));
-        let after_next = PacketKeyBytes::derive(cipher, version, &self.next_remote_secret.prk(cipher));
         if let Some(keys) = &mut self.sealing {
             keys.replace_packet(PacketKey::expand(cipher, &local));
         }
-        let keys = self.opening();
-        let next = core::mem::replace(&mut *keys.next, PacketKey::expand(cipher, &after_next));
-        let key = keys.current.replace_packet(next);
-        self.material.local = local;
-        self.material.remote = core::mem::replace(&mut self.material.next_remote, after_next);
+        self.local_material().1 = local;
+        if self.material.next_remote.is_none() {
+            self.derive_next();
+        }
+        let Some(next) = self.material.next_remote.take() else { return };
+        let expanded = PacketKey::expand(cipher, &next);
+        let key = self.opening().current.replace_packet(expanded);
+        self.material.remote = next;
+        self.derive_next();
         self.previous = Some(Box::new(Previous { key, discard_at: None, highest: self.highest }));
         self.lowest = None;
         self.highest = None;

@@ -204,29 +204,53 @@ fn a_forged_phase_changes_nothing() {
     p.exchange(1);
 }
 
-/// What a forged phase bit costs is the same as what any forged packet costs: the keys of the next phase are there
-/// before somebody asks for them, and the derivation of the next but one waits for an authentic packet.
+/// What a forged phase bit costs is the same as what any forged packet costs: the first packet finds no keys of the next phase
+/// whatever its bit, the second makes them whatever its bit, and the derivation of the next but one waits for an authentic
+/// packet.
 //= https://www.rfc-editor.org/rfc/rfc9001#section-6.3
 //= type=test
 //# Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might indicate
 //# that the Key Phase bit was invalid (see Section 9.5).
 #[test]
 fn a_forged_phase_derives_no_keys() {
-    let mut p = pair();
-    p.exchange(0);
-    let before = UPDATES.get();
-    for first in [0x45u8, 0x41] {
+    let forge = |p: &mut Pair, first: u8| {
+        let before = UPDATES.get();
         let mut forged = vec![first; 40];
         let (len, _) = p.b.unmask(&mut forged, 5).unwrap();
         forged[0] = first;
         assert_eq!(p.b.open(&mut forged, 5 + len, 1, p.now, PTO), Err(OneRttOpenError::Failed));
-        assert_eq!(UPDATES.get(), before);
+        UPDATES.get() - before
+    };
+    let mut p = pair();
+    for second in [0x45, 0x41] {
+        p = pair();
+        assert_eq!([0x45, 0x41, 0x45].map(|first| forge(&mut p, first)), [0; 3], "no packet was authentic");
+        p.exchange(0);
+        assert_eq!([second, 0x45, 0x41].map(|first| forge(&mut p, first)), [1, 0, 0], "{second:#x}");
     }
     assert!(p.a.initiate_update(p.now));
     let packet = sealed(&mut p.a, 1);
     let before = UPDATES.get();
     assert!(ok(&mut p.b, &packet, p.now));
     assert_eq!(UPDATES.get(), before + 2, "once it has opened: one secret for each direction");
+}
+
+/// Nobody can have updated before one of its packets was acknowledged (RFC 9001 section 6.1): a first packet of the other phase
+/// does not open, under whichever keys it was sealed.
+#[test]
+fn the_first_packet_is_of_the_first_phase() {
+    let mut p = pair();
+    let mut packet = vec![0x45, 7, 7, 7, 7, 0, 0, 1, 0, 0, 0];
+    packet.extend_from_slice(&[0; 16]);
+    p.a.protect(&mut packet, 5, 2, 0);
+    assert_eq!(open(&mut p.b, &packet, p.now), Err(OneRttOpenError::Failed), "this phase's keys");
+    let mut p = pair();
+    sealed(&mut p.a, 0);
+    p.a.on_packet_acked(0);
+    assert!(p.a.initiate_update(p.now));
+    let packet = sealed(&mut p.a, 1);
+    assert_eq!(open(&mut p.b, &packet, p.now), Err(OneRttOpenError::Failed), "the next phase's keys");
+    assert_eq!((p.b.generation(), p.b.phase()), (0, false));
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6

@@ -21,11 +21,16 @@ impl Session {
     }
 
     /// Server: the digest of what 0-RTT data depends on, for sessions that are stored from now on. Made when it is asked
-    /// for: it costs five hashes.
+    /// for: it costs five hashes. Where no early data are taken nothing depends on it, and it is that of nothing: should
+    /// such a ticket come to a server that takes some, they are rejected.
     pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
         if self.captured.digest.is_none()
             && let Some((tls, parameters)) = &self.server
         {
+            if tls.config.max_early_data_size == 0 {
+                self.captured.digest = Some([0; 32]);
+                return self.captured.digest;
+            }
             // The version of the captured session: while an old ticket is looked at, that is the original one.
             let version = self.captured.version;
             let made = tickets::digest(version, tls.alpn(), parameters, &self.early_data_context);
