@@ -188,11 +188,15 @@ unsafe impl GlobalAlloc for WorkerHeap {
     #[inline]
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else { return ptr::null_mut() };
-        // SAFETY: as in the other three; the copy is as long as the shorter of two pieces that do not overlap.
+        // SAFETY: as in the other three, small sizes standing for their class's; the copy is as long as the shorter of two pieces that do not overlap.
         unsafe {
             match (class_of(&layout), class_of(&wanted)) {
                 (Some(before), Some(after)) if before == after => piece,
                 (None, None) => System.realloc(piece, layout, size),
+                // No worker: the system may let it grow where it is.
+                (Some(before), Some(after)) if kept().is_none() => {
+                    System.realloc(piece, layout_of(before), layout_of(after).size())
+                }
                 _ => {
                     let new = self.alloc(wanted);
                     if !new.is_null() {
