@@ -335,6 +335,7 @@ impl ConnObject {
     }
 
     /// Delivers an event, unless the application has lost interest.
+    #[inline]
     pub fn emit(&self, record: Record) {
         if !record.kept.is_end() && self.abandoned.load(Ordering::Acquire) {
             return record.kept.end();

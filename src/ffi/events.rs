@@ -2,7 +2,9 @@
 //!
 //! Invariants: no lock is held while the application's code runs; a record that ends an object runs that end exactly
 //! once, whether it was delivered, muted or dropped.
-use super::abi::{WB_GROUP_ALL, WB_GROUP_DECISION, wb_event, wb_event_fn};
+use super::abi::{
+    WB_EV_STREAM_READABLE, WB_EV_STREAM_WRITABLE, WB_GROUP_ALL, WB_GROUP_DECISION, wb_event, wb_event_fn,
+};
 use super::conn::ConnObject;
 use super::hardened::{self, Shown, ShownEvents};
 use super::object::{Context, Ends};
@@ -249,6 +251,17 @@ pub(crate) enum Merge {
     Writable,
 }
 
+impl Merge {
+    /// How notices of a kind merge.
+    pub fn of(kind: u16) -> Self {
+        match kind {
+            WB_EV_STREAM_READABLE => Self::Readable,
+            WB_EV_STREAM_WRITABLE => Self::Writable,
+            _ => Self::No,
+        }
+    }
+}
+
 /// An event on its way.
 pub(crate) struct Record {
     pub event: wb_event,
@@ -273,6 +286,7 @@ pub(crate) struct Kept {
 unsafe impl Send for Record {}
 
 /// An event of `kind` that happens now.
+#[inline]
 pub(crate) fn blank(kind: u16) -> wb_event {
     wb_event {
         struct_size: size_of::<wb_event>() as u32,
@@ -325,6 +339,12 @@ impl Record {
 }
 
 impl Kept {
+    /// What an event of a stream keeps.
+    #[inline]
+    pub fn of(stream: Arc<StreamObject>, merge: Merge) -> Self {
+        Self { data: None, conn: None, stream: Some(stream), merge, message: false, last: false, ends: None }
+    }
+
     /// An object ends with the event.
     pub fn is_end(&self) -> bool {
         self.last || self.ends.is_some()

@@ -64,13 +64,14 @@ pub unsafe extern "C" fn wb_h3_request(
 ) -> wb_status {
     fence(|| {
         args::non_null(out, "stream")?;
-        let conn = handle::get::<ConnObject>(conn)?.arc();
+        let conn = handle::get::<ConnObject>(conn)?;
         if flags & !WB_FIN != 0 {
             return Err(Fail::invalid("unknown flags"));
         }
+        let request =
+            |fields: &[Field<'_>]| conn.with_arc(|conn| StreamObject::request(conn, fields, flags & WB_FIN != 0));
         // SAFETY: readable by contract.
-        let stream =
-            unsafe { with_fields(fields, count, |fields| StreamObject::request(&conn, fields, flags & WB_FIN != 0))? };
+        let stream = unsafe { with_fields(fields, count, request)? };
         // SAFETY: checked above; writable by contract.
         unsafe { args::put(out, stream.meta().handle(), "stream")? };
         Ok(WB_OK)

@@ -326,10 +326,12 @@ impl<T: Object> Deref for Held<T> {
 }
 
 impl<T: Object> Held<T> {
-    /// The object as what counts its references, without counting one.
-    fn uncounted(&self) -> ManuallyDrop<Arc<T>> {
-        // SAFETY: the pointer came from Arc::into_raw, the slot's count is held by the pin, and what is made here is never dropped.
-        ManuallyDrop::new(unsafe { Arc::from_raw(self.object.as_ptr()) })
+    /// Lets `act` have the object as what counts its references, without counting one.
+    pub fn with_arc<R>(&self, act: impl FnOnce(&Arc<T>) -> R) -> R {
+        // SAFETY: the pointer came from Arc::into_raw, the slot's count is held by the pin for as long as `self` is borrowed, and
+        // what is made here is never dropped.
+        let object = ManuallyDrop::new(unsafe { Arc::from_raw(self.object.as_ptr()) });
+        act(&object)
     }
 
     /// A reference of its own.
@@ -445,7 +447,7 @@ pub(crate) fn release<T: Object>(handle: u64) -> Result<(), Fail> {
     };
     if last {
         let held = pinned::<T>(slot, table, slot_of(handle))?;
-        held.uncounted().abandoned();
+        held.with_arc(|object| object.abandoned());
     }
     Ok(())
 }

@@ -170,7 +170,7 @@ impl ConnObject {
 
     /// The stream of a request that was sent. With `done` it ends by itself: its handle is the library's.
     fn asked(self: &Arc<Self>, wire: &Arc<Conn>, id: StreamId, done: bool) -> Result<Arc<StreamObject>, Fail> {
-        StreamObject::new(self, wire, id, true, done).inspect_err(|_| {
+        StreamObject::new(self, Arc::clone(wire), id, true, done).inspect_err(|_| {
             wire.with(|state, _| {
                 if let Some(http3) = state.http3.as_mut() {
                     let _ = http3.reset(&mut *state.connection, id, codes::h3::REQUEST_CANCELLED);

@@ -5,7 +5,7 @@
 use super::abi::*;
 use super::conn::ConnObject;
 use super::error::Fail;
-use super::events::{Merge, Record, blank};
+use super::events::{Kept, Merge, Record, blank};
 use super::handle::Object;
 use super::object::{Ends, Known, Meta, publish};
 use super::queue::Notices;
@@ -102,10 +102,8 @@ impl Known for StreamObject {
     }
 
     fn show_user(&self, user: *mut core::ffi::c_void) {
-        if let Some(place) = self.notices.place()
-            && let Some(queue) = self.conn.route.queue()
-        {
-            queue.show_stream_user(place, self.meta.handle(), user);
+        if let Some(place) = self.notices.place() {
+            self.conn.route.with_queue(|queue| queue.show_stream_user(place, self.meta.handle(), user));
         }
     }
 }
@@ -134,7 +132,7 @@ impl StreamObject {
     /// Makes the object of a stream. The caller puts it into the connection's table.
     pub fn new(
         conn: &Arc<ConnObject>,
-        wire: &Arc<Conn>,
+        wire: Arc<Conn>,
         id: StreamId,
         http3: bool,
         borrowed: bool,
@@ -144,7 +142,7 @@ impl StreamObject {
         let stream = Arc::new(Self {
             meta: Meta::default(),
             conn: Arc::clone(conn),
-            wire: Arc::clone(wire),
+            wire,
             id,
             http3,
             notices: Notices::default(),
@@ -185,10 +183,10 @@ impl StreamObject {
                 .open(dir)
                 .map_err(|_| Fail::new(WB_E_WOULD_BLOCK, "the peer allows no more streams of this kind now"))
         })?;
-        let made = Self::new(conn, &wire, id, false, false);
+        let made = Self::new(conn, wire, id, false, false);
         if let Ok(stream) = &made {
             streams.insert(id, Arc::clone(stream));
-        } else {
+        } else if let Ok(wire) = conn.wire() {
             wire.act(|state| {
                 let _ = state.connection.reset(id, 0);
                 let _ = state.connection.stop(id, 0);
@@ -208,11 +206,11 @@ impl StreamObject {
             };
             http3.request(&mut *state.connection, fields, fin).map_err(|e| h3_fail(&e, conn))
         })?;
-        let made = Self::new(conn, &wire, id, true, false);
+        let made = Self::new(conn, wire, id, true, false);
         if let Ok(stream) = &made {
             stream.send_ended.store(fin, Ordering::Release);
             streams.insert(id, Arc::clone(stream));
-        } else {
+        } else if let Ok(wire) = conn.wire() {
             wire.act(|state| {
                 if let Some(http3) = state.http3.as_mut() {
                     let _ = http3.reset(&mut *state.connection, id, codes::h3::REQUEST_CANCELLED);
@@ -583,21 +581,15 @@ impl StreamObject {
 
     // ------------------------------------------------------------------------------------------ events
 
-    /// An event of this stream, to be filled in.
+    /// An event of this stream, to be filled in. Put together where it is to be: it is large to move.
+    #[inline]
     pub fn record(self: &Arc<Self>, kind: u16) -> Record {
-        let mut record = Record::new(kind);
         let conn = self.conn.meta().handle();
-        record.event.conn = conn;
-        record.event.source = conn;
-        record.event.stream = self.meta.handle();
-        record.event.flags = self.early_flag(kind);
-        record.kept.stream = Some(Arc::clone(self));
-        record.kept.merge = match kind {
-            WB_EV_STREAM_READABLE => Merge::Readable,
-            WB_EV_STREAM_WRITABLE => Merge::Writable,
-            _ => Merge::No,
-        };
-        record
+        let stream = self.meta.handle();
+        Record {
+            event: wb_event { conn, source: conn, stream, flags: self.early_flag(kind), ..blank(kind) },
+            kept: Kept::of(Arc::clone(self), Merge::of(kind)),
+        }
     }
 
     /// Whether HTTP/3 carries the stream, so that its end is HTTP/3's to tell.
@@ -623,7 +615,9 @@ impl StreamObject {
     /// Tells the application something: straight to a callback, or as a record to a queue.
     pub fn tell(self: &Arc<Self>, kind: u16, a: u64) {
         if !self.conn.route.calls_back(kind) {
-            self.conn.emit(self.record(kind).numbers(a, 0));
+            let mut record = self.record(kind);
+            record.event.a = a;
+            self.conn.emit(record);
         } else if !self.conn.is_abandoned() {
             self.conn.route.call(&self.event(kind, a));
         }

@@ -52,8 +52,9 @@ fn check_code(code: u64) -> Result<(), Fail> {
 pub unsafe extern "C" fn wb_stream_open(conn: wb_conn, kind: u32, out: *mut wb_stream) -> wb_status {
     fence(|| {
         args::non_null(out, "stream")?;
-        let conn = handle::get::<ConnObject>(conn)?.arc();
-        let stream = StreamObject::open(&conn, dir_of(kind)?)?;
+        let conn = handle::get::<ConnObject>(conn)?;
+        let dir = dir_of(kind)?;
+        let stream = conn.with_arc(|conn| StreamObject::open(conn, dir))?;
         // SAFETY: checked above; writable by contract.
         unsafe { args::put(out, stream.meta().handle(), "stream")? };
         Ok(WB_OK)

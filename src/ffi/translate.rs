@@ -199,7 +199,7 @@ impl ConnObject {
     ) -> Option<&'a Arc<StreamObject>> {
         let found = match self.streams.lock().entry(id) {
             Entry::Occupied(known) => Ok(Arc::clone(known.get())),
-            Entry::Vacant(place) => StreamObject::new(self, conn, id, http3, true).inspect(|stream| {
+            Entry::Vacant(place) => StreamObject::new(self, Arc::clone(conn), id, http3, true).inspect(|stream| {
                 place.insert(Arc::clone(stream));
             }),
         };
@@ -247,7 +247,7 @@ impl ConnObject {
             }
             // A request is over when HTTP/3 says so: its fields may still wait for the encoder stream.
             StreamEvent::Closed { id } => {
-                if !self.known_stream(id, recent).is_some_and(|stream| stream.is_http3()) {
+                if self.known_stream(id, recent).is_some_and(|stream| !stream.is_http3()) {
                     self.finish_stream(id, recent);
                 }
             }

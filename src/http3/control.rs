@@ -159,6 +159,9 @@ impl Http3 {
         if !instructions.is_empty() {
             c.decoder.unsent.append(instructions);
         }
+        if c.control.unsent.is_empty() && c.encoder.unsent.is_empty() && c.decoder.unsent.is_empty() {
+            return Ok(());
+        }
         let _ = c.control.flush(conn)? && c.encoder.flush(conn)? && c.decoder.flush(conn)?;
         Ok(())
     }

@@ -88,8 +88,8 @@ impl Core {
 
     /// Remembers how large sections are here.
     pub(super) fn note_section(&mut self, list: &FieldList) {
-        let text = list.iter().map(|f| f.name.len().saturating_add(f.value.len())).fold(0usize, usize::saturating_add);
-        self.usual_section = (text.saturating_add(SPARE_TEXT).min(POOL_ITEM / 2), list.len().min(SPARE_LINES));
+        self.usual_section =
+            (list.text_len().saturating_add(SPARE_TEXT).min(POOL_ITEM / 2), list.len().min(SPARE_LINES));
     }
 
     pub(super) fn recycle(&mut self, mut list: FieldList) {

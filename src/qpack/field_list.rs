@@ -95,6 +95,12 @@ impl FieldList {
         self.bytes.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD - TERMINATORS))
     }
 
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.lines.len().saturating_mul(TERMINATORS))
+    }
+
     /// The `n`-th line.
     #[must_use]
     pub fn get(&self, n: usize) -> Option<Field<'_>> {

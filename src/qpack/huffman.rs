@@ -14,6 +14,8 @@ pub enum HuffmanError {
 
 const LONGEST: usize = 30;
 const FAST_BITS: u32 = 10;
+/// Characters decoded between two looks at the room: 64 bits have not many more.
+const FEW: usize = 8;
 
 struct Tables {
     /// Code of each symbol, low bits.
@@ -108,14 +110,42 @@ pub fn decode(coded: &[u8], out: &mut Vec<u8>, room: usize) -> Result<(), Huffma
     // The shortest code has 5 bits.
     out.reserve(room.min(coded.len().saturating_mul(8) / 5 + 1));
     let end = out.len().saturating_add(room);
-    let mut input = coded.iter();
+    let mut input = coded;
     let mut acc = 0u64;
     let mut bits = 0u32;
     loop {
+        // Bits below the `bits` that count may be there already: the next bytes bring the same ones again.
+        if let Some(&next) = input.first_chunk::<8>() {
+            let bytes = (63 - bits) / 8;
+            acc |= u64::from_be_bytes(next) >> bits;
+            input = input.get(bytes as usize..).unwrap_or(&[]);
+            bits += bytes * 8;
+        }
         while bits <= 56 {
-            let Some(&b) = input.next() else { break };
+            let Some((&b, rest)) = input.split_first() else { break };
             acc |= u64::from(b) << (56 - bits);
+            input = rest;
             bits += 8;
+        }
+        // Common characters by the handful: none of them is EOS or longer than what is there.
+        let mut few = [0u8; FEW];
+        let mut count = 0usize;
+        for place in &mut few {
+            let entry = TABLES.fast[(acc >> (64 - FAST_BITS)) as usize];
+            if entry == 0 || bits < FAST_BITS {
+                break;
+            }
+            *place = (entry >> 4) as u8;
+            acc <<= entry & 15;
+            bits -= u32::from(entry & 15);
+            count += 1;
+        }
+        if count > 0 {
+            if end.saturating_sub(out.len()) < count {
+                return Err(HuffmanError::TooLarge);
+            }
+            out.extend_from_slice(few.get(..count).unwrap_or(&[]));
+            continue;
         }
         let entry = TABLES.fast[(acc >> (64 - FAST_BITS)) as usize];
         let (symbol, len) = if entry == 0 { long_code(acc) } else { (entry >> 4, u32::from(entry & 15)) };

@@ -147,7 +147,14 @@ impl SlabPool {
                 self.lent.pop_front();
             }
             self.lent.push_back(slab);
-        } else if let Some(shared) = self.shared_for(slab.capacity()) {
+        } else {
+            self.put_by(slab);
+        }
+    }
+
+    /// Keeps a slab that nobody refers to.
+    pub(super) fn put_by(&mut self, slab: Slab) {
+        if let Some(shared) = self.shared_for(slab.capacity()) {
             shared.give(slab);
         } else if let Some((shelf, keep)) = self.shelf(slab.capacity())
             && shelf.len() < keep
@@ -179,7 +186,7 @@ impl SlabPool {
     /// Takes back what a chunk referred to, if it was the last reference to a slab.
     pub fn give_chunk(&mut self, chunk: Chunk) {
         if let Some(slab) = chunk.into_slab() {
-            self.give(slab);
+            self.put_by(slab);
         }
     }
 

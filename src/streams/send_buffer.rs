@@ -144,7 +144,7 @@ impl SendBuffer {
             && slab.reset()
         {
             // Otherwise pieces still refer to it: the last of them gives it back.
-            pool.give(slab);
+            pool.put_by(slab);
         }
         self.tail_used = 0;
     }
