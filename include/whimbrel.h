@@ -1896,12 +1896,17 @@ wb_status wb_queue_fd(wb_queue queue, ptrdiff_t *fd);
 
 // Takes up to `max` events (at most 1024 at a time). Waits up to `timeout_ns` nanoseconds for the first one (0: not at
 // all, negative: without limit). On success `batch->count` is at least 1; give the batch back with `wb_queue_return`.
+// Where a runtime has one worker and no callbacks, a thread that waits here again and again does the worker's work meanwhile:
+// destructors and release functions, which run on any thread, may run in this call.
 //
 // Ownership: the events and what they point to are the library's, readable until the batch is returned.
 // Threads: any but, unless the timeout is 0, not library threads. Blocks: up to the time given.
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (empty, timeout 0), `WB_E_TIMEOUT`,
 // `WB_E_WOULD_DEADLOCK`. Since: 0.1.
-wb_status wb_queue_take(wb_queue queue, struct wb_batch *batch, size_t max, int64_t timeout_ns);
+wb_status wb_queue_take(wb_queue queue,
+                        struct wb_batch *batch,
+                        size_t max,
+                        int64_t timeout_ns);
 
 // Gives a batch back. Objects of the library whose CLOSED event was in it end here.
 //

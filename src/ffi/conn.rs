@@ -113,12 +113,16 @@ impl ConnObject {
         side: Side,
         phase: Phase,
     ) -> Arc<Self> {
+        let (route, key_log) = (Route::below(&endpoint.route, Some(&settings.callbacks)), tls.key_log());
+        if key_log.is_some() {
+            route.gate().note_callbacks();
+        }
         Arc::new(Self {
             meta: Meta::default(),
-            route: Route::below(&endpoint.route, Some(&settings.callbacks)),
+            route,
             endpoint: Arc::clone(endpoint),
             settings,
-            key_log: tls.key_log(),
+            key_log,
             tls,
             other_key_log: OnceLock::new(),
             decisions: Mutex::default(),
@@ -212,6 +216,7 @@ impl ConnObject {
     /// A decision has chosen another TLS object than the listener's.
     pub fn serve_as(&self, tls: &TlsObject) {
         if let Some(log) = tls.key_log() {
+            self.route.gate().note_callbacks();
             let _ = self.other_key_log.set(log);
         }
     }

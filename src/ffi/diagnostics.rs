@@ -73,6 +73,11 @@ pub(crate) fn say(gate: &Gate, level: u32, room: &'static CStr, text: impl FnOnc
     }
 }
 
+/// Somebody hears what is said.
+pub(crate) fn is_heard() -> bool {
+    LEVEL.load(Ordering::Relaxed) != WB_LOG_OFF
+}
+
 #[cold]
 fn say_it(gate: &Gate, level: u32, room: &'static CStr, mut text: String) {
     let lines = registered().and_then(|r| r.lock().clone());

@@ -194,6 +194,10 @@ impl EndpointObject {
         };
         let config =
             ListenConfig { connection: Arc::clone(&settings.connection), tls: server, http3: settings.http3.clone() };
+        if tls.key_log().is_some() || settings.callbacks.iter().any(Option::is_some) {
+            // Connections inherit them that a worker will know before their objects are made.
+            self.route.gate().note_callbacks();
+        }
         let retry = settings.retry;
         let admit = settings.admit || self.settings.admit;
         let before = {
@@ -277,6 +281,9 @@ impl EndpointObject {
             return Err(closed());
         }
         let sink = sink();
+        if sink.is_some() {
+            self.route.gate().note_callbacks();
+        }
         if let Some(handle) = &state.handle {
             handle.set_logs(sink.is_some());
         }

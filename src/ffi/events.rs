@@ -68,6 +68,8 @@ pub(crate) struct Gate {
     waiting: AtomicUsize,
     lock: Mutex<()>,
     quiet: Condvar,
+    /// Callbacks may run: workers stay on threads of their own.
+    calls_back: AtomicBool,
 }
 
 /// No callback may start.
@@ -90,6 +92,16 @@ impl Gate {
             let _lock = self.lock.lock();
             self.quiet.notify_all();
         }
+    }
+
+    /// From now on callbacks may run. Before the object with them is known to a worker.
+    pub fn note_callbacks(&self) {
+        self.calls_back.store(true, Ordering::SeqCst);
+    }
+
+    /// No object of the runtime has had a callback until now.
+    pub fn has_none(&self) -> bool {
+        !self.calls_back.load(Ordering::SeqCst)
     }
 
     fn busy(&self) -> bool {
@@ -137,6 +149,9 @@ impl Route {
     /// The route of a runtime.
     pub fn root(callbacks: &Callbacks) -> Arc<Self> {
         let gate = Arc::new(Gate::default());
+        if callbacks.iter().any(Option::is_some) {
+            gate.note_callbacks();
+        }
         Arc::new(Self {
             parent: None,
             callbacks: spread(callbacks),
@@ -155,6 +170,9 @@ impl Route {
             }
         }
         let gate = Arc::clone(&parent.gate);
+        if own.iter().any(Option::is_some) {
+            gate.note_callbacks();
+        }
         Arc::new(Self {
             parent: Some(Arc::clone(parent)),
             callbacks: own,
@@ -164,7 +182,7 @@ impl Route {
         })
     }
 
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 

@@ -4,24 +4,28 @@
 //! connection of which `MAX_WAITING` events wait is closed. The descriptor is raised only for somebody: a taker who sleeps or
 //! whoever has asked for it; what a worker hands over at once is told at once, after it. Invariant: nobody sleeps while the queue is
 //! not empty or a wake is due, longer than the worker needs to hand over a batch. Raised without the lock, so it may be up too long
-//! (whoever finds the queue empty then lowers it), but lowered only under the lock.
+//! (whoever finds the queue empty then lowers it), but lowered only under the lock. A taker that keeps coming back at once runs the
+//! worker itself (`runtime/helm.rs`): what it puts in it finds itself, and nobody is told unless others wait as well.
 mod staging;
 
 use super::abi::*;
 use super::args;
 use super::conn::ConnObject;
+use super::diagnostics;
 use super::endpoint::EndpointObject;
 use super::error::{Fail, fence};
-use super::events::{Kept, Merge, Record, Route, in_user_code};
+use super::events::{Gate, Kept, Merge, Record, Route, in_user_code};
 use super::handle::{self, Object};
 use super::hardened::{self, ShownEvents};
 use super::object::{Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
 use super::wake_fd::WakeFd;
-use crate::base::codes;
-use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::runtime::clock;
+use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
+use crate::base::{Timestamp, codes};
+use crate::runtime::events::EVENTS_AT_A_TIME;
+use crate::runtime::{Helm, Pace, Wakeup, clock};
+use core::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +48,11 @@ const MAX_WAITING: u32 = 1 << 16;
 pub(crate) struct QueueObject {
     meta: Meta,
     state: Mutex<State>,
-    fd: WakeFd,
+    fd: Arc<WakeFd>,
+    /// The runtime's worker, when takers may run it, and what forbids it.
+    helm: Option<(Helm, Arc<Gate>)>,
+    /// A taker that steers was given a part of what waits.
+    parted: AtomicBool,
     /// `wb_queue_wake` was called; a flag because signal handlers cannot lock.
     wake: AtomicBool,
 }
@@ -68,6 +76,7 @@ struct State {
     closed: bool,
     batches: HashMap<u64, Batch>,
     next_token: u64,
+    pace: Pace,
 }
 
 /// Events out with the application, and what they point to.
@@ -156,6 +165,25 @@ impl State {
     }
 }
 
+thread_local! {
+    /// The queue whose taker this thread is while it runs the worker.
+    static STEERS_FOR: Cell<*const QueueObject> = const { Cell::new(core::ptr::null()) };
+}
+
+/// Nothing is called back: functions of the application run on workers.
+fn may_steer(gate: &Gate) -> bool {
+    gate.has_none() && !diagnostics::is_heard()
+}
+
+/// The thread steers no longer.
+struct Done;
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let _ = STEERS_FOR.try_with(|q| q.set(core::ptr::null()));
+    }
+}
+
 /// Puts an event into the nearest queue, or drops it when there is none or when an equal notice waits already.
 pub(crate) fn deliver(route: &Route, record: Record) {
     if let Some(stream) = &record.kept.stream
@@ -193,9 +221,17 @@ impl Known for QueueObject {
 }
 
 impl QueueObject {
-    fn new() -> std::io::Result<Self> {
-        let fd = WakeFd::new()?;
-        Ok(Self { meta: Meta::default(), state: Mutex::default(), fd, wake: AtomicBool::new(false) })
+    fn new(runtime: &RuntimeObject) -> std::io::Result<Self> {
+        let fd = Arc::new(WakeFd::new()?);
+        let helm = runtime.runtime.helm().map(|helm| (helm, Arc::clone(runtime.route.gate())));
+        Ok(Self {
+            meta: Meta::default(),
+            state: Mutex::default(),
+            fd,
+            helm,
+            parted: AtomicBool::new(false),
+            wake: AtomicBool::new(false),
+        })
     }
 
     /// Puts events in whose notices have entered, and tells a taker, unless this thread is the one. True: somebody was woken.
@@ -216,7 +252,9 @@ impl QueueObject {
             state.events.append(events);
             state.kept.append(kept);
         }
-        let raise = state.owes_raise();
+        // A taker that runs this very worker looks itself; are there others?
+        let own = self.is_steered_here() && !state.watched && state.sleepers <= 1;
+        let raise = !own && state.owes_raise();
         drop(state);
         if raise {
             self.fd.raise();
@@ -228,6 +266,59 @@ impl QueueObject {
         raise
     }
 
+    fn is_steered_here(&self) -> bool {
+        STEERS_FOR.try_with(|q| core::ptr::eq(q.get(), self)).unwrap_or(false)
+    }
+
+    /// For a taker that counts as asleep: runs the worker until there is something to take or the time is over. False: it must
+    /// sleep in another way.
+    fn steer(&self, left: Option<Duration>) -> bool {
+        let Some((helm, gate)) = &self.helm else { return false };
+        let until = left.map_or(Timestamp::NEVER, |t| clock::now() + t);
+        let wakeup: Wakeup = Arc::clone(&self.fd) as _;
+        let Some(mut steering) = helm.steer(&wakeup) else { return false };
+        let _done = Done;
+        if STEERS_FOR.try_with(|q| q.set(core::ptr::from_ref(self))).is_err() {
+            return false;
+        }
+        while !self.has_something() && clock::now() < until {
+            if !steering.round(until, || may_steer(gate)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A taker comes for more.
+    fn answer(&self) {
+        if let Some((helm, gate)) = &self.helm
+            && self.parted.swap(false, Ordering::Relaxed)
+        {
+            let _done = Done;
+            if STEERS_FOR.try_with(|q| q.set(core::ptr::from_ref(self))).is_ok() {
+                helm.answer(|| may_steer(gate));
+            }
+        }
+    }
+
+    fn has_something(&self) -> bool {
+        self.wake.load(Ordering::Acquire) || !self.state.lock().events.is_empty()
+    }
+
+    /// A taker found nothing and is to sleep; whether it had better run the worker.
+    fn should_steer(&self) -> bool {
+        let Some((helm, gate)) = &self.helm else { return false };
+        let (quick, alone) = {
+            let mut state = self.state.lock();
+            (state.pace.returns(clock::now()), !state.watched && state.sleepers == 1)
+        };
+        let should = quick && alone && may_steer(gate);
+        if !should {
+            helm.leave();
+        }
+        should
+    }
+
     /// Takes what is there, with a token. `None` when nothing is: then the caller, if it is `patient`, counts as asleep until
     /// it comes again, having `slept`.
     fn take(&self, max: usize, patient: bool, slept: bool) -> Option<(u64, *const wb_event, usize)> {
@@ -236,6 +327,7 @@ impl QueueObject {
         if slept {
             state.sleepers = state.sleepers.saturating_sub(1);
         }
+        let max = if state.pace.steers() { max.min(EVENTS_AT_A_TIME) } else { max };
         let n = state.events.len().min(max);
         let (mut events, mut kept) = state.take_first(n);
         // Up without need: a raise that came after what it told of was taken, or a wake that another taker took.
@@ -260,6 +352,8 @@ impl QueueObject {
             state.save(events, kept);
             return None;
         }
+        // For another taker, who was not told because this one was to look.
+        let raise = state.owes_raise();
         state.next_token += 1;
         let token = state.next_token;
         leave_queue(&kept);
@@ -274,6 +368,14 @@ impl QueueObject {
         let pointer = shown.as_ref().map_or(slice.as_ptr(), ShownEvents::as_ptr);
         let count = slice.len();
         state.batches.insert(token, Batch { events, kept, shown });
+        if self.helm.is_some() {
+            self.parted.store(state.pace.steers() && !state.events.is_empty(), Ordering::Relaxed);
+            state.pace.leaves(clock::now());
+        }
+        drop(guard);
+        if raise {
+            self.fd.raise();
+        }
         Some((token, pointer, count))
     }
 
@@ -460,7 +562,8 @@ pub unsafe extern "C" fn wb_queue_open(runtime: wb_runtime, out: *mut wb_queue) 
     fence(|| {
         args::non_null(out, "queue")?;
         let runtime = handle::get::<RuntimeObject>(runtime)?;
-        let queue = Arc::new(QueueObject::new().map_err(|e| Fail::os("cannot make the queue's descriptor", &e))?);
+        let queue =
+            Arc::new(QueueObject::new(&runtime).map_err(|e| Fail::os("cannot make the queue's descriptor", &e))?);
         let handle = publish(&queue, false)?;
         runtime.route.attach(Some(queue));
         // SAFETY: checked above; writable by contract.
@@ -513,6 +616,8 @@ pub unsafe extern "C" fn wb_queue_fd(queue: wb_queue, fd: *mut isize) -> wb_stat
 
 /// Takes up to `max` events (at most 1024 at a time). Waits up to `timeout_ns` nanoseconds for the first one (0: not at
 /// all, negative: without limit). On success `batch->count` is at least 1; give the batch back with `wb_queue_return`.
+/// Where a runtime has one worker and no callbacks, a thread that waits here again and again does the worker's work meanwhile:
+/// destructors and release functions, which run on any thread, may run in this call.
 ///
 /// Ownership: the events and what they point to are the library's, readable until the batch is returned.
 /// Threads: any but, unless the timeout is 0, not library threads. Blocks: up to the time given.
@@ -537,15 +642,14 @@ pub unsafe extern "C" fn wb_queue_take(
             _ if in_user_code() => {
                 return Err(Fail::new(WB_E_WOULD_DEADLOCK, "a callback cannot wait for events"));
             }
-            t => {
-                Some(u64::try_from(t).map_or(crate::base::Timestamp::NEVER, |t| clock::now() + Duration::from_nanos(t)))
-            }
+            t => Some(u64::try_from(t).map_or(Timestamp::NEVER, |t| clock::now() + Duration::from_nanos(t))),
         };
-        let mut slept = false;
+        let (mut slept, mut steered) = (false, false);
+        queue.answer();
         loop {
             let left = match deadline {
                 None => Some(Duration::ZERO),
-                Some(crate::base::Timestamp::NEVER) => None,
+                Some(Timestamp::NEVER) => None,
                 Some(deadline) => Some(deadline.since(clock::now())),
             };
             let patient = left.is_none_or(|t| !t.is_zero());
@@ -562,12 +666,19 @@ pub unsafe extern "C" fn wb_queue_take(
                 return Ok(WB_OK);
             }
             if !patient {
+                if slept && queue.helm.is_some() {
+                    queue.state.lock().pace.leaves(clock::now());
+                }
                 return Err(match deadline {
                     None => Fail::new(WB_E_WOULD_BLOCK, "no events"),
                     Some(_) => Fail::new(WB_E_TIMEOUT, "no event came in time"),
                 });
             }
-            queue.fd.wait(left);
+            let steer = if slept { steered } else { queue.should_steer() };
+            steered = steer && queue.steer(left);
+            if !steered {
+                queue.fd.wait(left);
+            }
             slept = true;
         }
     })

@@ -11,6 +11,12 @@ pub(super) struct WakeFd {
     write: OwnedFd,
 }
 
+impl AsRawFd for WakeFd {
+    fn as_raw_fd(&self) -> i32 {
+        self.read.as_raw_fd()
+    }
+}
+
 impl WakeFd {
     #[cfg(target_os = "linux")]
     pub fn new() -> io::Result<Self> {

@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod error;
 pub mod events;
 mod heap;
+pub mod helm;
 pub mod random;
 mod shard;
 pub mod shards;
@@ -27,6 +28,7 @@ pub use endpoint::{ConnectConfig, EndpointHandle, EndpointOptions, ListenConfig}
 pub use error::RuntimeError;
 pub use events::{ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, Ticket, UNDECIDED_LIFETIME};
 pub use heap::WorkerHeap;
+pub use helm::{Helm, Pace, Wakeup};
 pub use random::SystemRng;
 pub use shard::{Arrived, Driver, Outgoing, TooSmall};
 pub use shards::Runtime;

@@ -20,7 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 
 use self::driven::Outbox;
 pub use self::driven::{Arrived, Driver, Outgoing, TooSmall};
@@ -35,6 +36,7 @@ use super::config::RuntimeConfig;
 use super::conn::{Conn, ConnState, Harvest};
 use super::endpoint::EndpointInner;
 use super::events::{ConnEvent, EndpointNotice};
+use super::helm::Wakeup;
 use super::shards::{Command, ShardShared};
 use super::udp::{OffloadKeepers, RECV_SLOT, RECV_SLOTS};
 use super::wake::Doorbell;
@@ -43,6 +45,8 @@ use crate::base::codes::h3;
 
 /// Poll token of the doorbell; sockets use their number.
 const BELL: Token = Token(usize::MAX);
+/// What a taker at the helm waits for besides.
+const TAKER: Token = Token(usize::MAX - 1);
 /// Poll events taken per round.
 const POLL_EVENTS: usize = 256;
 /// One send call: the largest UDP payload over IPv4, which is also within what GSO takes.
@@ -83,7 +87,8 @@ pub(super) struct Shard {
     reply: Vec<u8>,
     /// Spare vectors whose capacity is used again.
     spare_ready: Vec<Arc<Conn>>,
-    spare_commands: Vec<Command>,
+    /// Taken over and not obeyed yet.
+    commands: Vec<Command>,
     spare_numbers: Vec<u32>,
     batches_per_turn: usize,
     linger: Duration,
@@ -92,6 +97,8 @@ pub(super) struct Shard {
     drains: Vec<(u64, Timestamp)>,
     /// Set when asked to stop: leave at this time at the latest.
     leave_at: Option<Timestamp>,
+    /// What wakes the taker that had the helm last; in the poller until the worker's thread is back.
+    wakeup: Option<Wakeup>,
 }
 
 impl Shard {
@@ -120,13 +127,14 @@ impl Shard {
             outbox: None,
             reply: Vec::new(),
             spare_ready: Vec::new(),
-            spare_commands: Vec::new(),
+            commands: Vec::new(),
             spare_numbers: Vec::new(),
             batches_per_turn: config.batches_per_turn.max(1),
             linger: config.shutdown_linger,
             grace: config.old_socket_grace,
             drains: Vec::new(),
             leave_at: None,
+            wakeup: None,
         })
     }
 
@@ -139,31 +147,90 @@ impl Shard {
     }
 
     /// The thread's life.
-    pub(super) fn run(&mut self) {
+    pub(super) fn run(mut self: Box<Self>) {
+        let shared = Arc::clone(&self.shared);
         loop {
-            self.wait();
-            self.shared.bell.get_up();
-            self.now = clock::now();
-            self.take_commands();
-            self.collect_ready();
-            self.receive_all();
-            self.take_handoffs();
-            self.run_timers();
-            self.run_drains();
-            self.take_turns();
-            if self.shared.must_stop() && self.winding_down() {
+            if shared.post.is_wanted() {
+                self = shared.post.lend(&shared, self);
+                self.dismiss();
+            }
+            self.wait(None);
+            self.gather();
+            self.act();
+            if shared.must_stop() && self.winding_down() {
                 break;
             }
         }
         self.finish();
     }
 
-    /// Sleeps until something happens, or only looks when there is work already.
-    fn wait(&mut self) {
+    /// Takes in what other threads have left.
+    fn gather(&mut self) {
+        self.shared.bell.get_up();
+        self.now = clock::now();
+        self.shared.take_commands(&mut self.commands);
+        self.collect_ready();
+    }
+
+    /// A round's work.
+    fn act(&mut self) {
+        self.obey_all();
+        self.receive_all();
+        self.take_handoffs();
+        self.run_timers();
+        self.run_drains();
+        self.take_turns();
+    }
+
+    /// A round on a taker's thread, see `Steering::round`.
+    pub(super) fn round_for_taker(&mut self, until: Timestamp, may: impl FnOnce() -> bool) -> bool {
+        self.wait(Some(until));
+        self.gather();
+        // Objects with callbacks become known by what was just gathered.
+        if !may() {
+            return false;
+        }
+        self.act();
+        true
+    }
+
+    /// Turns alone, see `Helm::answer`.
+    pub(super) fn turns_for_taker(&mut self, may: impl FnOnce() -> bool) -> bool {
+        self.gather();
+        if !may() {
+            return false;
+        }
+        self.obey_all();
+        self.take_turns();
+        true
+    }
+
+    /// A taker comes to the helm: what wakes it goes into the poller.
+    pub(super) fn welcome(&mut self, wakeup: &Wakeup) -> bool {
+        if self.wakeup.as_ref().is_some_and(|known| Arc::ptr_eq(known, wakeup)) {
+            return true;
+        }
+        self.dismiss();
+        let fd = wakeup.as_raw_fd();
+        let added = self.poll.registry().register(&mut SourceFd(&fd), TAKER, Interest::READABLE).is_ok();
+        self.wakeup = added.then(|| Arc::clone(wakeup));
+        added
+    }
+
+    /// The worker's thread is back.
+    fn dismiss(&mut self) {
+        if let Some(wakeup) = self.wakeup.take() {
+            // Registered by `welcome` and open, for we have kept it.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&wakeup.as_raw_fd()));
+        }
+    }
+
+    /// Sleeps until something happens or it is `until`, or only looks when there is work already.
+    fn wait(&mut self, until: Option<Timestamp>) {
         if !self.ready.is_empty() || self.sockets.has_readable() {
             return self.look(Duration::ZERO);
         }
-        let (since, next) = (clock::now(), self.next_deadline());
+        let (since, next) = (clock::now(), [self.next_deadline(), until].into_iter().flatten().min());
         let napped = self.nap.wanted(since, next);
         if let Some(time) = napped
             && !self.shared.bell.nap(time)
@@ -210,11 +277,11 @@ impl Shard {
     /// Polls, and takes note of which sockets have something.
     fn look(&mut self, timeout: Duration) {
         if let Err(e) = poll_precisely(&mut self.poll, &mut self.poll_events, timeout) {
-            // Interruptions cannot happen (signals are blocked) but under a debugger; the next round looks again.
+            // By signals, which a worker blocks and a taker at the helm does not; the next round looks again.
             debug_assert!(e.kind() == io::ErrorKind::Interrupted, "poll failed: {e}");
         }
         for event in &self.poll_events {
-            if event.token() != BELL {
+            if event.token() != BELL && event.token() != TAKER {
                 self.sockets.note(event);
             }
         }
@@ -227,12 +294,16 @@ impl Shard {
     }
 
     fn take_commands(&mut self) {
-        let mut commands = core::mem::take(&mut self.spare_commands);
-        self.shared.take_commands(&mut commands);
+        self.shared.take_commands(&mut self.commands);
+        self.obey_all();
+    }
+
+    fn obey_all(&mut self) {
+        let mut commands = core::mem::take(&mut self.commands);
         for command in commands.drain(..) {
             self.obey(command);
         }
-        self.spare_commands = commands;
+        self.commands = commands;
     }
 
     fn obey(&mut self, command: Command) {

@@ -17,6 +17,7 @@ use super::endpoint::{EndpointHandle, EndpointInner, EndpointOptions, EndpointPa
 use super::error::RuntimeError;
 use super::events::{IncomingDecision, Sink, Ticket};
 use super::heap::Keeping;
+use super::helm::{Helm, Post};
 use super::random::SeededRng;
 use super::shard::{Driver, Shard};
 use super::udp::{SocketOptions, UdpSocket};
@@ -91,6 +92,8 @@ impl HandoffQueue {
 pub(super) struct ShardShared {
     pub index: usize,
     pub bell: Doorbell,
+    /// Where takers find its body.
+    pub post: Post,
     pub ready: Mutex<Vec<Arc<Conn>>>,
     pub handoff: Mutex<HandoffQueue>,
     /// Buffers that its connections share.
@@ -107,6 +110,7 @@ impl ShardShared {
         Self {
             index,
             bell,
+            post: Post::new(),
             ready: Mutex::new(Vec::new()),
             handoff: Mutex::default(),
             slabs: Arc::default(),
@@ -126,7 +130,7 @@ impl ShardShared {
         }
         commands.push(command);
         drop(commands);
-        self.bell.ring();
+        self.ring();
         true
     }
 
@@ -140,7 +144,13 @@ impl ShardShared {
             }
             ready.push(conn);
         }
+        self.ring();
+    }
+
+    /// Something was left for the worker: somebody shall look.
+    fn ring(&self) {
         self.bell.ring();
+        self.post.rung();
     }
 
     /// A driven worker's time moves on.
@@ -161,20 +171,26 @@ impl ShardShared {
         !self.commands.lock().is_empty()
     }
 
-    /// Worker: takes all commands, leaving `empty`'s capacity behind.
-    pub fn take_commands(&self, empty: &mut Vec<Command>) {
-        core::mem::swap(&mut *self.commands.lock(), empty);
+    /// Worker: takes all commands, leaving an empty list's capacity behind.
+    pub fn take_commands(&self, list: &mut Vec<Command>) {
+        let mut commands = self.commands.lock();
+        if list.is_empty() {
+            core::mem::swap(&mut *commands, list);
+        } else {
+            list.append(&mut commands);
+        }
     }
 
     /// Asks the worker to end.
     fn request_stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::SeqCst);
         self.bell.ring();
+        self.post.recall();
     }
 
     /// Worker: whether it has been asked to end.
     pub fn must_stop(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.stop.load(Ordering::SeqCst)
     }
 
     /// Worker: takes nothing more. `false`: a command has come in, which is to be seen to first.
@@ -289,7 +305,7 @@ impl Runtime {
         let mut shards = Vec::with_capacity(count);
         let mut bodies = Vec::with_capacity(count);
         for index in 0..count {
-            let body = Shard::new(index, &config).map_err(io_error)?;
+            let body = Box::new(Shard::new(index, &config).map_err(io_error)?);
             shards.push(Arc::clone(body.shared()));
             bodies.push(body);
         }
@@ -430,6 +446,15 @@ impl Runtime {
         IS_WORKER.get()
     }
 
+    /// The worker, for takers to run: of a runtime with one.
+    #[must_use]
+    pub fn helm(&self) -> Option<Helm> {
+        match self.inner.shards.as_slice() {
+            [only] if cfg!(target_os = "linux") && self.inner.seed.is_none() => Some(Helm::new(Arc::clone(only))),
+            _ => None,
+        }
+    }
+
     /// The present moment on the clock that connections use.
     #[must_use]
     pub fn now() -> Timestamp {
@@ -437,7 +462,12 @@ impl Runtime {
     }
 }
 
-fn run_worker(mut body: Shard, finish: &Finish) {
+/// Makes this thread count as a worker, or no longer; what it was before.
+pub(super) fn as_worker(worker: bool) -> bool {
+    IS_WORKER.replace(worker)
+}
+
+fn run_worker(body: Box<Shard>, finish: &Finish) {
     struct Ended<'a>(&'a Finish);
     impl Drop for Ended<'_> {
         fn drop(&mut self) {
@@ -448,7 +478,6 @@ fn run_worker(mut body: Shard, finish: &Finish) {
     let ended = Ended(finish);
     IS_WORKER.set(true);
     body.run();
-    drop(body);
     drop(keeping);
     drop(ended);
 }

@@ -3,9 +3,8 @@
 //! A ring costs a system call only when the worker really sleeps: the worker announces its sleep,
 //! then looks once more for work; a caller leaves work, then looks whether the worker sleeps. Both
 //! orders are sequentially consistent, so one of the two sees the other.
-use crate::base::sync::{AtomicBool, Ordering};
+use crate::base::sync::{AtomicBool, Mutex, Ordering};
 use std::io;
-use std::sync::OnceLock;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,8 @@ pub struct Doorbell {
     work: AtomicBool,
     /// The sleep is a nap: no poll.
     napping: AtomicBool,
-    /// Who naps.
-    worker: OnceLock<Thread>,
+    /// Who naps: the worker's thread, or a taker at the helm.
+    napper: Mutex<Option<Thread>>,
 }
 
 impl Doorbell {
@@ -32,7 +31,7 @@ impl Doorbell {
             asleep: AtomicBool::new(false),
             work: AtomicBool::new(false),
             napping: AtomicBool::new(false),
-            worker: OnceLock::new(),
+            napper: Mutex::new(None),
         })
     }
 
@@ -41,10 +40,10 @@ impl Doorbell {
         self.work.store(true, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             if self.napping.load(Ordering::SeqCst)
-                && let Some(worker) = self.worker.get()
+                && let Some(napper) = self.napper.lock().as_ref()
             {
                 // When the nap is over already, the worker finds the work before it sleeps.
-                return worker.unpark();
+                return napper.unpark();
             }
             // Cannot fail but for a full counter, and then the worker is being woken already.
             let _ = self.waker.wake();
@@ -63,7 +62,7 @@ impl Doorbell {
 
     /// Worker: sleeps for `time`, whatever the sockets say. `false`: the bell rang before it was over.
     pub fn nap(&self, time: Duration) -> bool {
-        self.worker.get_or_init(std::thread::current);
+        *self.napper.lock() = Some(std::thread::current());
         self.napping.store(true, Ordering::SeqCst);
         let until = Instant::now() + time;
         let mut undisturbed = self.lie_down();

@@ -21,6 +21,7 @@ impl ConnObject {
         if slot.is_some() {
             return Err(Fail::new(WB_E_BUSY, "the connection's log has a function"));
         }
+        self.route.gate().note_callbacks();
         let head = match &*phase {
             Phase::Idle | Phase::Resolving => Some(Vec::new()),
             Phase::Running { conn, attempts } => {
