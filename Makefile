@@ -29,7 +29,7 @@ EXAMPLES := $(patsubst examples-c/%.c,$(OUT)/%,$(wildcard examples-c/*.c))
 all: lib examples
 
 lib: $(OUT)
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --features worker-heap
 	cp target/release/$(LIB) $(OUT)/$(LIB)
 	[ "$(UNAME)" = Darwin ] || ln -sf $(LIB) $(OUT)/$(LIB).$(ABI)
 

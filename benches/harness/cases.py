@@ -12,7 +12,7 @@ def number(name: str, default: int) -> int:
 
 
 BULK = number("BULK", 1 << 29)
-COUNT = number("REQUESTS", 100_000)
+COUNT = number("REQUESTS", 300_000)
 HANDSHAKES = number("HANDSHAKES", 1000)
 CONNECTIONS = number("CONNECTIONS", 10_000)
 ACTIVE = number("ACTIVE", 1000)

@@ -7,7 +7,7 @@
 //! what differs is that small sizes are rounded up alike, on all threads.
 //!
 //! The library's own allocations only, in the shipped library only (the feature `worker-heap`, which tests leave out: their
-//! tools want to see every piece), on workers only, at most `MAX_KEPT` bytes each, and none when the process preloads
+//! tools want to see every piece), on workers only (and takers that do a worker's work), at most `MAX_KEPT` bytes each, and none when the process preloads
 //! something, an allocator or a checker, that wants to see every piece too.
 //! Invariant: a piece in list `i` has room for `class_size(i)` bytes, and nobody else knows it.
 use core::alloc::{GlobalAlloc, Layout};
@@ -60,7 +60,7 @@ std::thread_local! {
 /// What the calling thread keeps, if it is a worker.
 #[inline]
 fn kept<'a>() -> Option<&'a Kept> {
-    // SAFETY: `Keeping` put it there and takes it away before it frees it, both on this thread, to which it belongs;
+    // SAFETY: `Keeping` put it there for this thread alone, and it is taken away before another thread gets it or it is freed;
     // the callers below do not hold on to it.
     unsafe { KEPT.get().as_ref() }
 }
@@ -210,27 +210,43 @@ unsafe impl GlobalAlloc for WorkerHeap {
     }
 }
 
-/// The calling thread, a worker's, keeps what it frees for as long as this lives.
+/// What a worker keeps; it goes with the worker's body to whoever runs that.
 pub(super) struct Keeping(*const Kept);
 
+// SAFETY: only the thread that has entered looks into it, and `enter`'s caller promises that there is one at a time.
+unsafe impl Send for Keeping {}
+
 impl Keeping {
-    pub(super) fn start() -> Self {
+    pub(super) fn new() -> Self {
         let preloads = std::env::var_os("LD_PRELOAD").is_some_and(|libraries| !libraries.is_empty());
-        Self::start_unless(preloads)
+        Self::new_unless(preloads)
     }
 
-    fn start_unless(watched: bool) -> Self {
-        let kept = if watched { ptr::null() } else { Box::into_raw(Box::new(Kept::new())).cast_const() };
-        KEPT.set(kept);
-        Self(kept)
+    fn new_unless(watched: bool) -> Self {
+        Self(if watched { ptr::null() } else { Box::into_raw(Box::new(Kept::new())).cast_const() })
+    }
+
+    /// From now on the calling thread keeps here what it frees.
+    ///
+    /// # Safety
+    /// No other thread has entered and not left, and this one leaves before another one enters or drops this.
+    pub(super) unsafe fn enter(&self) {
+        KEPT.set(self.0);
+    }
+
+    /// No longer.
+    pub(super) fn leave() {
+        KEPT.set(ptr::null());
     }
 }
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        KEPT.set(ptr::null());
         if !self.0.is_null() {
-            // SAFETY: it came out of a box in `start_unless`, and nobody finds it any more.
+            if core::ptr::eq(KEPT.get(), self.0) {
+                Self::leave();
+            }
+            // SAFETY: it came out of a box in `new_unless`, and nobody finds it any more: this thread has left, as others had to.
             unsafe { Box::from_raw(self.0.cast_mut()) }.empty();
         }
     }

@@ -12,6 +12,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::clock;
+use super::heap::Keeping;
 use super::shard::Shard;
 use super::shards::{ShardShared, as_worker};
 use crate::base::Timestamp;
@@ -172,8 +173,7 @@ impl Helm {
         }
         let mut body = post.take_up().or_else(|| self.ask())?;
         if body.welcome(wakeup) {
-            let was_worker = as_worker(true);
-            return Some(Steering { shared: Arc::clone(&self.shared), body: Some(body), was_worker });
+            return Some(Steering::new(&self.shared, body));
         }
         post.put_down(body);
         post.recall();
@@ -188,7 +188,7 @@ impl Helm {
             return;
         }
         let Some(body) = post.take_up() else { return };
-        let mut steering = Steering { shared: Arc::clone(&self.shared), body: Some(body), was_worker: as_worker(true) };
+        let mut steering = Steering::new(&self.shared, body);
         if let Some(body) = &mut steering.body
             && !body.turns_for_taker(may)
         {
@@ -229,6 +229,11 @@ pub struct Steering {
 }
 
 impl Steering {
+    fn new(shared: &Arc<ShardShared>, body: Box<Shard>) -> Self {
+        body.enter_heap();
+        Self { shared: Arc::clone(shared), body: Some(body), was_worker: as_worker(true) }
+    }
+
     /// Sleeps until something happens or it is `until`, and does what is to be done. `may`: nothing forbids that it is done on
     /// this thread; asked when it is known what there is to do. False: the worker's thread goes on.
     pub fn round(&mut self, until: Timestamp, may: impl FnOnce() -> bool) -> bool {
@@ -246,6 +251,7 @@ impl Steering {
 impl Drop for Steering {
     fn drop(&mut self) {
         as_worker(self.was_worker);
+        Keeping::leave();
         if let Some(body) = self.body.take() {
             self.shared.post.put_down(body);
         }

@@ -36,6 +36,7 @@ use super::config::RuntimeConfig;
 use super::conn::{Conn, ConnState, Harvest};
 use super::endpoint::EndpointInner;
 use super::events::{ConnEvent, EndpointNotice};
+use super::heap::Keeping;
 use super::helm::Wakeup;
 use super::shards::{Command, ShardShared};
 use super::udp::{OffloadKeepers, RECV_SLOT, RECV_SLOTS};
@@ -99,6 +100,8 @@ pub(super) struct Shard {
     leave_at: Option<Timestamp>,
     /// What wakes the taker that had the helm last; in the poller until the worker's thread is back.
     wakeup: Option<Wakeup>,
+    /// Memory that was freed, for whoever runs this. Last: what the others free goes here.
+    keeping: Option<Keeping>,
 }
 
 impl Shard {
@@ -135,6 +138,7 @@ impl Shard {
             drains: Vec::new(),
             leave_at: None,
             wakeup: None,
+            keeping: None,
         })
     }
 
@@ -149,9 +153,13 @@ impl Shard {
     /// The thread's life.
     pub(super) fn run(mut self: Box<Self>) {
         let shared = Arc::clone(&self.shared);
+        self.keeping = Some(Keeping::new());
+        self.enter_heap();
         loop {
             if shared.post.is_wanted() {
+                Keeping::leave();
                 self = shared.post.lend(&shared, self);
+                self.enter_heap();
                 self.dismiss();
             }
             self.wait(None);
@@ -162,6 +170,15 @@ impl Shard {
             }
         }
         self.finish();
+    }
+
+    /// The calling thread, which has this body, keeps what it frees for it. It leaves before it gives the body away.
+    pub(super) fn enter_heap(&self) {
+        if let Some(keeping) = &self.keeping {
+            // SAFETY: the body is with one thread at a time; the worker's leaves before it lends it, and takers before they
+            // put it down.
+            unsafe { keeping.enter() };
+        }
     }
 
     /// Takes in what other threads have left.

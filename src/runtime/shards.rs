@@ -16,7 +16,6 @@ use super::conn::Conn;
 use super::endpoint::{EndpointHandle, EndpointInner, EndpointOptions, EndpointParts};
 use super::error::RuntimeError;
 use super::events::{IncomingDecision, Sink, Ticket};
-use super::heap::Keeping;
 use super::helm::{Helm, Post};
 use super::random::SeededRng;
 use super::shard::{Driver, Shard};
@@ -474,11 +473,9 @@ fn run_worker(body: Box<Shard>, finish: &Finish) {
             self.0.one_less();
         }
     }
-    let keeping = Keeping::start();
     let ended = Ended(finish);
     IS_WORKER.set(true);
     body.run();
-    drop(keeping);
     drop(ended);
 }
 

@@ -22,7 +22,9 @@ fn layout(size: usize) -> Layout {
 fn on_a_worker(act: impl FnOnce() + Send + 'static) {
     std::thread::spawn(move || {
         // Whatever this process preloads.
-        let keeping = Keeping::start_unless(false);
+        let keeping = Keeping::new_unless(false);
+        // SAFETY: no other thread knows it.
+        unsafe { keeping.enter() };
         act();
         drop(keeping);
         assert!(kept().is_none());
@@ -37,7 +39,9 @@ fn kept_bytes() -> usize {
 
 #[test]
 fn nothing_is_kept_where_somebody_watches() {
-    let keeping = Keeping::start_unless(true);
+    let keeping = Keeping::new_unless(true);
+    // SAFETY: no other thread knows it.
+    unsafe { keeping.enter() };
     assert!(kept().is_none());
     drop(keeping);
 }
@@ -128,4 +132,28 @@ fn pieces_wander_between_threads() {
         }
         assert!(kept_bytes() > 0);
     });
+}
+
+#[test]
+fn what_one_thread_kept_serves_the_next_that_enters() {
+    let keeping = Keeping::new_unless(false);
+    let kept_here = |keeping: &Keeping| {
+        // SAFETY: each of the threads below has left before the next one enters; the piece is released as it was taken.
+        unsafe {
+            keeping.enter();
+            let piece = WorkerHeap.alloc(layout(700));
+            WorkerHeap.dealloc(piece, layout(700));
+            Keeping::leave();
+            assert!(kept().is_none());
+            piece as usize
+        }
+    };
+    let first = kept_here(&keeping);
+    let (keeping, second) = std::thread::spawn(move || {
+        let piece = kept_here(&keeping);
+        (keeping, piece)
+    })
+    .join()
+    .unwrap();
+    assert_eq!((first, kept_here(&keeping)), (second, second));
 }
