@@ -2,8 +2,7 @@
 //!
 //! Both directions change phase together. The keys of the next phase of the receiving side exist before they
 //! are needed, so that a flipped phase bit costs no derivation before the packet authenticates (section 9.5): from the
-//! second packet on, whatever it is, for no peer can have updated before one of its packets was acknowledged (section
-//! 6.1). Those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
+//! second packet on, whatever it is. A peer that updates with its very first packet loses that one. Those of the previous phase stay until three PTOs after the first packet of the new one (section 6.5).
 //! Every packet gets exactly one attempt to open, chosen by phase bit and packet number.
 //!
 //! The expanded keys of a quiet connection go (`sleep`) and come back with its next packet: all that open, whatever
@@ -59,7 +58,7 @@ struct Material {
     local: Option<(HeaderKeyBytes, PacketKeyBytes)>,
     remote_header: HeaderKeyBytes,
     remote: PacketKeyBytes,
-    /// `None` until a packet has opened and the next one comes.
+    /// `None` until the second packet comes.
     next_remote: Option<PacketKeyBytes>,
 }
 
@@ -102,6 +101,8 @@ pub struct OneRttKeys {
     /// Lowest and highest packet numbers that `remote` opened.
     lowest: Option<u64>,
     highest: Option<u64>,
+    /// A packet has come.
+    tried: bool,
     /// First packet number sealed in this phase.
     first_sent: Option<u64>,
     acknowledged: bool,
@@ -141,6 +142,7 @@ impl OneRttKeys {
             previous: None,
             lowest: None,
             highest: None,
+            tried: false,
             first_sent: None,
             acknowledged: false,
             sealed: 0,
@@ -263,16 +265,17 @@ impl OneRttKeys {
         pto: Duration,
     ) -> Result<Opened, OneRttOpenError> {
         self.on_timeout(now);
-        if self.material.next_remote.is_none() && self.highest.is_some() {
+        if self.material.next_remote.is_none() && self.tried {
             self.derive_next();
         }
+        self.tried = true;
         let phase = packet.first().is_some_and(|first| first & KEY_PHASE_BIT != 0);
         let keys = self.keys_for(phase, pn);
         let opened = match keys {
             Keys::Current => self.opening().current.open(packet, payload_at, pn),
             Keys::Next => match self.opening() {
                 Opening { next: Some(next), .. } => next.open(packet, payload_at, pn),
-                // The very first packet: it cannot be of the next phase, and takes as long as if it were not.
+                // The very first packet: hardly ever of the next phase, it takes as long as if it were not, and is lost.
                 Opening { current, .. } => current.open(packet, payload_at, pn).and(Err(OpenFailed)),
             },
             Keys::Previous => match &self.previous {
@@ -340,9 +343,9 @@ impl OneRttKeys {
         if self.highest.is_some_and(|highest| pn < highest) {
             return Err(key_update_error("newer keys on a lower packet number"));
         }
-        // RFC 9001 section 6.1: the peer must have seen an acknowledgement of its current phase, which only
-        // a packet that we sent in this phase can carry (section 6.2).
-        if self.sealed == 0 {
+        // RFC 9001 section 6.1: for another update the peer must have seen an acknowledgement of its current phase, which only
+        // a packet that we sent in this phase can carry (section 6.2). The first one waits for the handshake alone.
+        if self.sealed == 0 && self.generation > 0 {
             return Err(key_update_error("key update before the previous one was confirmed"));
         }
         self.rotate();

@@ -170,15 +170,20 @@ fn newer_keys_on_a_lower_number_are_an_error() {
 }
 
 #[test]
-fn an_update_before_we_sent_anything_in_the_phase_is_an_error() {
-    let mut p = pair();
-    let packet = sealed(&mut p.a, 0);
-    ok(&mut p.b, &packet, p.now);
-    // The peer cannot have an acknowledgement: we sent nothing.
-    p.a.on_packet_acked(0);
-    assert!(p.a.initiate_update(p.now));
-    let packet = sealed(&mut p.a, 1);
-    assert_eq!(fatal(open(&mut p.b, &packet, p.now)), codes::transport::KEY_UPDATE_ERROR);
+fn a_second_update_before_we_sent_anything_in_the_phase_is_an_error() {
+    // A peer that takes another's acknowledgements for ours: we send nothing.
+    let (mut p, mut rude) = (pair(), pair());
+    rude.exchange(0);
+    assert!(rude.a.initiate_update(rude.now));
+    let first = sealed(&mut rude.a, 1);
+    assert!(ok(&mut rude.b, &first, rude.now));
+    rude.exchange(2);
+    assert!(rude.a.initiate_update(rude.now + PTO * 3));
+    let second = sealed(&mut rude.a, 3);
+    assert_eq!(open(&mut p.b, &first, p.now), Err(OneRttOpenError::Failed), "the very first packet is lost");
+    // The first update waits for the handshake alone (RFC 9001 section 6.1).
+    assert!(ok(&mut p.b, &first, p.now));
+    assert_eq!(fatal(open(&mut p.b, &second, p.now + PTO * 3)), codes::transport::KEY_UPDATE_ERROR);
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9001#section-5.5
@@ -222,11 +227,11 @@ fn a_forged_phase_derives_no_keys() {
         UPDATES.get() - before
     };
     let mut p = pair();
-    for second in [0x45, 0x41] {
+    for [first, second] in [[0x45, 0x41], [0x41, 0x45], [0x45, 0x45], [0x41, 0x41]] {
         p = pair();
-        assert_eq!([0x45, 0x41, 0x45].map(|first| forge(&mut p, first)), [0; 3], "no packet was authentic");
+        let made = [first, second, 0x45, 0x41].map(|first| forge(&mut p, first));
+        assert_eq!(made, [0, 1, 0, 0], "{first:#x}, {second:#x}");
         p.exchange(0);
-        assert_eq!([second, 0x45, 0x41].map(|first| forge(&mut p, first)), [1, 0, 0], "{second:#x}");
     }
     assert!(p.a.initiate_update(p.now));
     let packet = sealed(&mut p.a, 1);
@@ -235,10 +240,10 @@ fn a_forged_phase_derives_no_keys() {
     assert_eq!(UPDATES.get(), before + 2, "once it has opened: one secret for each direction");
 }
 
-/// Nobody can have updated before one of its packets was acknowledged (RFC 9001 section 6.1): a first packet of the other phase
-/// does not open, under whichever keys it was sealed.
+/// A peer may update as soon as its handshake is confirmed (RFC 9001 section 6.1), so with the first packet that arrives: that
+/// one is lost, whatever keys it was sealed with, and the next one opens.
 #[test]
-fn the_first_packet_is_of_the_first_phase() {
+fn a_first_packet_of_the_next_phase_is_lost_and_the_second_opens() {
     let mut p = pair();
     let mut packet = vec![0x45, 7, 7, 7, 7, 0, 0, 1, 0, 0, 0];
     packet.extend_from_slice(&[0; 16]);
@@ -248,9 +253,11 @@ fn the_first_packet_is_of_the_first_phase() {
     sealed(&mut p.a, 0);
     p.a.on_packet_acked(0);
     assert!(p.a.initiate_update(p.now));
-    let packet = sealed(&mut p.a, 1);
-    assert_eq!(open(&mut p.b, &packet, p.now), Err(OneRttOpenError::Failed), "the next phase's keys");
+    let (first, second) = (sealed(&mut p.a, 1), sealed(&mut p.a, 2));
+    assert_eq!(open(&mut p.b, &first, p.now), Err(OneRttOpenError::Failed), "the next phase's keys");
     assert_eq!((p.b.generation(), p.b.phase()), (0, false));
+    assert!(open(&mut p.b, &second, p.now).is_ok_and(|opened| opened.peer_updated));
+    assert_eq!((p.b.generation(), p.b.phase()), (1, true));
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9001#section-6.6
