@@ -101,7 +101,7 @@ def growth_steps():
 def grow(case, peer, build, name) -> dict:
     """Memory, idle CPU and the cost of one more handshake as connections grow."""
     server, client = commands(case, peer, build)
-    _, few, few_more, _, full = steps = case.words[1:]
+    _, few, few_more, before, full = steps = case.words[1:]
     figures = {}
     with processes.pair(server, client, name) as (s, c):
         empty = processes.resident(s.pid)
@@ -112,6 +112,9 @@ def grow(case, peer, build, name) -> dict:
             have = step
             if step == few_more:
                 figures[f"handshake us at {few}"] = each
+            if step == before:
+                # As before the first sample: what connections do as they fall quiet belongs to no handshake of others.
+                time.sleep(1 + IDLE_SECONDS)
             if step not in (1, few, full):
                 continue
             time.sleep(1)
