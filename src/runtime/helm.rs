@@ -25,6 +25,7 @@ const CALM: u32 = 8;
 /// Longest that a taker waits for the worker to finish its round.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// Stack that a taker needs to have left: a worker's round holds a handshake's arithmetic.
+#[cfg(target_os = "linux")]
 const STACK: usize = 256 << 10;
 
 /// What lies between a worker's thread and takers.
@@ -271,6 +272,12 @@ fn has_stack() -> bool {
     let here = 0u8;
     let here = core::ptr::from_ref(&here) as usize;
     lowest.is_ok_and(|lowest| here.checked_sub(lowest).is_some_and(|left| left >= STACK))
+}
+
+/// Elsewhere it is not known, and takers stay takers (`Runtime::helm`).
+#[cfg(not(target_os = "linux"))]
+const fn has_stack() -> bool {
+    false
 }
 
 /// Where this thread's stack ends; the highest address when that is not known.
