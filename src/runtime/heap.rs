@@ -121,10 +121,9 @@ impl Kept {
 }
 
 const fn layout_of(class: usize) -> Layout {
-    match Layout::from_size_align(class_size(class), ALIGN) {
-        Ok(layout) => layout,
-        Err(_) => panic!("sizes and alignment are constants"),
-    }
+    const { assert!(ALIGN.is_power_of_two() && LARGEST < isize::MAX as usize - ALIGN) };
+    // SAFETY: the alignment is a power of two, and no class is larger than the largest: asserted where this is compiled.
+    unsafe { Layout::from_size_align_unchecked(class_size(class), ALIGN) }
 }
 
 /// The list for a layout; `None`: not kept.
@@ -170,18 +169,16 @@ unsafe impl GlobalAlloc for WorkerHeap {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as in `alloc`; a kept piece has at least as many bytes as are cleared.
+        // SAFETY: as in `alloc`, which gives at least as many bytes as are cleared.
         unsafe {
-            match class_of(&layout) {
-                None => System.alloc_zeroed(layout),
-                Some(class) => match kept().and_then(|kept| kept.take(class)) {
-                    Some(piece) => {
-                        piece.write_bytes(0, layout.size());
-                        piece
-                    }
-                    None => System.alloc_zeroed(layout_of(class)),
-                },
+            if class_of(&layout).is_none() {
+                return System.alloc_zeroed(layout);
             }
+            let piece = self.alloc(layout);
+            if !piece.is_null() {
+                piece.write_bytes(0, layout.size());
+            }
+            piece
         }
     }
 
