@@ -34,6 +34,12 @@ impl Threads {
         self.0.lock().expect("a lock").clone()
     }
 
+    /// Nothing was called on this thread.
+    fn assert_elsewhere(&self) {
+        let threads = self.all();
+        assert!(!threads.contains(&std::thread::current().id()), "{} calls", threads.len());
+    }
+
     /// Waits for one more than the `known`; nobody takes events meanwhile.
     fn next(&self, known: usize) {
         while self.all().len() <= known {
@@ -110,6 +116,20 @@ impl Exchange {
         self.world.events.clear();
     }
 
+    fn exchanges(&mut self, times: u32) {
+        for _ in 0..times {
+            self.exchange();
+        }
+    }
+
+    /// Until something was called `least` times, and on.
+    fn until_called(&mut self, calls: &Threads, least: usize) {
+        while calls.all().len() < least {
+            self.exchange();
+        }
+        self.exchanges(200);
+    }
+
     /// Until this thread received an acknowledgment.
     fn steer(&mut self) {
         let me = std::thread::current().id();
@@ -163,9 +183,7 @@ fn a_wake_reaches_a_taker_that_steers() {
     let mut pair = Exchange::new();
     let handle = pair.world.queue;
     for round in 0..20u64 {
-        for _ in 0..20 {
-            pair.exchange();
-        }
+        pair.exchanges(20);
         let waker = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_micros(round * 150));
             ok(queue::wb_queue_wake(handle));
@@ -179,9 +197,7 @@ fn a_wake_reaches_a_taker_that_steers() {
 #[test]
 fn the_end_comes_to_a_taker_that_steers() {
     let mut pair = Exchange::new();
-    for _ in 0..50 {
-        pair.exchange();
-    }
+    pair.exchanges(50);
     let runtime = pair.world.runtime;
     let closer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(3));
@@ -195,10 +211,8 @@ fn the_end_comes_to_a_taker_that_steers() {
 #[test]
 fn callbacks_never_run_on_a_taker() {
     let mut pair = Exchange::new();
-    let (me, calls) = (std::thread::current().id(), Threads::new());
-    for _ in 0..50 {
-        pair.exchange();
-    }
+    let calls = Threads::new();
+    pair.exchanges(50);
     // From now on one connection has a callback.
     let mut conn = 0;
     let conf = conn_config(&[]);
@@ -207,15 +221,9 @@ fn callbacks_never_run_on_a_taker() {
     let World { runtime, port, .. } = pair.world;
     ok(unsafe { endpoint_calls::wb_client_connect(runtime, conf, pair.tls, host, usize::MAX, port, &raw mut conn) });
     ok(handle_calls::wb_handle_release(conf));
-    while calls.all().is_empty() {
-        pair.exchange();
-    }
-    for _ in 0..200 {
-        pair.exchange();
-    }
+    pair.until_called(calls, 1);
     ok(unsafe { whimbrel::ffi::conn_calls::wb_conn_close(conn, 0, null_mut(), 0) });
-    let threads = calls.all();
-    assert!(!threads.contains(&me), "{} calls", threads.len());
+    calls.assert_elsewhere();
     pair.end();
 }
 
@@ -223,19 +231,11 @@ fn callbacks_never_run_on_a_taker() {
 #[test]
 fn logs_never_are_written_on_a_taker() {
     let mut pair = Exchange::new();
-    let (me, calls) = (std::thread::current().id(), Threads::new());
-    for _ in 0..50 {
-        pair.exchange();
-    }
+    let calls = Threads::new();
+    pair.exchanges(50);
     ok(unsafe { qlog::wb_qlog(pair.conn, Some(logged), calls.pointer(), None) });
-    while calls.all().len() < 3 {
-        pair.exchange();
-    }
-    for _ in 0..200 {
-        pair.exchange();
-    }
-    let threads = calls.all();
-    assert!(!threads.contains(&me), "{} calls", threads.len());
+    pair.until_called(calls, 3);
+    calls.assert_elsewhere();
     pair.end();
 }
 

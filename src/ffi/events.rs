@@ -201,7 +201,7 @@ impl Route {
         self.with_queue(Arc::clone)
     }
 
-    /// Calls `look` with the nearest queue. It may take no lock.
+    /// Calls `look` with the nearest queue. It may take that queue's lock and no other, and runs no code of the application.
     pub fn with_queue<R>(&self, look: impl FnOnce(&Arc<QueueObject>) -> R) -> Option<R> {
         let mut here = Some(self);
         while let Some(route) = here {

@@ -194,7 +194,7 @@ pub(crate) fn deliver(route: &Route, record: Record) {
     match route.with_queue(|queue| (!staging::gathers_for(queue)).then(|| Arc::clone(queue))) {
         Some(None) => staging::add(record),
         Some(Some(queue)) => staging::push(queue, record),
-        None => leave_queue_unread(&mut VecDeque::from([record.kept])),
+        None => leave_unread(record.kept),
     }
 }
 
@@ -239,13 +239,14 @@ impl QueueObject {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            leave_queue_unread(kept);
+            kept.drain(..).for_each(leave_unread);
             events.clear();
             return false;
         }
         let refused = state.limit_datagrams(events, kept);
         let flooded = count_in(kept);
-        if state.events.is_empty() {
+        // One alone is moved, so that the list with room for many stays.
+        if state.events.is_empty() && events.len() > 1 {
             core::mem::swap(&mut state.events, events);
             core::mem::swap(&mut state.kept, kept);
         } else {
@@ -472,14 +473,12 @@ fn leave_queue(kept: &VecDeque<Kept>) {
     }
 }
 
-/// Nobody will read them.
-fn leave_queue_unread(kept: &mut VecDeque<Kept>) {
-    for one in kept.drain(..) {
-        if let Some(stream) = &one.stream {
-            stream.notices.leave(one.merge);
-        }
-        one.end();
+/// Nobody will read it.
+fn leave_unread(kept: Kept) {
+    if let Some(stream) = &kept.stream {
+        stream.notices.leave(kept.merge);
     }
+    kept.end();
 }
 
 impl Drop for QueueObject {

@@ -280,7 +280,11 @@ impl ConnObject {
         match event {
             H3Event::Settings { .. } => self.emit(self.record(WB_EV_H3_SETTINGS)),
             H3Event::Headers { stream: id, kind, fields, end } => {
-                let stream = if is_request(id) { self.peer_stream_or_own(conn, id, kind, recent) } else { None };
+                let stream = match kind {
+                    _ if !is_request(id) => None,
+                    SectionKind::Request => self.peer_stream(conn, id, true, recent),
+                    _ => self.known_stream(id, recent),
+                };
                 let Some(stream) = stream else { return };
                 let status = stream.note_fields(kind, fields, end);
                 if matches!(kind, SectionKind::Request | SectionKind::Response)
@@ -318,19 +322,6 @@ impl ConnObject {
             H3Event::RequestsAvailable => {
                 self.emit(self.record(WB_EV_STREAMS_AVAILABLE).numbers(u64::from(WB_STREAM_BIDI), 0));
             }
-        }
-    }
-
-    fn peer_stream_or_own<'a>(
-        self: &Arc<Self>,
-        conn: &Arc<Conn>,
-        id: StreamId,
-        kind: SectionKind,
-        recent: &'a mut Recent,
-    ) -> Option<&'a Arc<StreamObject>> {
-        match kind {
-            SectionKind::Request => self.peer_stream(conn, id, true, recent),
-            _ => self.known_stream(id, recent),
         }
     }
 }
