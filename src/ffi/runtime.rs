@@ -59,9 +59,14 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Children {
     endpoints: Vec<Weak<EndpointObject>>,
-    /// Connections that no worker knows yet.
+    /// Connections that no worker knew when they were made.
     embryos: Vec<Weak<ConnObject>>,
+    /// So many are there when those that have gone are looked for next.
+    crowd: usize,
 }
+
+/// Fewer connections are not worth a look for those that have gone.
+const FEW_EMBRYOS: usize = 64;
 
 #[derive(Default)]
 struct Progress {
@@ -245,7 +250,11 @@ impl RuntimeObject {
     /// The connection, not started yet, must end before the runtime does.
     pub fn adopt_embryo(&self, conn: &Arc<ConnObject>) {
         let mut children = self.children.lock();
-        children.embryos.retain(|c| c.strong_count() > 0);
+        // A look at all of them for each would be dear with thousands: only when they have become twice as many.
+        if children.embryos.len() >= children.crowd {
+            children.embryos.retain(|c| c.strong_count() > 0);
+            children.crowd = children.embryos.len().saturating_mul(2).max(FEW_EMBRYOS);
+        }
         children.embryos.push(Arc::downgrade(conn));
     }
 

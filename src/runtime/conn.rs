@@ -371,7 +371,7 @@ impl Conn {
         let path = self.path();
         let part = self.part()?;
         let core = part.core.lock();
-        core.sockets.iter().find(|s| s.number == path.socket).map(|s| s.bound)
+        core.sockets.get(path.socket).map(|s| s.bound)
     }
 
     /// Client: moves the connection to a new socket bound to `local` (or to any address, any port).

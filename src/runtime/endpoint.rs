@@ -6,7 +6,7 @@
 //! use, no permission) come back at once, and handed to the worker that will own them.
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use super::clock;
 use super::conn::{Conn, ConnState, Names, next_id};
 use super::counters::Sent;
+use super::directory::{Directory, SocketEntry};
 use super::error::RuntimeError;
 use super::events::{EndpointNotice, IncomingDecision, Sink, Ticket};
 use super::random::{SeededRng, SystemRng};
@@ -77,20 +78,6 @@ pub struct ConnectConfig {
     pub local: Option<SocketAddr>,
 }
 
-/// A socket as the directory knows it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SocketEntry {
-    pub number: u32,
-    /// Its descriptor, open as long as the entry stands here.
-    pub fd: RawFd,
-    /// What the socket is bound to.
-    pub bound: SocketAddr,
-    /// What connections are told; differs after a silent rebinding.
-    pub told: SocketAddr,
-    /// The connection that it was opened for, and that connection's peer.
-    pub owner: Option<(u64, SocketAddr)>,
-}
-
 /// A socket wanted for one connection.
 pub(super) struct PrivateSocket {
     pub local: Option<SocketAddr>,
@@ -111,7 +98,7 @@ pub(super) struct PartCore {
     pub conns: FxHashMap<ConnectionKey, Arc<Conn>>,
     /// Attempts whose decision was put off, oldest first. The protocol part bounds and forgets them; so do we.
     pub undecided: VecDeque<Undecided>,
-    pub sockets: Vec<SocketEntry>,
+    pub sockets: Directory,
     /// No new connections; gone when the last one has gone.
     pub closing: bool,
     pub gone: bool,
@@ -192,7 +179,7 @@ impl EndpointInner {
                 endpoint: new_endpoint(&options.endpoint, i, count, seed.as_ref()),
                 conns: FxHashMap::default(),
                 undecided: VecDeque::new(),
-                sockets: Vec::new(),
+                sockets: Directory::default(),
                 closing: false,
                 gone: false,
             }),
@@ -237,7 +224,7 @@ impl EndpointInner {
         let p = self.parts.get(part)?;
         let bound = socket.local();
         let entry = SocketEntry { number: self.fresh_number(), fd: socket.fd(), bound, told: bound, owner };
-        p.core.lock().sockets.push(entry);
+        p.core.lock().sockets.add(entry);
         let taken = p.shard.send(Command::AddSocket { endpoint: Arc::clone(self), part, number: entry.number, socket });
         taken.then_some(entry)
     }
@@ -250,7 +237,7 @@ impl EndpointInner {
             bound.set_port(FIRST_FREE_PORT + u16::try_from(number % FREE_PORTS).unwrap_or(0));
         }
         let entry = SocketEntry { number, fd: -1, bound, told: bound, owner };
-        self.parts.get(part)?.core.lock().sockets.push(entry);
+        self.parts.get(part)?.core.lock().sockets.add(entry);
         Some(entry)
     }
 
@@ -295,7 +282,7 @@ impl EndpointInner {
 
     fn home(&self, part: usize, path: FourTuple) -> Option<SocketAddr> {
         let core = self.parts.get(part)?.core.lock();
-        core.sockets.iter().find(|s| s.number == path.socket).map(|s| s.bound)
+        core.sockets.get(path.socket).map(|s| s.bound)
     }
 
     fn open_one(&self, local: SocketAddr, remote: SocketAddr) -> Result<UdpSocket, RuntimeError> {
@@ -309,7 +296,7 @@ impl EndpointInner {
     /// Forgets a socket at once; the worker closes it.
     pub(super) fn retire_now(&self, part: usize, number: u32) {
         if let Some(p) = self.parts.get(part) {
-            p.core.lock().sockets.retain(|s| s.number != number);
+            p.core.lock().sockets.remove(number);
             p.shard.send(Command::CloseSocket { number });
         }
     }
@@ -317,7 +304,7 @@ impl EndpointInner {
     /// Gives socket `number` a new port under the connections' feet.
     pub(super) fn replace_silently(&self, part: usize, number: u32) -> Result<SocketAddr, RuntimeError> {
         let p = self.parts.get(part).ok_or(RuntimeError::Closed)?;
-        let entry = p.core.lock().sockets.iter().find(|s| s.number == number).copied().ok_or(RuntimeError::Closed)?;
+        let entry = p.core.lock().sockets.get(number).copied().ok_or(RuntimeError::Closed)?;
         let local = any_port(entry.bound);
         let socket = match entry.owner {
             Some((_, remote)) => self.open_one(local, remote)?,
@@ -327,7 +314,7 @@ impl EndpointInner {
                 .ok_or(RuntimeError::State("no socket"))?,
         };
         let bound = socket.local();
-        if let Some(s) = p.core.lock().sockets.iter_mut().find(|s| s.number == number) {
+        if let Some(s) = p.core.lock().sockets.get_mut(number) {
             s.bound = bound;
             s.fd = socket.fd();
         }
@@ -437,7 +424,7 @@ impl EndpointHandle {
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         let mut out: Vec<SocketAddr> = Vec::new();
         for part in &self.inner().parts {
-            for s in part.core.lock().sockets.iter().filter(|s| s.owner.is_none()) {
+            for s in part.core.lock().sockets.shared() {
                 if !out.contains(&s.bound) {
                     out.push(s.bound);
                 }
@@ -543,7 +530,7 @@ impl EndpointHandle {
 
     fn shared_socket(&self, part: usize, remote: SocketAddr) -> Option<SocketEntry> {
         let core = self.inner().parts.get(part)?.core.lock();
-        core.sockets.iter().find(|s| s.owner.is_none() && s.bound.is_ipv4() == remote.is_ipv4()).copied()
+        core.sockets.shared().find(|s| s.bound.is_ipv4() == remote.is_ipv4()).copied()
     }
 
     fn start(
@@ -593,7 +580,7 @@ impl EndpointHandle {
         }
         let mut moved = Vec::new();
         for (i, part) in inner.parts.iter().enumerate() {
-            let old: Vec<SocketEntry> = part.core.lock().sockets.clone();
+            let old: Vec<SocketEntry> = part.core.lock().sockets.iter().copied().collect();
             for entry in old {
                 let to = match local {
                     Some(a) if a.is_ipv4() == entry.bound.is_ipv4() => a,
@@ -677,7 +664,7 @@ impl EndpointHandle {
         let mut out = Vec::new();
         for part in &self.inner().parts {
             let core = part.core.lock();
-            for entry in core.sockets.iter().filter(|s| s.owner.is_none()) {
+            for entry in core.sockets.shared() {
                 // SAFETY: a socket leaves the directory, under this lock, before its worker closes it: it is open.
                 let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
                 let io = |source| RuntimeError::Io { what: "cannot duplicate a socket", source };

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod counters;
+mod directory;
 pub mod endpoint;
 pub mod error;
 pub mod events;

@@ -459,7 +459,7 @@ impl Shard {
             core.gone = true;
             core::mem::take(&mut core.sockets)
         };
-        for s in sockets {
+        for s in sockets.iter() {
             self.sockets.remove(self.poll.registry(), s.number);
         }
         self.homes.retain(|h| h.endpoint.id != endpoint.id);

@@ -306,7 +306,7 @@ fn hand_off(run: &Run<'_>, to: usize, stride: usize, group: &[u8]) {
     if to == run.part {
         return;
     }
-    let bound = here.core.lock().sockets.iter().find(|s| s.number == run.tuple.socket).map(|s| s.bound);
+    let bound = here.core.lock().sockets.get(run.tuple.socket).map(|s| s.bound);
     let Some(bound) = bound else { return };
     let item = Handoff {
         endpoint: run.endpoint.id,
@@ -331,7 +331,7 @@ impl Shard {
             let (endpoint, part) = (Arc::clone(&home.endpoint), home.part);
             let socket = endpoint.parts.get(part).and_then(|p| {
                 let core = p.core.lock();
-                core.sockets.iter().find(|s| s.owner.is_none() && s.bound == item.bound).map(|s| s.number)
+                core.sockets.shared().find(|s| s.bound == item.bound).map(|s| s.number)
             });
             let Some(socket) = socket else { continue };
             let tuple = FourTuple { local: item.local, remote: item.remote, socket };

@@ -218,7 +218,7 @@ impl Sockets {
         self.retiring.retain(|(at, _)| *at > now);
         for number in due {
             if let Some(part) = self.map.get(&number).and_then(|s| s.endpoint.parts.get(s.part)) {
-                part.core.lock().sockets.retain(|s| s.number != number);
+                part.core.lock().sockets.remove(number);
             }
             self.remove(registry, number);
         }

@@ -213,10 +213,7 @@ impl Shard {
         let Some(part) = conn.part() else { return };
         let at = self.now + self.grace;
         let active = conn.path().socket;
-        let own: Vec<u32> = {
-            let core = part.core.lock();
-            core.sockets.iter().filter(|s| s.owner.is_some_and(|(id, _)| id == conn.id())).map(|s| s.number).collect()
-        };
+        let own = part.core.lock().sockets.of(conn.id());
         for number in own {
             let leave = match change {
                 // Numbers grow: a later socket belongs to a later migration, still under way.
@@ -275,13 +272,10 @@ impl Shard {
                 let mut core = part.core.lock();
                 core.endpoint.forget(conn.key);
                 core.conns.remove(&conn.key);
-                let own: Vec<u32> = core
-                    .sockets
-                    .iter()
-                    .filter(|s| s.owner.is_some_and(|(id, _)| id == conn.id()))
-                    .map(|s| s.number)
-                    .collect();
-                core.sockets.retain(|s| !own.contains(&s.number));
+                let own = core.sockets.of(conn.id());
+                for number in &own {
+                    core.sockets.remove(*number);
+                }
                 own
             };
             for number in own {
