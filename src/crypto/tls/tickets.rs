@@ -13,12 +13,17 @@ use crate::crypto::{TokenKey, random};
 use crate::wire::reader::Reader;
 use parking_lot::{Mutex, RwLock};
 use ring::digest;
+use rustc_hash::FxHashMap;
 use rustls::server::StoresServerSessions;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Sessions kept; the oldest go first. At about 0.5 KB each this is 4 MB.
 pub(super) const MAX_SESSIONS: usize = 8192;
+
+/// What a ticket shows of a session that is kept here: random bytes of our own, so a fast hash will do. A peer may look
+/// for others and finds none.
+type Number = [u8; 32];
 
 struct Stored {
     digest: [u8; 32],
@@ -28,9 +33,9 @@ struct Stored {
 
 #[derive(Default)]
 struct Inner {
-    sessions: HashMap<Vec<u8>, Stored>,
+    sessions: FxHashMap<Number, Stored>,
     /// Keys in the order of their arrival, taken ones included.
-    order: VecDeque<Vec<u8>>,
+    order: VecDeque<Number>,
 }
 
 /// The store of one server configuration.
@@ -54,7 +59,9 @@ pub(super) struct Issued {
 impl SessionStore {
     /// What is known about a ticket of `version`.
     pub(super) fn issued(&self, ticket: &[u8], version: u32) -> Option<Issued> {
-        if let Some(stored) = self.inner.lock().sessions.get(ticket) {
+        if let Ok(number) = Number::try_from(ticket)
+            && let Some(stored) = self.inner.lock().sessions.get(&number)
+        {
             return Some(Issued { digest: stored.digest, sealed: false });
         }
         let plain = self.open(ticket, version)?;
@@ -107,9 +114,10 @@ impl StoresServerSessions for SessionStore {
             Some(Err(TooLong)) => return false,
             None => {}
         }
+        let Ok(number) = Number::try_from(key) else { return false };
         let mut inner = self.inner.lock();
-        inner.order.push_back(key.clone());
-        inner.sessions.insert(key, Stored { digest, version, value });
+        inner.order.push_back(number);
+        inner.sessions.insert(number, Stored { digest, version, value });
         while inner.order.len() > MAX_SESSIONS {
             if let Some(oldest) = inner.order.pop_front() {
                 inner.sessions.remove(&oldest);
@@ -128,13 +136,14 @@ impl StoresServerSessions for SessionStore {
     //# these protections are imperfect.
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
         let version = running().map(|(_, version)| version);
-        let mut inner = self.inner.lock();
-        if let Some(stored) = inner.sessions.get(key) {
-            // RFC 9369 section 5: a ticket of another version counts as none.
-            let usable = version.is_none_or(|v| v == stored.version);
-            return if usable { inner.sessions.remove(key).map(|s| s.value) } else { None };
+        if let Ok(number) = Number::try_from(key) {
+            let mut inner = self.inner.lock();
+            if let Some(stored) = inner.sessions.get(&number) {
+                // RFC 9369 section 5: a ticket of another version counts as none.
+                let usable = version.is_none_or(|v| v == stored.version);
+                return if usable { inner.sessions.remove(&number).map(|s| s.value) } else { None };
+            }
         }
-        drop(inner);
         self.open(key, version?)?.get(32..).map(<[u8]>::to_vec)
     }
 

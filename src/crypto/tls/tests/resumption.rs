@@ -210,6 +210,7 @@ fn no_tickets_no_resumption() {
 #[test]
 fn the_store_is_bounded_and_only_sessions_fill_it() {
     let store = SessionStore::default();
+    let number = |n: usize| [n.to_be_bytes(); 4].concat();
     assert!(!store.put(vec![1], vec![1]), "no session runs");
     let mut captured = super::super::secrets::Captured::default();
     super::super::secrets::capture(&mut captured, || {
@@ -218,12 +219,13 @@ fn the_store_is_bounded_and_only_sessions_fill_it() {
     captured.digest = Some([3; 32]);
     super::super::secrets::capture(&mut captured, || {
         for n in 0..MAX_SESSIONS + 100 {
-            assert!(store.put(n.to_be_bytes().to_vec(), vec![7]));
+            assert!(store.put(number(n), vec![7]));
         }
+        assert!(!store.put(vec![1], vec![1]), "no ticket has such a number");
     });
     assert_eq!(store.len(), MAX_SESSIONS);
-    assert_eq!(store.take(&0usize.to_be_bytes()), None);
-    let newest = (MAX_SESSIONS + 99).to_be_bytes();
+    assert_eq!(store.take(&number(0)), None);
+    let newest = number(MAX_SESSIONS + 99);
     assert_eq!(store.take(&newest), Some(vec![7]));
     assert_eq!(store.take(&newest), None);
 }
