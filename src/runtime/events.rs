@@ -84,6 +84,14 @@ pub const UNDECIDED_LIFETIME: std::time::Duration = crate::endpoint::INCOMING_LI
 /// See [`Sink::events_at_a_time`].
 pub const EVENTS_AT_A_TIME: usize = 64;
 
+/// Size of the parts in which `all` events are handed over, about `some` at a time: parts of one size, because a small rest
+/// would cost a datagram of its own. Below three halves of `some`.
+#[must_use]
+pub const fn part_of(all: usize, some: usize) -> usize {
+    let parts = all.saturating_add(some / 2) / if some == 0 { 1 } else { some };
+    if parts <= 1 { all } else { all.div_ceil(parts) }
+}
+
 /// Where events go. See the file comment for the contract.
 pub trait Sink: Send + Sync {
     /// A client wants to connect.

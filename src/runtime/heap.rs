@@ -7,11 +7,11 @@
 //! what differs is that small sizes are rounded up alike, on all threads.
 //!
 //! The library's own allocations only, in the shipped library only (the feature `worker-heap`, which tests leave out: their
-//! tools want to see every piece), on workers only (and takers that do a worker's work), at most `MAX_KEPT` bytes each, and none when the process preloads
-//! something, an allocator or a checker, that wants to see every piece too.
+//! tools want to see every piece), on workers only and on takers that have done a worker's work, at most `MAX_KEPT` bytes each, and
+//! none when the process preloads something, an allocator or a checker, that wants to see every piece too.
 //! Invariant: a piece in list `i` has room for `class_size(i)` bytes, and nobody else knows it.
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::Cell;
+use core::cell::{Cell, OnceCell};
 use core::ptr;
 use std::alloc::System;
 
@@ -44,7 +44,7 @@ const fn class_size(class: usize) -> usize {
     if class < SMALL_CLASSES { class * 16 + 24 } else { SMALL + (class - SMALL_CLASSES + 1) * 128 }
 }
 
-/// What a worker keeps. Each list is threaded through its pieces.
+/// What a thread keeps. Each list is threaded through its pieces.
 struct Kept {
     bytes: Cell<usize>,
     lists: [Cell<*mut u8>; CLASSES],
@@ -53,15 +53,17 @@ struct Kept {
 }
 
 std::thread_local! {
-    /// Null but on workers, so that other threads pay for one look. Without a destructor: they may unload the library.
+    /// Null where nothing is kept, so that other threads pay for one look. Without a destructor: they may unload the library.
     static KEPT: Cell<*const Kept> = const { Cell::new(ptr::null()) };
+    /// A taker's, until its thread ends.
+    static OWN: OnceCell<Keeping> = const { OnceCell::new() };
 }
 
-/// What the calling thread keeps, if it is a worker.
+/// What the calling thread keeps, if it does.
 #[inline]
 fn kept<'a>() -> Option<&'a Kept> {
-    // SAFETY: `Keeping` put it there for this thread alone, and it is taken away before another thread gets it or it is freed;
-    // the callers below do not hold on to it.
+    // SAFETY: `Keeping` put it there for this thread alone, and it is taken away before it is freed; the callers below do not
+    // hold on to it.
     unsafe { KEPT.get().as_ref() }
 }
 
@@ -207,14 +209,27 @@ unsafe impl GlobalAlloc for WorkerHeap {
     }
 }
 
-/// What a worker keeps; it goes with the worker's body to whoever runs that.
+/// What a thread keeps, while it keeps anything. It is that thread's alone.
 pub(super) struct Keeping(*const Kept);
 
-// SAFETY: only the thread that has entered looks into it, and `enter`'s caller promises that there is one at a time.
-unsafe impl Send for Keeping {}
-
 impl Keeping {
-    pub(super) fn new() -> Self {
+    /// A worker begins to keep; until this is dropped.
+    pub(super) fn begin() -> Self {
+        let keeping = Self::new();
+        keeping.enter();
+        keeping
+    }
+
+    /// A taker does a worker's work: it keeps from now on, also between its takes, for what it is given there comes from here
+    /// and goes back here.
+    pub(super) fn begin_for_taker() {
+        if kept().is_none() {
+            // On a thread that is just ending nothing is kept.
+            let _ = OWN.try_with(|own| own.get_or_init(Self::new).enter());
+        }
+    }
+
+    fn new() -> Self {
         let preloads = std::env::var_os("LD_PRELOAD").is_some_and(|libraries| !libraries.is_empty());
         Self::new_unless(preloads)
     }
@@ -224,16 +239,8 @@ impl Keeping {
     }
 
     /// From now on the calling thread keeps here what it frees.
-    ///
-    /// # Safety
-    /// No other thread has entered and not left, and this one leaves before another one enters or drops this.
-    pub(super) unsafe fn enter(&self) {
+    fn enter(&self) {
         KEPT.set(self.0);
-    }
-
-    /// No longer.
-    pub(super) fn leave() {
-        KEPT.set(ptr::null());
     }
 }
 
@@ -241,9 +248,10 @@ impl Drop for Keeping {
     fn drop(&mut self) {
         if !self.0.is_null() {
             if core::ptr::eq(KEPT.get(), self.0) {
-                Self::leave();
+                KEPT.set(ptr::null());
             }
-            // SAFETY: it came out of a box in `new_unless`, and nobody finds it any more: this thread has left, as others had to.
+            // SAFETY: it came out of a box in `new_unless`, and nobody finds it any more: it stays on the thread that made it
+            // (a raw pointer is not `Send`), which has just left it.
             unsafe { Box::from_raw(self.0.cast_mut()) }.empty();
         }
     }

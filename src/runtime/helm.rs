@@ -3,7 +3,7 @@
 //! With events from a queue each batch changes threads twice, and the two wait for each other. So a taker that keeps
 //! coming back at once asks for the worker's body, sleeps in its poller and does its work; between two takes
 //! the body lies in a slot. The worker's thread watches meanwhile. Invariants: the body is with the worker's thread, in
-//! the slot, or with one taker. One that lies there for two ticks goes back to the worker's thread, so protocol
+//! the slot, or with one taker. One that lies there from one look to the next goes back to the worker's thread, so protocol
 //! and timers never depend on what the application does; so it does when the runtime ends, and when another thread leaves work while
 //! the taker is away. Only runtimes with one worker and no callbacks lend it: callbacks run on workers.
 use std::os::fd::AsRawFd;
@@ -18,8 +18,12 @@ use super::shards::{ShardShared, as_worker};
 use crate::base::Timestamp;
 use crate::base::sync::{AtomicBool, AtomicU32, AtomicUsize, Condvar, Mutex, Ordering};
 
-/// How often the worker's thread looks after a body that was lent and is in use.
+/// How often the worker's thread looks after a body that was lent and is in use: at first, and when the taker has come back
+/// again and again. Each look interrupts the taker where they share a core, and costs a timer anyhow.
 const TICK: Duration = Duration::from_millis(1);
+const LONG_TICK: Duration = Duration::from_millis(8);
+/// Looks in a row that found the taker coming back, before the next ones are twice as far apart.
+const REGULAR: u32 = 16;
 /// Fewer moves than this within a tick: the thread need not look again before the next one.
 const CALM: u32 = 8;
 /// Longest that a taker waits for the worker to finish its round.
@@ -43,6 +47,11 @@ pub(super) struct Post {
     /// The taker that has put it down; zero while somebody runs it.
     away: AtomicUsize,
     thread: OnceLock<Thread>,
+}
+
+/// Until the next look, after so many in a row that found the taker coming back.
+fn tick(regular: u32) -> Duration {
+    TICK.saturating_mul(1 << (regular / REGULAR).min(31)).min(LONG_TICK)
 }
 
 /// Tells threads apart.
@@ -82,12 +91,13 @@ impl Post {
         let mut seen = self.moves.load(Ordering::SeqCst);
         *self.slot.lock() = Some(body);
         self.lent.notify_all();
-        let mut calm = false;
+        let (mut calm, mut regular) = (false, 0u32);
         loop {
             if calm && self.lie_deep(seen) {
                 std::thread::park();
+                regular = 0;
             } else {
-                std::thread::park_timeout(TICK);
+                std::thread::park_timeout(tick(regular));
             }
             self.deep.store(false, Ordering::SeqCst);
             let recalled = self.recalled.load(Ordering::SeqCst);
@@ -100,6 +110,7 @@ impl Post {
                 return body;
             }
             calm = steered && !recalled && moves.wrapping_sub(seen) < CALM;
+            regular = if moves == seen { 0 } else { regular.saturating_add(1) };
             seen = moves;
         }
     }
@@ -188,12 +199,8 @@ impl Helm {
         if post.away.load(Ordering::SeqCst) != this_thread() || !self.shared.bell.has_rung() {
             return;
         }
-        let Some(body) = post.take_up() else { return };
-        let mut steering = Steering::new(&self.shared, body);
-        if let Some(body) = &mut steering.body
-            && !body.turns_for_taker(may)
-        {
-            post.recall();
+        if let Some(body) = post.take_up() {
+            Steering::new(&self.shared, body).answer(may);
         }
     }
 
@@ -231,8 +238,18 @@ pub struct Steering {
 
 impl Steering {
     fn new(shared: &Arc<ShardShared>, body: Box<Shard>) -> Self {
-        body.enter_heap();
+        Keeping::begin_for_taker();
         Self { shared: Arc::clone(shared), body: Some(body), was_worker: as_worker(true) }
+    }
+
+    /// Sends what the taker has left to be sent, before anything is received: the peer can begin. As `round`, but does not sleep.
+    pub fn answer(&mut self, may: impl FnOnce() -> bool) -> bool {
+        let Some(body) = &mut self.body else { return false };
+        let goes_on = !self.shared.bell.has_rung() || body.turns_for_taker(may);
+        if !goes_on {
+            self.shared.post.recall();
+        }
+        goes_on
     }
 
     /// Sleeps until something happens or it is `until`, and does what is to be done. `may`: nothing forbids that it is done on
@@ -252,7 +269,6 @@ impl Steering {
 impl Drop for Steering {
     fn drop(&mut self) {
         as_worker(self.was_worker);
-        Keeping::leave();
         if let Some(body) = self.body.take() {
             self.shared.post.put_down(body);
         }

@@ -98,10 +98,12 @@ pub(super) struct Shard {
     drains: Vec<(u64, Timestamp)>,
     /// Set when asked to stop: leave at this time at the latest.
     leave_at: Option<Timestamp>,
+    /// A taker runs this: what is delivered to its queue it answers at once.
+    for_taker: bool,
+    /// Connections whose acknowledgements wait for such an answer.
+    owing: Vec<Arc<Conn>>,
     /// What wakes the taker that had the helm last; in the poller until the worker's thread is back.
     wakeup: Option<Wakeup>,
-    /// Memory that was freed, for whoever runs this. Last: what the others free goes here.
-    keeping: Option<Keeping>,
 }
 
 impl Shard {
@@ -137,8 +139,9 @@ impl Shard {
             grace: config.old_socket_grace,
             drains: Vec::new(),
             leave_at: None,
+            for_taker: false,
+            owing: Vec::new(),
             wakeup: None,
-            keeping: None,
         })
     }
 
@@ -151,34 +154,24 @@ impl Shard {
     }
 
     /// The thread's life.
-    pub(super) fn run(mut self: Box<Self>) {
-        let shared = Arc::clone(&self.shared);
-        self.keeping = Some(Keeping::new());
-        self.enter_heap();
+    pub(super) fn run(self: Box<Self>) {
+        // Ends after the body, whose end frees much.
+        let _keeping = Keeping::begin();
+        let mut body = self;
+        let shared = Arc::clone(&body.shared);
         loop {
             if shared.post.is_wanted() {
-                Keeping::leave();
-                self = shared.post.lend(&shared, self);
-                self.enter_heap();
-                self.dismiss();
+                body = shared.post.lend(&shared, body);
+                body.dismiss();
             }
-            self.wait(None);
-            self.gather();
-            self.act();
-            if shared.must_stop() && self.winding_down() {
+            body.wait(None);
+            body.gather();
+            body.act();
+            if shared.must_stop() && body.winding_down() {
                 break;
             }
         }
-        self.finish();
-    }
-
-    /// The calling thread, which has this body, keeps what it frees for it. It leaves before it gives the body away.
-    pub(super) fn enter_heap(&self) {
-        if let Some(keeping) = &self.keeping {
-            // SAFETY: the body is with one thread at a time; the worker's leaves before it lends it, and takers before they
-            // put it down.
-            unsafe { keeping.enter() };
-        }
+        body.finish();
     }
 
     /// Takes in what other threads have left.
@@ -187,6 +180,7 @@ impl Shard {
         self.now = clock::now();
         self.shared.take_commands(&mut self.commands);
         self.collect_ready();
+        self.collect_owing();
     }
 
     /// A round's work.
@@ -207,7 +201,9 @@ impl Shard {
         if !may() {
             return false;
         }
+        self.for_taker = true;
         self.act();
+        self.for_taker = false;
         true
     }
 
@@ -217,8 +213,10 @@ impl Shard {
         if !may() {
             return false;
         }
+        self.for_taker = true;
         self.obey_all();
         self.take_turns();
+        self.for_taker = false;
         true
     }
 
@@ -244,7 +242,7 @@ impl Shard {
 
     /// Sleeps until something happens or it is `until`, or only looks when there is work already.
     fn wait(&mut self, until: Option<Timestamp>) {
-        if !self.ready.is_empty() || self.sockets.has_readable() {
+        if !self.ready.is_empty() || !self.owing.is_empty() || self.sockets.has_readable() {
             return self.look(Duration::ZERO);
         }
         let (since, next) = (clock::now(), [self.next_deadline(), until].into_iter().flatten().min());
@@ -376,6 +374,15 @@ impl Shard {
         core::mem::swap(&mut *self.shared.ready.lock(), &mut list);
         self.ready.extend(list.drain(..));
         self.spare_ready = list;
+    }
+
+    /// The taker has come back, or the worker's thread goes on: what waited for answers leaves, with or without them.
+    fn collect_owing(&mut self) {
+        let mut owing = core::mem::take(&mut self.owing);
+        for conn in owing.drain(..) {
+            self.touch(&conn);
+        }
+        self.owing = owing;
     }
 
     fn run_timers(&mut self) {

@@ -23,8 +23,7 @@ fn on_a_worker(act: impl FnOnce() + Send + 'static) {
     std::thread::spawn(move || {
         // Whatever this process preloads.
         let keeping = Keeping::new_unless(false);
-        // SAFETY: no other thread knows it.
-        unsafe { keeping.enter() };
+        keeping.enter();
         act();
         drop(keeping);
         assert!(kept().is_none());
@@ -40,8 +39,7 @@ fn kept_bytes() -> usize {
 #[test]
 fn nothing_is_kept_where_somebody_watches() {
     let keeping = Keeping::new_unless(true);
-    // SAFETY: no other thread knows it.
-    unsafe { keeping.enter() };
+    keeping.enter();
     assert!(kept().is_none());
     drop(keeping);
 }
@@ -135,25 +133,23 @@ fn pieces_wander_between_threads() {
 }
 
 #[test]
-fn what_one_thread_kept_serves_the_next_that_enters() {
-    let keeping = Keeping::new_unless(false);
-    let kept_here = |keeping: &Keeping| {
-        // SAFETY: each of the threads below has left before the next one enters; the piece is released as it was taken.
+fn a_taker_keeps_from_its_first_round_until_its_thread_ends() {
+    std::thread::spawn(|| {
+        assert!(kept().is_none());
+        Keeping::begin_for_taker();
+        let first = kept().map(core::ptr::from_ref);
+        // None where the tests themselves run under a preloaded checker.
+        let watched = std::env::var_os("LD_PRELOAD").is_some_and(|libraries| !libraries.is_empty());
+        assert_eq!(first.is_some(), !watched);
+        Keeping::begin_for_taker();
+        assert_eq!(kept().map(core::ptr::from_ref), first, "one for all its rounds");
+        // SAFETY: released once, as it was taken.
         unsafe {
-            keeping.enter();
             let piece = WorkerHeap.alloc(layout(700));
             WorkerHeap.dealloc(piece, layout(700));
-            Keeping::leave();
-            assert!(kept().is_none());
-            piece as usize
+            assert_eq!(kept_bytes() > 0, !watched);
         }
-    };
-    let first = kept_here(&keeping);
-    let (keeping, second) = std::thread::spawn(move || {
-        let piece = kept_here(&keeping);
-        (keeping, piece)
     })
     .join()
     .unwrap();
-    assert_eq!((first, kept_here(&keeping)), (second, second));
 }

@@ -12,7 +12,7 @@ use crate::endpoint::Answer;
 use crate::runtime::clock;
 use crate::runtime::conn::{Conn, ConnState, Harvest, PathChange};
 use crate::runtime::counters::SentNow;
-use crate::runtime::events::{ConnEvent, EndpointNotice};
+use crate::runtime::events::{ConnEvent, EndpointNotice, part_of};
 
 /// How a turn ended.
 #[derive(Default)]
@@ -52,6 +52,7 @@ impl Shard {
         state.harvest(now, harvest);
         let drained = state.drained;
         let mut end = TurnEnd::default();
+        let told = !harvest.events.is_empty();
         if !harvest.events.is_empty() || !harvest.endpoint.is_empty() {
             // Before sending: what the application writes in answer shares a datagram with our ACK, and so do the
             // connection IDs and the token that the endpoint makes.
@@ -66,7 +67,12 @@ impl Shard {
         }
         // What was done until now is seen by this turn; whoever acts later queues it again.
         conn.queued.store(false, Ordering::Release);
-        self.send_turn(&mut state, harvest, &mut end);
+        if told && self.may_owe(&state) {
+            end.deadline = state.connection.deadline();
+            self.owing.push(Arc::clone(conn));
+        } else {
+            self.send_turn(&mut state, harvest, &mut end);
+        }
         drop(state);
         self.write_log(conn, harvest);
         if !harvest.events.is_empty() {
@@ -83,7 +89,7 @@ impl Shard {
         harvest: &mut Harvest,
         end: &mut TurnEnd,
     ) {
-        let most = conn.endpoint.sink.events_at_a_time(conn).max(1);
+        let most = part_of(harvest.events.len(), conn.endpoint.sink.events_at_a_time(conn)).max(1);
         while !harvest.events.is_empty() {
             if harvest.events.len() <= most {
                 core::mem::swap(&mut harvest.part, &mut harvest.events);
@@ -102,6 +108,17 @@ impl Shard {
                 self.send_batches(state, 1, end);
             }
         }
+    }
+
+    /// The taker that runs this has something to answer and does so before it sleeps again: our acknowledgement can wait that
+    /// long for a datagram with data (RFC 9000 section 13.2.1). Nothing else waits.
+    fn may_owe(&self, state: &ConnState) -> bool {
+        self.for_taker
+            && !state.drained
+            && !state.poisoned
+            && state.connection.is_established()
+            && state.connection.is_confirmed()
+            && !state.connection.has_stream_data()
     }
 
     /// Sends up to a turn's batches, and looks at what became of the connection.
