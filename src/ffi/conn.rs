@@ -327,10 +327,9 @@ impl ConnObject {
 
     /// An event of this connection, to be filled in.
     pub fn record(self: &Arc<Self>, kind: u16) -> Record {
-        let mut record = Record::new(kind);
+        let mut record = Record::new(kind).of(Arc::clone(self));
         record.event.conn = self.meta.handle();
         record.event.source = self.meta.handle();
-        record.kept.conn = Some(Arc::clone(self));
         record
     }
 

@@ -10,7 +10,7 @@ use super::hardened::{self, Shown, ShownEvents};
 use super::object::{Context, Ends};
 use super::queue::QueueObject;
 use super::stream::StreamObject;
-use crate::base::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, RwLock, thread_local};
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, RwLock, thread_local};
 use core::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub(crate) struct Gate {
     quiet: Condvar,
     /// Callbacks may run: workers stay on threads of their own.
     calls_back: AtomicBool,
+    /// Counts queues that were attached or detached anywhere in the runtime.
+    attachments: AtomicU64,
 }
 
 /// No callback may start.
@@ -193,8 +195,15 @@ impl Route {
             self.attached.store(queue.is_some(), Ordering::Release);
             std::mem::replace(&mut *here, queue)
         };
+        self.gate.attachments.fetch_add(1, Ordering::Release);
         // A queue's end may run the application's code: not under our lock.
         drop(old);
+    }
+
+    /// As long as this is the same, so is the queue.
+    #[inline]
+    pub fn attachments(&self) -> u64 {
+        self.gate.attachments.load(Ordering::Acquire)
     }
 
     pub fn queue(&self) -> Option<Arc<QueueObject>> {
@@ -286,18 +295,24 @@ pub(crate) struct Record {
     pub kept: Kept,
 }
 
-/// What an event keeps alive.
+/// What an event keeps alive. Small, because most events are of streams.
 pub(crate) struct Kept {
-    pub data: Option<Shown>,
-    /// Not for events of a stream, which knows its connection.
-    pub conn: Option<Arc<ConnObject>>,
     pub stream: Option<Arc<StreamObject>>,
+    pub rest: Option<Box<Rest>>,
     pub merge: Merge,
     /// It tells a whole message, and the stream may not end before.
     pub message: bool,
     /// It is the last event of the stream.
     pub last: bool,
-    pub ends: Option<Arc<dyn Ends>>,
+}
+
+/// What only some events keep.
+#[derive(Default)]
+pub(crate) struct Rest {
+    data: Option<Shown>,
+    /// Not for events of a stream, which knows its connection.
+    conn: Option<Arc<ConnObject>>,
+    ends: Option<Arc<dyn Ends>>,
 }
 
 // SAFETY: the raw pointers of `event` are null while a record travels; they are filled in by `view`.
@@ -327,8 +342,7 @@ pub(crate) fn blank(kind: u16) -> wb_event {
 impl Record {
     /// An event without objects.
     pub fn new(kind: u16) -> Self {
-        let kept =
-            Kept { data: None, conn: None, stream: None, merge: Merge::No, message: false, last: false, ends: None };
+        let kept = Kept { stream: None, rest: None, merge: Merge::No, message: false, last: false };
         Self { event: blank(kind), kept }
     }
 
@@ -339,13 +353,23 @@ impl Record {
     }
 
     pub fn bytes(mut self, data: impl Into<Box<[u8]>>) -> Self {
-        self.kept.data = Some(Shown::new(data.into()));
+        self.rest().data = Some(Shown::new(data.into()));
         self
     }
 
     pub fn ends(mut self, object: Arc<dyn Ends>) -> Self {
-        self.kept.ends = Some(object);
+        self.rest().ends = Some(object);
         self
+    }
+
+    /// An event of a connection.
+    pub fn of(mut self, conn: Arc<ConnObject>) -> Self {
+        self.rest().conn = Some(conn);
+        self
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.kept.rest.get_or_insert_default()
     }
 
     /// The event as the application sees it; valid while the record is neither moved into oblivion nor ended.
@@ -360,17 +384,21 @@ impl Kept {
     /// What an event of a stream keeps.
     #[inline]
     pub fn of(stream: Arc<StreamObject>, merge: Merge) -> Self {
-        Self { data: None, conn: None, stream: Some(stream), merge, message: false, last: false, ends: None }
+        Self { stream: Some(stream), rest: None, merge, message: false, last: false }
     }
 
     /// An object ends with the event.
     pub fn is_end(&self) -> bool {
-        self.last || self.ends.is_some()
+        self.last || self.rest.as_ref().is_some_and(|rest| rest.ends.is_some())
     }
 
     /// The connection that the event is of.
     pub fn owner(&self) -> Option<&Arc<ConnObject>> {
-        self.stream.as_ref().map(|stream| &stream.conn).or(self.conn.as_ref())
+        match (&self.stream, &self.rest) {
+            (Some(stream), _) => Some(&stream.conn),
+            (None, Some(rest)) => rest.conn.as_ref(),
+            (None, None) => None,
+        }
     }
 
     /// Fills in the event's pointers, as they are now; what they point to lives until `end`.
@@ -381,7 +409,7 @@ impl Kept {
         if let Some(stream) = &self.stream {
             event.user_stream = super::object::Known::meta(stream.as_ref()).user();
         }
-        if let Some(data) = &self.data {
+        if let Some(data) = self.rest.as_ref().and_then(|rest| rest.data.as_ref()) {
             event.data = data.as_ptr();
             event.data_len = data.len();
         }
@@ -399,7 +427,7 @@ impl Kept {
         {
             stream.ended();
         }
-        if let Some(object) = &self.ends {
+        if let Some(object) = self.rest.and_then(|rest| rest.ends) {
             object.ended();
         }
     }

@@ -7,6 +7,7 @@
 //! (whoever finds the queue empty then lowers it), but lowered only under the lock. A taker that keeps coming back at once runs the
 //! worker itself (`runtime/helm.rs`): what it puts in it finds itself, and nobody is told unless others wait as well.
 mod staging;
+mod waiting;
 
 use super::abi::*;
 use super::args;
@@ -20,22 +21,24 @@ use super::hardened::{self, ShownEvents};
 use super::object::{Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
+use super::stream::StreamObject;
 use super::wake_fd::WakeFd;
 use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 use crate::base::{Timestamp, codes};
-use crate::runtime::events::EVENTS_AT_A_TIME;
+use crate::runtime::events::{EVENTS_AT_A_TIME, part_of};
 use crate::runtime::{Helm, Pace, Wakeup, clock};
 use core::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use staging::{at_once, enter_staged};
+use waiting::{Part, Waiting};
 
 /// Events of one batch at most.
 pub(crate) const MAX_BATCH: usize = 1024;
-/// Lists kept for the next batches.
-const SPARE: usize = 2;
+/// Events that a taker at the helm is given at a time, at most (`part_of`).
+const LARGEST_PART: usize = EVENTS_AT_A_TIME * 3 / 2;
 /// Datagram events that wait at most: datagrams may get lost, memory may not (RFC 9221 section 5.4).
 const MAX_DATAGRAMS: usize = 4096;
 
@@ -59,14 +62,8 @@ pub(crate) struct QueueObject {
 
 #[derive(Default)]
 struct State {
-    /// Events that wait, and what each of them keeps: two lists of one length, so that a taker who takes all gets the first
-    /// as it is.
-    events: VecDeque<wb_event>,
-    kept: VecDeque<Kept>,
-    /// Empty lists of returned batches.
-    spare: Vec<(VecDeque<wb_event>, VecDeque<Kept>)>,
-    datagrams: usize,
-    /// The descriptor was raised for `events`, or is about to be.
+    waiting: Waiting,
+    /// The descriptor was raised for what waits, or is about to be.
     raised: bool,
     /// Takers that sleep, or are about to. Counted under the lock, after a look that found nothing.
     sleepers: usize,
@@ -74,15 +71,15 @@ struct State {
     watched: bool,
     /// The application has released the queue: nobody will take events any more.
     closed: bool,
-    batches: HashMap<u64, Batch>,
+    /// Out with the application, by token.
+    batches: FxHashMap<u64, Batch>,
     next_token: u64,
     pace: Pace,
 }
 
 /// Events out with the application, and what they point to.
 struct Batch {
-    events: VecDeque<wb_event>,
-    kept: VecDeque<Kept>,
+    part: Part,
     /// Hardened: the copy that is shown.
     shown: Option<ShownEvents>,
 }
@@ -90,10 +87,10 @@ struct Batch {
 impl Batch {
     /// Changes events that the application has in hand.
     fn rewrite(&mut self, which: core::ops::Range<usize>, change: impl Fn(&mut wb_event)) {
-        let count = self.events.len();
+        let count = self.part.len();
         let events = match &mut self.shown {
             Some(shown) => shown.as_mut_ptr(),
-            None => self.events.as_mut_slices().0.as_mut_ptr(),
+            None => self.part.events.as_mut_ptr(),
         };
         for at in which.start..which.end.min(count) {
             // SAFETY: there are as many, in one piece. The application was told that its batch changes in the calls that bring us
@@ -104,7 +101,7 @@ impl Batch {
 
     /// Where the application reads the events.
     fn pointer(&self) -> *const wb_event {
-        self.shown.as_ref().map_or(self.events.as_slices().0.as_ptr(), ShownEvents::as_ptr)
+        self.shown.as_ref().map_or(self.part.events.as_ptr(), ShownEvents::as_ptr)
     }
 }
 
@@ -113,53 +110,9 @@ impl Batch {
 unsafe impl Send for State {}
 
 impl State {
-    /// The first `n` events, in lists that may be used up.
-    fn take_first(&mut self, n: usize) -> (VecDeque<wb_event>, VecDeque<Kept>) {
-        let (mut events, mut kept) = self.spare.pop().unwrap_or_default();
-        if n == self.events.len() {
-            core::mem::swap(&mut events, &mut self.events);
-            core::mem::swap(&mut kept, &mut self.kept);
-            self.datagrams = 0;
-            return (events, kept);
-        }
-        events.extend(self.events.drain(..n));
-        kept.extend(self.kept.drain(..n));
-        if self.datagrams > 0 {
-            let gone = events.iter().filter(|e| e.kind == WB_EV_DATAGRAM).count();
-            self.datagrams = self.datagrams.saturating_sub(gone);
-        }
-        (events, kept)
-    }
-
-    /// Takes out datagrams for which there is no room; without an object that needs their end, but their bytes are freed by the
-    /// caller, without the lock.
-    fn limit_datagrams(&mut self, events: &mut VecDeque<wb_event>, kept: &mut VecDeque<Kept>) -> Vec<Kept> {
-        let mut refused = Vec::new();
-        let mut at = 0;
-        while let Some(event) = events.get(at) {
-            if event.kind == WB_EV_DATAGRAM {
-                if self.datagrams >= MAX_DATAGRAMS {
-                    events.remove(at);
-                    refused.extend(kept.remove(at));
-                    continue;
-                }
-                self.datagrams += 1;
-            }
-            at += 1;
-        }
-        refused
-    }
-
-    /// Keeps empty lists for the next taker.
-    fn save(&mut self, events: VecDeque<wb_event>, kept: VecDeque<Kept>) {
-        if self.spare.len() < SPARE && events.capacity() <= MAX_BATCH && kept.capacity() <= MAX_BATCH {
-            self.spare.push((events, kept));
-        }
-    }
-
     /// Somebody has to be told of what waits, by raising the descriptor.
     fn owes_raise(&mut self) -> bool {
-        let owes = !self.raised && !self.events.is_empty() && (self.watched || self.sleepers > 0);
+        let owes = !self.raised && !self.waiting.is_empty() && (self.watched || self.sleepers > 0);
         self.raised |= owes;
         owes
     }
@@ -191,10 +144,32 @@ pub(crate) fn deliver(route: &Route, record: Record) {
     {
         return;
     }
-    match route.with_queue(|queue| (!staging::gathers_for(queue)).then(|| Arc::clone(queue))) {
-        Some(None) => staging::add(record),
-        Some(Some(queue)) => staging::push(queue, record),
-        None => leave_unread(record.kept),
+    let Record { event, kept } = record;
+    put(route, event.kind, || event, || kept);
+}
+
+/// The same for an event of a stream, made where it is to be.
+#[inline]
+pub(crate) fn deliver_of(
+    stream: &StreamObject,
+    kind: u16,
+    event: impl FnOnce() -> wb_event,
+    kept: impl FnOnce() -> Kept,
+) {
+    if stream.notices.enter(Merge::of(kind)) {
+        put(&stream.conn.route, kind, event, kept);
+    }
+}
+
+/// Its notice has entered.
+#[inline]
+fn put(route: &Route, kind: u16, event: impl FnOnce() -> wb_event, kept: impl FnOnce() -> Kept) {
+    if staging::gathers_for(route) || staging::aim_for(route) {
+        return staging::add(kind, event, kept);
+    }
+    match route.queue() {
+        Some(queue) => drop(queue.put_in(&mut Part::from(Record { event: event(), kept: kept() }))),
+        None => leave_unread(kept()),
     }
 }
 
@@ -205,8 +180,7 @@ impl Object for QueueObject {
         let kept = {
             let mut state = self.state.lock();
             state.closed = true;
-            state.events.clear();
-            std::mem::take(&mut state.kept)
+            state.waiting.give_up()
         };
         // What waited keeps objects alive that keep routes alive that keep this queue: cut here.
         leave_queue(&kept);
@@ -235,26 +209,20 @@ impl QueueObject {
     }
 
     /// Puts events in whose notices have entered, and tells a taker, unless this thread is the one. True: somebody was woken.
-    fn put_in(&self, events: &mut VecDeque<wb_event>, kept: &mut VecDeque<Kept>) -> bool {
+    fn put_in(&self, part: &mut Part) -> bool {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            kept.drain(..).for_each(leave_unread);
-            events.clear();
+            part.events.clear();
+            part.kept.drain(..).for_each(leave_unread);
             return false;
         }
-        let refused = state.limit_datagrams(events, kept);
-        let flooded = count_in(kept);
-        // One alone is moved, so that the list with room for many stays.
-        if state.events.is_empty() && events.len() > 1 {
-            core::mem::swap(&mut state.events, events);
-            core::mem::swap(&mut state.kept, kept);
-        } else {
-            state.events.append(events);
-            state.kept.append(kept);
-        }
+        let refused = state.waiting.limit_datagrams(part);
+        let flooded = count_in(&part.kept);
+        let steered = self.is_steered_here();
+        state.waiting.put(part, if steered { LARGEST_PART } else { MAX_BATCH });
         // A taker that runs this very worker looks itself; are there others?
-        let own = self.is_steered_here() && !state.watched && state.sleepers <= 1;
+        let own = steered && !state.watched && state.sleepers <= 1;
         let raise = !own && state.owes_raise();
         drop(state);
         if raise {
@@ -282,6 +250,9 @@ impl QueueObject {
         if STEERS_FOR.try_with(|q| q.set(core::ptr::from_ref(self))).is_err() {
             return false;
         }
+        if !steering.answer(|| may_steer(gate)) {
+            return false;
+        }
         while !self.has_something() && clock::now() < until {
             if !steering.round(until, || may_steer(gate)) {
                 return false;
@@ -303,7 +274,7 @@ impl QueueObject {
     }
 
     fn has_something(&self) -> bool {
-        self.wake.load(Ordering::Acquire) || !self.state.lock().events.is_empty()
+        self.wake.load(Ordering::Acquire) || !self.state.lock().waiting.is_empty()
     }
 
     /// A taker found nothing and is to sleep; whether it had better run the worker.
@@ -328,12 +299,12 @@ impl QueueObject {
         if slept {
             state.sleepers = state.sleepers.saturating_sub(1);
         }
-        let max = if state.pace.steers() { max.min(EVENTS_AT_A_TIME) } else { max };
-        let n = state.events.len().min(max);
-        let (mut events, mut kept) = state.take_first(n);
+        let max = if state.pace.steers() { max.min(LARGEST_PART) } else { max };
+        let mut part = state.waiting.take(max);
+        let n = part.len();
         // Up without need: a raise that came after what it told of was taken, or a wake that another taker took.
         let vain = n == 0 && (slept || state.watched);
-        let lower = state.events.is_empty() && (state.raised || vain);
+        let lower = state.waiting.is_empty() && (state.raised || vain);
         if lower {
             state.raised = false;
             self.fd.lower();
@@ -342,35 +313,33 @@ impl QueueObject {
         if n < max {
             if self.wake.swap(false, Ordering::AcqRel) {
                 let Record { event, kept: nothing } = Record::new(WB_EV_WAKE);
-                events.push_back(event);
-                kept.push_back(nothing);
+                part.add(WB_EV_WAKE, || event, || nothing);
             }
         } else if lower && self.wake.load(Ordering::Acquire) {
             self.fd.raise();
         }
-        if events.is_empty() {
+        if part.is_empty() {
             state.sleepers += usize::from(patient);
-            state.save(events, kept);
+            state.waiting.save(part);
             return None;
         }
         // For another taker, who was not told because this one was to look.
         let raise = state.owes_raise();
         state.next_token += 1;
         let token = state.next_token;
-        leave_queue(&kept);
-        let slice = events.make_contiguous();
-        for (at, (event, kept)) in slice.iter_mut().zip(&kept).enumerate() {
+        leave_queue(&part.kept);
+        for (at, (event, kept)) in part.events.iter_mut().zip(&part.kept).enumerate() {
             if let Some(stream) = &kept.stream {
                 stream.notices.note_place(token, at);
             }
             kept.point(event);
         }
-        let shown = hardened::is_on().then(|| ShownEvents::new((&*slice).into()));
-        let pointer = shown.as_ref().map_or(slice.as_ptr(), ShownEvents::as_ptr);
-        let count = slice.len();
-        state.batches.insert(token, Batch { events, kept, shown });
+        let shown = hardened::is_on().then(|| ShownEvents::new(part.events.as_slice().into()));
+        let pointer = shown.as_ref().map_or(part.events.as_ptr(), ShownEvents::as_ptr);
+        let count = part.len();
+        state.batches.insert(token, Batch { part, shown });
         if self.helm.is_some() {
-            self.parted.store(state.pace.steers() && !state.events.is_empty(), Ordering::Relaxed);
+            self.parted.store(state.pace.steers() && !state.waiting.is_empty(), Ordering::Relaxed);
             state.pace.leaves(clock::now());
         }
         drop(guard);
@@ -396,7 +365,7 @@ impl QueueObject {
     /// The connection's events of all batches that are out show this pointer.
     pub fn show_conn_user(&self, conn: wb_conn, user: *mut core::ffi::c_void) {
         for batch in self.state.lock().batches.values_mut() {
-            let all = 0..batch.events.len();
+            let all = 0..batch.part.len();
             batch.rewrite(all, |event| {
                 if event.conn == conn {
                     event.user_conn = user;
@@ -414,63 +383,57 @@ impl QueueObject {
             }
         };
         let batch = batch.ok_or_else(|| Fail::invalid("not a batch of this queue, or returned already"))?;
-        let Batch { mut events, mut kept, shown } = batch;
+        let Batch { mut part, shown } = batch;
         drop(shown);
-        events.clear();
+        part.events.clear();
         // No lock: destructors of the application may run here.
-        kept.drain(..).for_each(Kept::end);
-        self.state.lock().save(events, kept);
+        part.kept.drain(..).for_each(Kept::end);
+        self.state.lock().waiting.save(part);
         Ok(())
     }
 }
 
-/// Counts neighbours with the same owner: neighbours are mostly of one connection.
-#[derive(Default)]
-struct Runs<'a>(Option<(&'a Arc<ConnObject>, u32)>);
-
-impl<'a> Runs<'a> {
-    /// A run that ends before `one`.
-    fn add(&mut self, one: &'a Kept) -> Option<(&'a Arc<ConnObject>, u32)> {
-        let owner = one.owner()?;
-        match &mut self.0 {
-            Some((conn, n)) if Arc::ptr_eq(conn, owner) => {
+/// Calls `on_run` for each run of neighbours with the same owner: neighbours are mostly of one connection.
+fn for_runs<'a>(kept: impl Iterator<Item = &'a Kept>, mut on_run: impl FnMut(&'a Arc<ConnObject>, u32)) {
+    let mut run: Option<(&Arc<ConnObject>, u32)> = None;
+    for one in kept {
+        let Some(owner) = one.owner() else { continue };
+        if let Some((conn, n)) = &mut run {
+            if Arc::ptr_eq(conn, owner) {
                 *n = n.saturating_add(1);
-                None
+                continue;
             }
-            run => run.replace((owner, 1)),
+            on_run(conn, *n);
         }
+        run = Some((owner, 1));
+    }
+    if let Some((conn, n)) = run {
+        on_run(conn, n);
     }
 }
 
 /// They begin to wait; the connections of which too many do.
-fn count_in(kept: &VecDeque<Kept>) -> Vec<Arc<ConnObject>> {
+fn count_in(kept: &[Kept]) -> Vec<Arc<ConnObject>> {
     let mut flooded = Vec::new();
-    let mut count = |(conn, n): (&Arc<ConnObject>, u32)| {
+    for_runs(kept.iter(), |conn, n| {
         let now = conn.count_waiting(n);
         if now >= MAX_WAITING && now.saturating_sub(n) < MAX_WAITING {
             flooded.push(Arc::clone(conn));
         }
-    };
-    let mut runs = Runs::default();
-    kept.iter().filter_map(|one| runs.add(one)).for_each(&mut count);
-    runs.0.into_iter().for_each(count);
+    });
     flooded
 }
 
 /// They wait no longer: the next notices of their kinds may come in.
-fn leave_queue(kept: &VecDeque<Kept>) {
-    let mut runs = Runs::default();
-    for one in kept {
-        if let Some(stream) = &one.stream {
-            stream.notices.leave(one.merge);
-        }
-        if let Some((conn, n)) = runs.add(one) {
-            conn.discount_waiting(n);
-        }
-    }
-    if let Some((conn, n)) = runs.0 {
-        conn.discount_waiting(n);
-    }
+fn leave_queue(kept: &[Kept]) {
+    for_runs(
+        kept.iter().inspect(|one| {
+            if let Some(stream) = &one.stream {
+                stream.notices.leave(one.merge);
+            }
+        }),
+        |conn, n| conn.discount_waiting(n),
+    );
 }
 
 /// Nobody will read it.
@@ -485,9 +448,9 @@ impl Drop for QueueObject {
     fn drop(&mut self) {
         // What was never taken, or never returned, still ends its objects.
         let state = self.state.get_mut();
-        let waiting = std::mem::take(&mut state.kept);
+        let waiting = state.waiting.give_up();
         let batches = std::mem::take(&mut state.batches);
-        waiting.into_iter().chain(batches.into_values().flat_map(|b| b.kept)).for_each(Kept::end);
+        waiting.into_iter().chain(batches.into_values().flat_map(|b| b.part.kept)).for_each(Kept::end);
     }
 }
 
@@ -540,9 +503,17 @@ impl Notices {
         }
     }
 
-    /// False when such a notice waits already.
+    /// False when such a notice waits already. Events of a stream come one after the other, so nobody else enters meanwhile; and
+    /// what leaves meanwhile leaves before the application looks at what this one tells.
     fn enter(&self, merge: Merge) -> bool {
-        self.flag(merge).is_none_or(|f| !f.swap(true, Ordering::AcqRel))
+        match self.flag(merge) {
+            Some(flag) if flag.load(Ordering::Acquire) => false,
+            Some(flag) => {
+                flag.store(true, Ordering::Release);
+                true
+            }
+            None => true,
+        }
     }
 
     fn leave(&self, merge: Merge) {

@@ -8,7 +8,7 @@ use super::error::Fail;
 use super::events::{Kept, Merge, Record, blank};
 use super::handle::Object;
 use super::object::{Ends, Known, Meta, publish};
-use super::queue::Notices;
+use super::queue::{Notices, deliver_of};
 use super::section::Block;
 use super::status::*;
 use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -584,12 +584,15 @@ impl StreamObject {
     /// An event of this stream, to be filled in. Put together where it is to be: it is large to move.
     #[inline]
     pub fn record(self: &Arc<Self>, kind: u16) -> Record {
+        Record { event: self.event(kind, 0), kept: Kept::of(Arc::clone(self), Merge::of(kind)) }
+    }
+
+    /// An event as it waits: whoever takes it fills in pointers.
+    #[inline]
+    fn event(&self, kind: u16, a: u64) -> wb_event {
         let conn = self.conn.meta().handle();
         let stream = self.meta.handle();
-        Record {
-            event: wb_event { conn, source: conn, stream, flags: self.early_flag(kind), ..blank(kind) },
-            kept: Kept::of(Arc::clone(self), Merge::of(kind)),
-        }
+        wb_event { conn, source: conn, stream, flags: self.early_flag(kind), a, ..blank(kind) }
     }
 
     /// Whether HTTP/3 carries the stream, so that its end is HTTP/3's to tell.
@@ -598,44 +601,39 @@ impl StreamObject {
     }
 
     /// An event as a callback gets it; valid while the stream is held.
-    fn event(&self, kind: u16, a: u64) -> wb_event {
-        let conn = self.conn.meta();
-        wb_event {
-            conn: conn.handle(),
-            source: conn.handle(),
-            stream: self.meta.handle(),
-            flags: self.early_flag(kind),
-            a,
-            user_conn: conn.user(),
-            user_stream: self.meta.user(),
-            ..blank(kind)
-        }
+    #[inline]
+    fn view(&self, kind: u16, a: u64) -> wb_event {
+        let mut event = self.event(kind, a);
+        event.user_conn = self.conn.meta().user();
+        event.user_stream = self.meta.user();
+        event
     }
 
     /// Tells the application something: straight to a callback, or as a record to a queue.
     pub fn tell(self: &Arc<Self>, kind: u16, a: u64) {
-        if !self.conn.route.calls_back(kind) {
-            let mut record = self.record(kind);
-            record.event.a = a;
-            self.conn.emit(record);
-        } else if !self.conn.is_abandoned() {
-            self.conn.route.call(&self.event(kind, a));
+        if self.conn.is_abandoned() {
+            return;
         }
+        if self.conn.route.calls_back(kind) {
+            return self.conn.route.call(&self.view(kind, a));
+        }
+        deliver_of(self, kind, || self.event(kind, a), || Kept::of(Arc::clone(self), Merge::of(kind)));
     }
 
     /// Emits STREAM_CLOSED, the last event.
-    pub fn finish(self: &Arc<Self>) {
+    pub fn finish(self: Arc<Self>) {
         if self.is_quiet() {
             return self.is_over(CLOSED);
         }
         if self.conn.route.calls_back(WB_EV_STREAM_CLOSED) {
-            self.conn.route.call(&self.event(WB_EV_STREAM_CLOSED, 0));
+            self.conn.route.call(&self.view(WB_EV_STREAM_CLOSED, 0));
             self.ended();
             return;
         }
-        let mut record = self.record(WB_EV_STREAM_CLOSED);
-        record.kept.last = true;
-        self.conn.emit(record);
+        let event = self.event(WB_EV_STREAM_CLOSED, 0);
+        let conn = Arc::clone(&self.conn);
+        let kept = Kept { last: true, ..Kept::of(self, Merge::No) };
+        conn.route.emit(Record { event, kept });
     }
 
     /// The application is through with the message that came whole: what it learned by it is no longer looked at.

@@ -4,87 +4,110 @@
 //! connection and one look at who has to be told, instead of one per event. Woken at the first event, a taker would fight with
 //! the worker for every further one. Invariants: what is staged enters before the application's code runs on this thread and before the
 //! delivery ends; events of one thread keep their order, also across queues.
-use super::super::events::{Kept, Record};
-use super::QueueObject;
-use super::wb_event;
+use super::super::events::{Kept, Route};
+use super::waiting::Part;
+use super::{EVENTS_AT_A_TIME, QueueObject, part_of, wb_event};
 use crate::base::sync::thread_local;
 use crate::runtime::Runtime;
 use core::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 thread_local! {
     static STAGED: Staged = const { Staged::new() };
-    /// Something is staged.
-    static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Events for one queue, whose notices have entered already.
 struct Staged {
     /// This thread delivers a batch.
     in_batch: Cell<bool>,
-    /// Whose events they are; alive while `lists` holds it.
-    target: Cell<*const QueueObject>,
+    /// Events of the runtime in it.
+    count: Cell<usize>,
+    /// Something is staged.
+    holds: Cell<bool>,
+    /// The route of the last event, if its queue is the one for which events gather, and what its runtime's `attachments` were when
+    /// that was so. Compared, never looked through.
+    route: Cell<(*const Route, u64)>,
     lists: RefCell<Lists>,
 }
 
 struct Lists {
     queue: Option<Arc<QueueObject>>,
-    events: VecDeque<wb_event>,
-    kept: VecDeque<Kept>,
+    part: Part,
+    /// This many at a time: a taker at the helm is given no more.
+    most: usize,
 }
+
+const NOWHERE: (*const Route, u64) = (core::ptr::null(), 0);
 
 impl Staged {
     const fn new() -> Self {
-        let lists = Lists { queue: None, events: VecDeque::new(), kept: VecDeque::new() };
-        Self { in_batch: Cell::new(false), target: Cell::new(core::ptr::null()), lists: RefCell::new(lists) }
-    }
-}
-
-/// Whether events for `queue` gather on this thread now. May be asked with locks held.
-pub(super) fn gathers_for(queue: &Arc<QueueObject>) -> bool {
-    STAGED.try_with(|staged| core::ptr::eq(staged.target.get(), Arc::as_ptr(queue))).unwrap_or(false)
-}
-
-/// Adds an event to those that gather.
-#[inline]
-pub(super) fn add(record: Record) {
-    let _ = STAGED.try_with(|staged| {
-        if let Ok(mut lists) = staged.lists.try_borrow_mut() {
-            let Record { event, kept } = record;
-            lists.events.push_back(event);
-            lists.kept.push_back(kept);
-            let _ = HOLDS.try_with(|h| h.set(true));
+        let lists = Lists { queue: None, part: Part::new(), most: usize::MAX };
+        Self {
+            in_batch: Cell::new(false),
+            count: Cell::new(0),
+            holds: Cell::new(false),
+            route: Cell::new(NOWHERE),
+            lists: RefCell::new(lists),
         }
-    });
+    }
 }
 
-/// Puts an event into `queue`, for which none gather: within a batch they do from now on. No lock may be held.
+/// Whether events of `route` gather on this thread now.
+#[inline]
+pub(super) fn gathers_for(route: &Route) -> bool {
+    let here = (core::ptr::from_ref(route), route.attachments());
+    STAGED.try_with(|staged| staged.route.get() == here).unwrap_or(false)
+}
+
+/// Within a batch, events of `route` gather from now on, unless it has no queue. No lock may be held.
 #[cold]
-pub(super) fn push(queue: Arc<QueueObject>, record: Record) {
+pub(super) fn aim_for(route: &Route) -> bool {
     if !STAGED.try_with(|staged| staged.in_batch.get()).unwrap_or(false) {
-        let Record { event, kept } = record;
-        queue.put_in(&mut VecDeque::from([event]), &mut VecDeque::from([kept]));
-        return;
+        return false;
     }
-    enter_staged();
-    aim(Some(queue));
-    add(record);
+    // Before the look for the queue: one that is attached meanwhile is found with the next event.
+    let here = (core::ptr::from_ref(route), route.attachments());
+    let Some(queue) = route.queue() else { return false };
+    let same = STAGED.try_with(|staged| {
+        let lists = staged.lists.try_borrow().ok()?;
+        Some(lists.queue.as_ref().is_some_and(|known| Arc::ptr_eq(known, &queue)))
+    });
+    if same.ok().flatten() != Some(true) {
+        enter_staged();
+        aim(Some(queue));
+    }
+    STAGED.try_with(|staged| staged.route.set(here)).is_ok()
+}
+
+/// Adds an event of `kind` to those that gather.
+#[inline]
+pub(super) fn add(kind: u16, event: impl FnOnce() -> wb_event, kept: impl FnOnce() -> Kept) {
+    let full = STAGED.try_with(|staged| {
+        let Ok(mut lists) = staged.lists.try_borrow_mut() else { return false };
+        lists.part.add(kind, event, kept);
+        staged.holds.set(true);
+        lists.part.len() >= lists.most
+    });
+    if full == Ok(true) {
+        enter_all();
+    }
 }
 
 /// From now on events for this queue gather.
 fn aim(queue: Option<Arc<QueueObject>>) {
+    let steered = queue.as_ref().is_some_and(|queue| queue.is_steered_here());
     let before = STAGED.try_with(|staged| {
+        staged.route.set(NOWHERE);
         let mut lists = staged.lists.try_borrow_mut().ok()?;
-        staged.target.set(queue.as_ref().map_or(core::ptr::null(), Arc::as_ptr));
+        lists.most = if steered { part_of(staged.count.get(), EVENTS_AT_A_TIME) } else { usize::MAX };
         core::mem::replace(&mut lists.queue, queue)
     });
     // Its end may run the application's code: nothing is borrowed.
     drop(before);
 }
 
-/// Runs `deliver`, on a worker with no lock held: what it emits enters its queue afterwards.
-pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
+/// Runs `deliver`, on a worker with no lock held: what it makes of `count` events enters its queue afterwards.
+pub(crate) fn at_once<R>(count: usize, deliver: impl FnOnce() -> R) -> R {
     struct Done;
     impl Drop for Done {
         fn drop(&mut self) {
@@ -98,7 +121,11 @@ pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
             }
         }
     }
-    if STAGED.try_with(|staged| staged.in_batch.replace(true)).unwrap_or(true) {
+    let begin = |staged: &Staged| {
+        staged.count.set(count);
+        staged.in_batch.replace(true)
+    };
+    if STAGED.try_with(begin).unwrap_or(true) {
         return deliver();
     }
     let _done = Done;
@@ -108,24 +135,24 @@ pub(crate) fn at_once<R>(deliver: impl FnOnce() -> R) -> R {
 /// Before the application's code runs in between, which may wait for a taker, and at the end. True: somebody was woken.
 #[inline]
 pub(crate) fn enter_staged() -> bool {
-    HOLDS.try_with(Cell::get).unwrap_or(false) && enter_all()
+    STAGED.try_with(|staged| staged.holds.get()).unwrap_or(false) && enter_all()
 }
 
 fn enter_all() -> bool {
     let taken = STAGED.try_with(|staged| {
         let mut lists = staged.lists.try_borrow_mut().ok()?;
-        let _ = HOLDS.try_with(|h| h.set(false));
+        staged.holds.set(false);
         let queue = lists.queue.clone()?;
-        Some((queue, core::mem::take(&mut lists.events), core::mem::take(&mut lists.kept)))
+        Some((queue, core::mem::take(&mut lists.part)))
     });
-    let Some((queue, mut events, mut kept)) = taken.ok().flatten() else { return false };
-    let told = queue.put_in(&mut events, &mut kept);
-    // Their room serves the next batch.
+    let Some((queue, mut part)) = taken.ok().flatten() else { return false };
+    let told = queue.put_in(&mut part);
+    // Its room serves the next batch.
     let _ = STAGED.try_with(|staged| {
         if let Ok(mut lists) = staged.lists.try_borrow_mut()
-            && lists.events.is_empty()
+            && lists.part.is_empty()
         {
-            (lists.events, lists.kept) = (events, kept);
+            lists.part = part;
         }
     });
     told
