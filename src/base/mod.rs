@@ -7,6 +7,7 @@ pub mod error;
 pub mod level;
 pub mod rng;
 pub mod side;
+pub mod span;
 pub mod stream_id;
 pub(crate) mod sync;
 pub mod time;

@@ -3,6 +3,7 @@
 //! A bitmap per block says which slots are alive; a block without a live slot leaves the queue wherever it stands,
 //! so one stuck record over a million numbers costs one block. Each record has a slice of tokens, stored in its
 //! block, so nothing is allocated per record. Invariant: blocks are in ascending order and none is empty.
+use crate::base::span::Span;
 use core::ops::RangeInclusive;
 use std::collections::VecDeque;
 
@@ -153,6 +154,16 @@ impl<R: Copy + Default, T: Copy> BlockMap<R, T> {
             if stop {
                 return;
             }
+        }
+    }
+
+    /// Where the oldest block lies.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        let (blocks, _) = self.blocks.as_slices();
+        name(Span::front(blocks));
+        if let Some((_, block)) = blocks.first() {
+            name(Span::of(&*block.slots));
+            name(Span::of(&*block.tokens));
         }
     }
 

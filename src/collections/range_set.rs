@@ -4,6 +4,7 @@
 //! The caller bounds the number of ranges (`len`), because only it knows what a peer may cause.
 //! Invariant: ranges are non-empty, ascending, and at least one number apart. The common operations are at either
 //! end and cost O(1); others cost a binary search and the shorter half's move. Memory is kept for reuse.
+use crate::base::span::Span;
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -115,6 +116,11 @@ impl RangeSet {
     #[must_use]
     pub fn covers(&self, range: Range<u64>) -> bool {
         range.is_empty() || self.range_at(range.start).is_some_and(|r| r.end >= range.end)
+    }
+
+    /// Where the first ranges lie.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::front(self.ranges.as_slices().0));
     }
 
     /// Any of `range` is in the set.

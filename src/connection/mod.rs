@@ -37,6 +37,7 @@ mod log;
 mod migration;
 mod packet;
 mod parameters;
+mod parts;
 mod receive;
 mod spaces;
 mod spin;

@@ -10,6 +10,7 @@
 use super::cipher::Cipher;
 use super::keys::{DirectionKeys, HeaderKeyBytes, OpenFailed, PacketKey, PacketKeyBytes};
 use super::schedule::Secret;
+use crate::base::span::Span;
 use crate::base::{Timestamp, TransportError, codes};
 use core::time::Duration;
 
@@ -236,6 +237,17 @@ impl OneRttKeys {
     #[must_use]
     pub fn is_steady(&self, first: u8) -> bool {
         self.previous.is_none() && (first & KEY_PHASE_BIT != 0) == self.phase()
+    }
+
+    /// Where that lies which every packet needs.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::of(self));
+        if let Some(sealing) = &self.sealing {
+            name(Span::of(&**sealing));
+        }
+        if let Some(opening) = &self.opening {
+            name(Span::of(&*opening.current));
+        }
     }
 
     /// `sleep` would give memory back.

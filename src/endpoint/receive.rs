@@ -2,7 +2,7 @@
 use super::accept::FirstInitial;
 use super::address_token::{RetryBinding, TokenVerdict};
 use super::router::{Initial, ResetSource};
-use super::{DropReason, Endpoint, Incoming, RetryPolicy, Routed, replies};
+use super::{ConnectionKey, DropReason, Endpoint, Incoming, RetryPolicy, Routed, replies};
 use crate::base::codes::transport::{CONNECTION_REFUSED, INVALID_TOKEN};
 use crate::base::{ConnectionId, Ecn, FourTuple, Timestamp};
 use crate::crypto::{ClientInitial, DirectionKeys};
@@ -16,6 +16,13 @@ const MIN_INITIAL_DATAGRAM: usize = 1200;
 const MIN_INITIAL_DCID: usize = 8;
 
 impl Endpoint {
+    /// The connection that a datagram with a short header is probably for.
+    #[must_use]
+    pub fn foresee(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        let peek = invariants::peek(datagram, self.cids.cid_len()).ok().filter(|peek| !peek.long)?;
+        self.router.issued(&ConnectionId::new(peek.dcid)?)
+    }
+
     /// Finds out what to do with one datagram (one GRO segment). `reply` holds the answer after `Routed::Reply`;
     /// it goes from `tuple.local` to `tuple.remote`.
     pub fn receive(

@@ -10,8 +10,12 @@ use super::object::publish;
 use super::queue::{MAX_BATCH, at_once};
 use super::translate::Recent;
 use crate::base::codes;
+use crate::base::span::Span;
 use crate::runtime::{Conn, ConnEvent, EndpointNotice, IncomingDecision, IncomingInfo, Sink, events::EVENTS_AT_A_TIME};
 use std::sync::Arc;
+
+/// What stands before an object that is counted.
+const COUNTS: usize = 2 * size_of::<usize>();
 
 /// Where the runtime's endpoint reports.
 pub(crate) struct EndpointSink {
@@ -80,6 +84,11 @@ impl Sink for EndpointSink {
         // A hand-over to a taker costs two changes of threads, so it gets all that a batch brought.
         let queued = object_of(conn).is_some_and(|object| !object.route.calls_back(WB_EV_STREAM_READABLE));
         if queued { MAX_BATCH } else { EVENTS_AT_A_TIME }
+    }
+
+    fn part(&self, conn: &Conn) -> Span {
+        // Its count, which comes first, is touched as well.
+        Span { at: (conn.tag() as usize).saturating_sub(COUNTS), len: COUNTS + size_of::<ConnObject>() }
     }
 
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {

@@ -3,6 +3,7 @@
 //! Invariant: at most `MAX_ACTIVE` are active, and a new one is issued only when the peer retired one or we asked
 //! it to (`rotate`, at most as many at a time as the peer keeps), so a flood of RETIRE_CONNECTION_ID costs the peer as many frames and
 //! round trips as it costs us.
+use crate::base::span::Span;
 use crate::base::{ConnectionId, ResetToken, TransportError, codes};
 use std::collections::VecDeque;
 
@@ -191,6 +192,11 @@ impl LocalCids {
             return Err(error("retired the connection ID that the packet was sent to"));
         }
         Ok(Some(self.entries.remove(at).cid))
+    }
+
+    /// Where they lie.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::of(&*self.entries));
     }
 
     /// One of ours, still active.

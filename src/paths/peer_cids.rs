@@ -3,6 +3,7 @@
 //! Invariant: at most `limit` are kept, at most `MAX_UNACKED_PER_LIMIT * limit` retirements wait for an
 //! acknowledgement, and the gaps in the sequence numbers seen are bounded: a peer that issues and retires in
 //! a loop while it withholds acknowledgements is cut off (CVE-2024-22189 and its kind).
+use crate::base::span::Span;
 use crate::base::{ConnectionId, ResetToken, TransportError, codes};
 use crate::collections::RangeSet;
 use std::collections::VecDeque;
@@ -205,6 +206,11 @@ impl PeerCids {
         let entry = self.entries.iter_mut().find(|e| e.id.sequence == sequence && !e.used)?;
         entry.used = true;
         Some(entry.id)
+    }
+
+    /// Where they lie.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::of(&*self.entries));
     }
 
     /// IDs that no path has used.

@@ -7,6 +7,7 @@ use super::mtu::MtuConfig;
 use super::path::{Path, same_hosts, same_local};
 use super::peer_cids::{PeerCid, PeerCids};
 use super::validation::Answer;
+use crate::base::span::Span;
 use crate::base::{FourTuple, Rng, Side, Timestamp};
 use crate::recovery::{PathLookup, PathRecovery, RecoveryConfig};
 use core::time::Duration;
@@ -107,6 +108,11 @@ impl PathTable {
     pub fn active_mut(&mut self) -> &mut Path {
         let at = self.position(self.active).unwrap_or(0);
         self.paths.get_mut(at).expect("the table is never empty: the active path is never removed")
+    }
+
+    /// Where the active path lies.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::of(self.active()));
     }
 
     /// Number of the active path.

@@ -23,6 +23,7 @@ pub use rtt::{GRANULARITY, INITIAL_RTT, Rtt};
 pub use timer::{PtoContext, TimeoutAction};
 pub use token::{FrameToken, SentPacket, SentSink};
 
+use crate::base::span::Span;
 use crate::base::{Side, SpaceId, Timestamp, TransportError};
 use crate::wire::Ack;
 use core::time::Duration;
@@ -69,6 +70,11 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Where the oldest packets in flight are kept.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        self.data.sent.parts(name);
+    }
+
     /// `seed` makes the choice of skipped packet numbers unpredictable to the peer.
     #[must_use]
     pub fn new(side: Side, seed: u64) -> Self {

@@ -3,6 +3,7 @@
 //! Ranges are pruned by ACK-of-ACK and capped; the decision to send an ACK falls once per received batch, so one
 //! GRO batch costs one ACK frame. Invariant: the largest received number never leaves the set, because a smaller
 //! Largest Acknowledged would upset the peer's ECN validation (section 13.2.3).
+use crate::base::span::Span;
 use crate::base::{Ecn, SpaceId, Timestamp};
 use crate::collections::{PnWindow, RangeSet, Seen};
 use crate::wire::EcnCounts;
@@ -83,6 +84,11 @@ pub struct Received {
 }
 
 impl Received {
+    /// Where the newest numbers are kept.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        self.ranges.parts(name);
+    }
+
     /// `max_ack_delay` is ours, as the transport parameter told the peer.
     #[must_use]
     pub fn new(space: SpaceId, max_ack_delay: Duration) -> Self {

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::clock;
 use super::endpoint::{EndpointInner, Part, PrivateSocket};
 use super::error::RuntimeError;
@@ -65,6 +66,8 @@ pub struct Conn {
     pub(super) queued: AtomicBool,
     /// Index in the worker's timer table.
     pub(super) slot: AtomicU32,
+    /// Where its state lies.
+    pub(super) ahead: Ahead,
     pub(super) state: Mutex<ConnState>,
 }
 
@@ -255,8 +258,17 @@ impl Conn {
             key,
             queued: AtomicBool::new(false),
             slot: AtomicU32::new(NO_SLOT),
+            ahead: Ahead::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// Notes where what a turn reads lies by now.
+    pub(super) fn note_parts(&self, state: &ConnState) {
+        self.ahead.note(|mut name| {
+            name(self.endpoint.sink.part(self));
+            state.connection.parts(&mut name);
+        });
     }
 
     /// Unique in the process.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::conn::Conn;
+use crate::base::span::Span;
 use crate::connection::Event;
 use crate::endpoint::LoadNews;
 use crate::http3::H3Event;
@@ -106,6 +107,11 @@ pub trait Sink: Send + Sync {
     /// ones are handed over, so that the peer works on the first answers while the last are made.
     fn events_at_a_time(&self, _conn: &Arc<Conn>) -> usize {
         EVENTS_AT_A_TIME
+    }
+
+    /// Where that lies which the sink itself reads for an event of the connection.
+    fn part(&self, _conn: &Conn) -> Span {
+        Span::NONE
     }
 
     /// Events of one connection, in order. What is left in the vector is thrown away.

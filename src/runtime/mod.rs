@@ -3,6 +3,7 @@
 //! A [`Runtime`] is a set of workers. An [`EndpointHandle`] lives on one or all of them and owns
 //! sockets; a [`Conn`] lives on one worker and is driven by it. Applications act on connections
 //! from any thread and learn what happened through a [`Sink`].
+mod ahead;
 pub mod clock;
 pub mod config;
 pub mod conn;

@@ -31,6 +31,7 @@ use self::nap::Nap;
 use self::sockets::Sockets;
 use self::spin::{Ended, Spin};
 use self::timers::Timers;
+use super::ahead;
 use super::clock;
 use super::config::RuntimeConfig;
 use super::conn::{Conn, ConnState, Harvest};
@@ -43,6 +44,7 @@ use super::udp::{OffloadKeepers, RECV_SLOT, RECV_SLOTS};
 use super::wake::Doorbell;
 use crate::base::Timestamp;
 use crate::base::codes::h3;
+use crate::base::span::Span;
 
 /// Poll token of the doorbell; sockets use their number.
 const BELL: Token = Token(usize::MAX);
@@ -54,6 +56,10 @@ const POLL_EVENTS: usize = 256;
 const SEND_ARENA: usize = 65_507;
 /// Turns per round before the sockets are looked at again.
 const TURNS_PER_ROUND: usize = 256;
+/// Connections whose state the second-level cache holds beside what passes through it.
+const CROWD: usize = 32;
+/// So many that had datagrams in this round are still at hand.
+const AT_HAND: usize = 8;
 /// Longest sleep, so that a defect in a timer heals.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -401,8 +407,26 @@ impl Shard {
         let count = self.ready.len().min(TURNS_PER_ROUND);
         for _ in 0..count {
             let Some(conn) = self.ready.pop_front() else { return };
+            if count > AT_HAND {
+                self.look_ahead();
+            }
             self.turn(&conn);
         }
+    }
+
+    /// While one connection has its turn the state of the next is fetched, and where that lies of the one after the next.
+    fn look_ahead(&self) {
+        if let Some(conn) = self.ready.get(2) {
+            ahead::fetch(Span::of(&**conn));
+        }
+        if let Some(conn) = self.ready.front() {
+            conn.ahead.fetch();
+        }
+    }
+
+    /// There are more connections than the second-level cache holds the state of: their parts are worth noting.
+    fn is_crowded(&self) -> bool {
+        self.timers.connections() > CROWD
     }
 
     /// Starts a graceful end of an endpoint's part on this worker.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::codes::transport::PROTOCOL_VIOLATION;
+use crate::base::span::Span;
 use crate::base::{Dir, Side, StreamId, Timestamp, TransportError};
 use crate::wire::TransportParameters;
 
@@ -183,6 +184,12 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// Where that lies which moving data needs.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        self.scheduler.parts(name);
+        self.table.parts(name);
+    }
+
     /// No streams; nothing may be sent until `set_peer_limits`.
     #[must_use]
     pub fn new(side: Side, config: &StreamsConfig) -> Self {

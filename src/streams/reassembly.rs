@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool};
+use crate::base::span::Span;
 use crate::collections::{Chunk, RangeSet, Slab};
 
 /// Separate ranges that one stream may have waiting. Thirty percent random loss over ten thousand packets in flight
@@ -109,6 +110,11 @@ impl Reassembly {
             self.ahead.pop_min();
         }
         Ok(true)
+    }
+
+    /// Where the first segments are described.
+    pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::front(self.segments.as_slices().0));
     }
 
     fn segment_size(&self) -> usize {

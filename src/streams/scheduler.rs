@@ -5,6 +5,8 @@
 //! stream limit stand in lists of their own, so that nobody looks at them until that changes.
 //! Invariant: a slot is in at most one list; `occupied` has a bit per non-empty list.
 
+use crate::base::span::Span;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -157,6 +159,11 @@ impl Priority {
 }
 
 impl Scheduler {
+    /// Where the first streams' links lie.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::front(&self.queues.links));
+    }
+
     /// Something can be sent.
     #[must_use]
     pub const fn is_ready(&self) -> bool {

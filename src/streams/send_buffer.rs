@@ -10,6 +10,7 @@ use core::ops::Range;
 use std::collections::VecDeque;
 
 use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool, TINY};
+use crate::base::span::Span;
 use crate::collections::{Chunk, RangeSet, Revoked, Slab};
 
 /// Shorter chunks are merged like plain writes: a piece's bookkeeping and its release cost more than the copy.
@@ -211,6 +212,11 @@ impl SendBuffer {
             self.cursor_new = index;
         }
         Ok(())
+    }
+
+    /// Where the first pieces are described.
+    pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
+        name(Span::front(self.pieces.as_slices().0));
     }
 
     /// Index of the piece that holds `offset`, tried at `hint` and behind it first.

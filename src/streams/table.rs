@@ -9,6 +9,7 @@ use super::recv::RecvHalf;
 use super::scheduler::Priority;
 use super::send::SendHalf;
 use crate::base::StreamId;
+use crate::base::span::Span;
 
 /// Number of a stream in its connection's table.
 pub type Slot = u32;
@@ -94,6 +95,18 @@ impl Table {
         let slot = self.map.get(&id.0).copied()?;
         self.last = slot;
         Some(slot)
+    }
+
+    /// Where the stream lies that was asked for last.
+    pub fn parts(&self, name: &mut impl FnMut(Span)) {
+        let Some(stream) = self.get(self.last) else { return };
+        name(Span::of(stream));
+        if let Some(send) = &stream.send {
+            send.buffer.parts(name);
+        }
+        if let Some(recv) = &stream.recv {
+            recv.data.parts(name);
+        }
     }
 
     /// The same without remembering it.

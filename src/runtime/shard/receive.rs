@@ -3,15 +3,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Shard;
+use crate::base::span::Span;
 use crate::base::{Ecn, FourTuple};
-use crate::endpoint::{Incoming, Routed};
-use crate::runtime::clock;
+use crate::endpoint::{ConnectionKey, Incoming, Routed};
 use crate::runtime::conn::{Conn, ConnState, Names, next_id};
+use crate::runtime::{ahead, clock};
 
 use crate::runtime::endpoint::{EndpointInner, Undecided};
 use crate::runtime::events::{IncomingDecision, IncomingInfo, Ticket, UNDECIDED_LIFETIME};
 use crate::runtime::shards::Handoff;
-use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS};
+use crate::runtime::udp::{RECV_SLOT, RECV_SLOTS, Received};
 
 /// Receive calls per socket and round: a flood on one socket must not starve timers and others.
 const CALLS_PER_ROUND: usize = 8;
@@ -60,6 +61,11 @@ impl Shard {
     fn receive_socket(&mut self, number: u32, left: &mut usize) -> bool {
         let mut arena = core::mem::take(&mut self.recv_arena);
         let mut empty = false;
+        let crowded = self.is_crowded();
+        if crowded && let Some(state) = self.sockets.get(number) {
+            // Comes in while the system copies.
+            state.ahead.fetch();
+        }
         for _ in 0..CALLS_PER_ROUND {
             let mut runs = [None; RECV_SLOTS];
             let Some(state) = self.sockets.get_mut(number) else {
@@ -69,15 +75,18 @@ impl Shard {
             match state.socket.receive(&mut arena, &mut runs) {
                 Ok((_, full)) => {
                     let (endpoint, part) = (Arc::clone(&state.endpoint), state.part);
-                    let tuples = runs.map(|r| r.map(|r| (state.tuple(number, &r), r)));
+                    let here = state.here();
+                    let several = crowded && !state.socket.is_connected();
                     self.now = clock::now();
-                    for (slot, run) in arena.chunks_exact_mut(RECV_SLOT).zip(tuples.iter().flatten()) {
-                        let (tuple, meta) = run;
+                    let next = if several { foresee(&endpoint, part, &arena, &runs) } else { NOBODY };
+                    fetch_foreseen(&endpoint, part, next.first());
+                    for (i, (slot, meta)) in arena.chunks_exact_mut(RECV_SLOT).zip(runs.iter().flatten()).enumerate() {
+                        fetch_foreseen(&endpoint, part, next.get(i + 1));
                         if let Some(bytes) = slot.get_mut(..meta.len) {
                             *left = left.saturating_sub(bytes.len());
                             self.spin.note(bytes.len());
-                            let run =
-                                Run { endpoint: &endpoint, part, tuple: *tuple, ecn: meta.ecn, stride: meta.stride };
+                            let tuple = here.tuple(number, meta);
+                            let run = Run { endpoint: &endpoint, part, tuple, ecn: meta.ecn, stride: meta.stride };
                             self.take_run(&run, bytes);
                         }
                     }
@@ -268,9 +277,44 @@ impl Shard {
             Err(_) => self.poison(conn),
             Ok(round_trip) => {
                 self.nap.note(count, round_trip);
+                if self.is_crowded() {
+                    self.sockets.note_parts(run.tuple.socket, conn);
+                }
                 self.touch(conn);
             }
         }
+    }
+}
+
+/// Whose datagrams come in each slot, where that changes.
+type Foreseen = [Option<ConnectionKey>; RECV_SLOTS];
+const NOBODY: Foreseen = [None; RECV_SLOTS];
+
+/// Finds out whose datagrams several runs are, and asks for where the state of each connection lies.
+fn foresee(endpoint: &EndpointInner, part: usize, arena: &[u8], runs: &[Option<Received>]) -> Foreseen {
+    let mut next = NOBODY;
+    let Some(part) = endpoint.parts.get(part).filter(|_| matches!(runs, [_, Some(_), ..])) else { return next };
+    let core = part.core.lock();
+    let mut last = None;
+    for ((slot, run), place) in arena.chunks_exact(RECV_SLOT).zip(runs.iter().flatten()).zip(&mut next) {
+        let key = slot.get(..run.len).and_then(|bytes| core.endpoint.foresee(bytes));
+        if key != last
+            && let Some(conn) = key.and_then(|key| core.conns.get(&key))
+        {
+            ahead::fetch(Span::of(&**conn));
+            *place = key;
+        }
+        last = key;
+    }
+    next
+}
+
+/// Asks for the state of a connection whose turn to receive is near.
+fn fetch_foreseen(endpoint: &EndpointInner, part: usize, next: Option<&Option<ConnectionKey>>) {
+    let Some(Some(key)) = next else { return };
+    let notes = endpoint.parts.get(part).and_then(|p| p.core.lock().conns.get(key).map(|conn| conn.ahead.notes()));
+    if let Some(notes) = notes {
+        notes.fetch();
     }
 }
 

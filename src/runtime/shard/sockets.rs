@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use rustc_hash::FxHashMap;
 
 use crate::base::{Ecn, FourTuple, Timestamp};
+use crate::runtime::ahead::Notes;
 use crate::runtime::conn::Conn;
 use crate::runtime::endpoint::EndpointInner;
 use crate::runtime::udp::{Received, UdpSocket};
@@ -45,17 +46,14 @@ pub(super) struct SocketState {
     /// When the application was told that it cannot be read.
     complained: Option<Timestamp>,
     waiting: Vec<Arc<Conn>>,
+    /// Where the state of its only connection lies.
+    pub ahead: Notes,
 }
 
 impl SocketState {
-    /// The path that a received run came on.
-    pub fn tuple(&self, number: u32, run: &Received) -> FourTuple {
-        let local = if self.endpoint.tells_packet_addresses() {
-            run.local_ip.map(|ip| SocketAddr::new(ip, self.told.port()))
-        } else {
-            Some(self.told)
-        };
-        FourTuple { local, remote: run.remote, socket: number }
+    /// What the paths of received runs have in common.
+    pub fn here(&self) -> Here {
+        Here { told: self.told, by_packet: self.endpoint.tells_packet_addresses() }
     }
 
     /// It cannot be read; true when that is worth telling once more.
@@ -109,6 +107,22 @@ impl SocketState {
     }
 }
 
+/// See [`SocketState::here`].
+#[derive(Clone, Copy)]
+pub(super) struct Here {
+    told: SocketAddr,
+    by_packet: bool,
+}
+
+impl Here {
+    /// The path that a received run came on.
+    pub fn tuple(&self, number: u32, run: &Received) -> FourTuple {
+        let local =
+            if self.by_packet { run.local_ip.map(|ip| SocketAddr::new(ip, self.told.port())) } else { Some(self.told) };
+        FourTuple { local, remote: run.remote, socket: number }
+    }
+}
+
 /// All sockets of a worker.
 #[derive(Default)]
 pub(super) struct Sockets {
@@ -155,6 +169,7 @@ impl Sockets {
             listed: false,
             complained: None,
             waiting: Vec::new(),
+            ahead: Notes::default(),
         };
         self.map.insert(number, state);
         // Datagrams may have come in before the registration.
@@ -235,6 +250,15 @@ impl Sockets {
         }
         if event.is_writable() && self.map.get(&number).is_some_and(SocketState::is_blocked) {
             self.writable.push(number);
+        }
+    }
+
+    /// `conn` was the last to receive on a socket; noted if no other does.
+    pub fn note_parts(&mut self, number: u32, conn: &Conn) {
+        if let Some(state) = self.map.get_mut(&number)
+            && state.socket.is_connected()
+        {
+            state.ahead = conn.ahead.notes();
         }
     }
 

@@ -32,6 +32,11 @@ impl Timers {
         Self { wheel: Wheel::new(now), table: Vec::new(), free: Vec::new(), due: Vec::new() }
     }
 
+    /// Those that have or had a deadline: all that live, but for the newest.
+    pub fn connections(&self) -> usize {
+        self.table.len().saturating_sub(self.free.len())
+    }
+
     /// When [`Self::expire`] has something to do next.
     pub fn next(&self) -> Option<Timestamp> {
         self.wheel.next()
@@ -105,7 +110,8 @@ impl Timers {
         }
     }
 
-    /// Calls `ready` for every connection whose time has come.
+    /// Calls `ready` for every connection whose time has come. One that has moved on waits again: its turn would find
+    /// nothing to do, and its state gone from the caches.
     pub fn expire(&mut self, now: Timestamp, mut ready: impl FnMut(&Arc<Conn>)) {
         let mut due = core::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
@@ -113,6 +119,11 @@ impl Timers {
             if let Some(Some(entry)) = self.table.get_mut(slot as usize)
                 && entry.scheduled <= now
             {
+                if entry.wanted > now {
+                    entry.scheduled = entry.wanted;
+                    entry.expiry = self.wheel.insert(slot, entry.wanted);
+                    continue;
+                }
                 (entry.scheduled, entry.expiry) = (Timestamp::NEVER, Expiry::NEVER);
                 ready(&entry.conn);
             }

@@ -73,6 +73,9 @@ impl Shard {
         } else {
             self.send_turn(&mut state, harvest, &mut end);
         }
+        if self.is_crowded() {
+            conn.note_parts(&state);
+        }
         drop(state);
         self.write_log(conn, harvest);
         if !harvest.events.is_empty() {
