@@ -3,6 +3,12 @@ use super::Connection;
 use crate::base::span::Span;
 
 impl Connection {
+    /// Streams are open: there is something to move.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        self.streams.has_any()
+    }
+
     /// Names the parts, those that every packet needs first. No more than a dozen and a half, whatever the connection does.
     pub fn parts(&self, name: &mut impl FnMut(Span)) {
         name(Span::of(self));

@@ -263,7 +263,7 @@ impl Conn {
         }
     }
 
-    /// Notes where what a turn reads lies by now.
+    /// Notes where that lies by now which a turn reads.
     pub(super) fn note_parts(&self, state: &ConnState) {
         self.ahead.note(|mut name| {
             name(self.endpoint.sink.part(self));

@@ -184,6 +184,12 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// Some are open.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        !self.table.is_empty()
+    }
+
     /// Where that lies which moving data needs.
     pub fn parts(&self, name: &mut impl FnMut(Span)) {
         self.scheduler.parts(name);

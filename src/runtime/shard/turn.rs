@@ -73,7 +73,7 @@ impl Shard {
         } else {
             self.send_turn(&mut state, harvest, &mut end);
         }
-        if self.is_crowded() {
+        if self.is_crowded() && state.connection.has_streams() {
             conn.note_parts(&state);
         }
         drop(state);
