@@ -1,5 +1,10 @@
-"""The issue's table: what must be shown, what is aimed at, and what was seen, through callbacks and through the queue."""
+"""The issue's table: what must be shown, what is aimed at, and what was seen, through callbacks and through the queue.
+
+A ratio is the median of the ratios of the rounds. What is compared is played within seconds of each other in each round, while the
+machine changes over minutes, often by half: of medians, the ratio says which of two machines the middle rounds met.
+"""
 import dataclasses
+import statistics
 
 from .cases import ONE, OURS, RAW
 
@@ -19,7 +24,7 @@ class Row:
     figure: str
     must: float
     aim: float
-    #: The value, from the medians and the name of our column.
+    #: The value, from the rounds of all cases and the name of our column.
     seen: callable
     #: Whether more is better.
     more: bool = False
@@ -29,34 +34,49 @@ class Missing(Exception):
     """A figure that the run did not bring."""
 
 
-def own(table, case, us, figure):
-    try:
-        return table[case][us][figure]
-    except KeyError:
-        raise Missing(f"{case}: no {figure} of {us}") from None
-
-
-def best(table, case, figure, more=False):
-    """The best peer's value."""
-    values = [m[figure] for name, m in table.get(case, {}).items() if name not in NOT_PEERS and figure in m]
+def rounds(results, case, name, figure):
+    """What each round brought."""
+    values = [run[figure] for run in results.get(case, {}).get(name, []) if figure in run]
     if not values:
-        raise Missing(f"{case}: no peer")
-    return max(values) if more else min(values)
+        raise Missing(f"{case}: no {figure} of {name}")
+    return values
+
+
+def own(results, case, us, figure):
+    return statistics.median(rounds(results, case, us, figure))
+
+
+def ratio(ours, theirs):
+    """Of rounds where they are paired, else of medians: a round that failed left no figure, nor where it was."""
+    pairs = list(zip(ours, theirs)) if len(ours) == len(theirs) else [(statistics.median(ours), statistics.median(theirs))]
+    ratios = [a / b for a, b in pairs if b > 0]
+    if not ratios:
+        raise Missing("nothing to compare with: the other figure is 0")
+    return statistics.median(ratios)
 
 
 def over_best(case, figure, more=False):
-    return lambda table, us: own(table, case, us, figure) / best(table, case, figure, more)
+    """Over whichever peer leaves the least to be proud of."""
+
+    def value(results, us):
+        mine = rounds(results, case, us, figure)
+        peers = [name for name, runs in results[case].items() if name not in NOT_PEERS and any(figure in run for run in runs)]
+        ratios = [ratio(mine, rounds(results, case, name, figure)) for name in peers]
+        if not ratios:
+            raise Missing(f"{case}: no peer")
+        return min(ratios) if more else max(ratios)
+
+    return value
 
 
 def over_own(case, figure, base):
-    """Over another column of the case: runs of different cases lie minutes apart, in which the machine changes by more than
-    what is looked for."""
-    return lambda table, us: own(table, case, us, figure) / own(table, case, base.format(us), figure)
+    """Over another column of the case."""
+    return lambda results, us: ratio(rounds(results, case, us, figure), rounds(results, case, base.format(us), figure))
 
 
-def connections(table):
+def connections(results):
     """The numbers of connections in the growth case: few and full."""
-    keys = [key for m in table.get(IDLE, {}).values() for key in m if key.startswith("kB each at ")]
+    keys = [key for runs in results.get(IDLE, {}).values() for run in runs for key in run if key.startswith("kB each at ")]
     numbers = sorted({int(key.rsplit(" ", 1)[1]) for key in keys})
     if len(numbers) != 2:
         raise Missing("no growth of connections")
@@ -64,20 +84,20 @@ def connections(table):
 
 
 def idle(word):
-    return lambda table, us: own(table, IDLE, us, f"{word} {connections(table)[1]}")
+    return lambda results, us: own(results, IDLE, us, f"{word} {connections(results)[1]}")
 
 
 def growth(word):
-    def value(table, us):
-        few, full = connections(table)
-        return own(table, IDLE, us, f"{word} {full}") / own(table, IDLE, us, f"{word} {few}")
+    def value(results, us):
+        few, full = (rounds(results, IDLE, us, f"{word} {count}") for count in connections(results))
+        return ratio(full, few)
 
     return value
 
 
-def active(table, us):
-    case = next((name for name in table if name.endswith("active connections")), "active connections")
-    return own(table, case, us, "Gbit/s") / own(table, case, f"{us}, {ONE}", "Gbit/s")
+def active(results, us):
+    case = next((name for name in results if name.endswith("active connections")), "active connections")
+    return over_own(case, "Gbit/s", f"{{}}, {ONE}")(results, us)
 
 
 ROWS = [
@@ -113,14 +133,14 @@ def met(row, value) -> str:
     return "aim" if reaches(row.aim) else "yes" if reaches(row.must) else "no"
 
 
-def verdicts(table) -> list:
+def verdicts(results) -> list:
     """For each row of the issue: (figure, must, aim, value and verdict through callbacks, the same through the queue)."""
     lines = []
     for row in ROWS:
         cells = []
         for us in OURS:
             try:
-                value = row.seen(table, us)
+                value = row.seen(results, us)
                 cells.append((value, met(row, value)))
             except Missing as e:
                 cells.append((None, str(e)))

@@ -87,7 +87,7 @@ def main(arguments) -> int:
         results = document["results"]
     (build / "bench.json").write_text(json.dumps(document, indent=1))
     table = {case: {name: medians(runs) for name, runs in rows.items()} for case, rows in results.items()}
-    print(judge.text(judge.verdicts(table)))
+    print(judge.text(judge.verdicts(results)))
     for name, reason in missing.items():
         print(f"missing: {name}: {reason}")
     print(f"raw figures: {build / 'bench.json'}")

@@ -46,10 +46,10 @@ def case_table(rows) -> list:
     return out
 
 
-def verdict_table(table) -> list:
+def verdict_table(results) -> list:
     out = ["| figure | must | aim | callbacks | queue |", "|-|-:|-:|-:|-:|"]
     reasons = []
-    for figure, must, aim, a, b in judge.verdicts(table):
+    for figure, must, aim, a, b in judge.verdicts(results):
         out.append(f"| {figure} | {must} | {aim} | {judge.cell(*a)} | {judge.cell(*b)} |")
         if a[0] is None:
             reasons.append(f"{figure}: {a[1]}")
@@ -75,7 +75,7 @@ def markdown(document, table, plots) -> str:
         out.append(f"- **{name}** was not measured: {reason}.")
     for failure in document["failures"]:
         out.append(f"- A run failed: {failure}.")
-    out += ["", "### What it must show", "", *verdict_table(table), ""]
+    out += ["", "### What it must show", "", *verdict_table(document["results"]), ""]
     for name, rows in document["results"].items():
         out += [f"### {name}", "", f"{when[name]['rounds']} rounds, load average {when[name]['load']:.1f}.", "", *case_table(rows), ""]
     out += [f"![{title}]({path})" for title, path in plots]

@@ -19,6 +19,7 @@ TINY = {
     "WB_BENCH_PEERS": "pipe,whimbrel",
 }
 OURS = ("whimbrel", "whimbrel, queue")
+sys.path.insert(0, str(BENCHES))
 
 
 def play(out, **more) -> subprocess.CompletedProcess:
@@ -55,3 +56,30 @@ def test_a_run_that_fails_is_said_in_one_line(tmp_path):
     assert done.returncode == 1
     assert any(line.startswith("FAILED download, 1 stream: whimbrel server: ended with 1:") for line in done.stderr.splitlines())
     assert json.loads((tmp_path / "bench.json").read_text())["failures"]
+
+
+def test_a_ratio_is_that_of_rounds_and_the_best_peer_is_the_one_that_comes_closest():
+    from harness import judge
+
+    def runs(*rates):
+        return [{"per s": rate} for rate in rates]
+
+    # The machine was slow in most of our rounds and in few of theirs, but each round has its own ratio.
+    results = {judge.RAW100: {
+        "whimbrel": runs(150, 150, 150, 300, 300), "near": runs(100, 100, 100, 200, 200), "far": runs(50, 50, 50, 90, 300),
+        "pipe": runs(*[9999] * 5),
+    }}
+    assert judge.over_best(judge.RAW100, "per s", True)(results, "whimbrel") == 1.5
+    assert judge.over_best(judge.RAW100, "per s")(results, "whimbrel") == 3
+    # A round that failed leaves no pairs.
+    results[judge.RAW100]["near"].pop()
+    assert judge.over_best(judge.RAW100, "per s", True)(results, "whimbrel") == 1.5
+    assert judge.ratio([1, 2, 3], [0, 1, 1]) == 2.5
+    for figure, name in (("p99 us", "whimbrel"), ("per s", "nobody")):
+        row = judge.Row("", 1, 1, judge.over_best(judge.RAW100, figure))
+        try:
+            row.seen(results, name)
+        except judge.Missing as missing:
+            assert name in str(missing)
+        else:
+            raise AssertionError("a figure that is not there was judged")
