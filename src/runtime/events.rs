@@ -123,3 +123,23 @@ pub trait Sink: Send + Sync {
     /// An event of an endpoint.
     fn endpoint(&self, _endpoint: u64, _notice: EndpointNotice) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS_AT_A_TIME, part_of};
+
+    #[test]
+    fn parts_have_one_size_and_leave_no_small_rest() {
+        assert_eq!([part_of(0, 64), part_of(1, 64), part_of(66, 64), part_of(95, 64)], [0, 1, 66, 95]);
+        assert_eq!([part_of(96, 64), part_of(105, 64), part_of(130, 64)], [48, 53, 65]);
+        for all in 1..2000 {
+            for some in [1, 2, 3, EVENTS_AT_A_TIME, 1024] {
+                let part = part_of(all, some);
+                assert!(part >= 1 && 2 * part < 3 * some + 2, "{all} in {part}");
+                let rest = (all - 1) % part + 1;
+                assert!(part - rest < all.div_ceil(part), "{all} in {part}, the last {rest}");
+            }
+        }
+        assert_eq!(part_of(7, 0), 1);
+    }
+}

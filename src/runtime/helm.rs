@@ -380,7 +380,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST_ROW, FORGIVEN, LONGEST_ROW, MOST, Pace, QUICK};
+    use super::{FIRST_ROW, FORGIVEN, LONG_TICK, LONGEST_ROW, MOST, Pace, QUICK, REGULAR, TICK, tick};
     use crate::base::Timestamp;
     use core::time::Duration;
 
@@ -393,6 +393,13 @@ mod tests {
             steered += u32::from(pace.returns(now + away));
         }
         steered
+    }
+
+    #[test]
+    fn looks_after_a_taker_that_comes_back_are_ever_further_apart() {
+        assert_eq!([tick(0), tick(REGULAR - 1), tick(REGULAR)], [TICK, TICK, TICK * 2]);
+        assert!((0..200).all(|n| tick(n) <= tick(n + 1)));
+        assert_eq!([tick(200), tick(u32::MAX)], [LONG_TICK; 2]);
     }
 
     #[test]
