@@ -20,8 +20,9 @@ control() {
   case $1 in
   address) body='let b = Box::new(7u8); let p: *const u8 = &*b; drop(b);
     std::process::exit(i32::from(unsafe { std::ptr::read_volatile(p) } == 9));' ;;
-  thread) body='static mut N: u64 = 0; let t = std::thread::spawn(|| unsafe { N += 1 });
-    unsafe { N += 1 }; t.join().unwrap();' ;;
+  # Often: of two accesses at the very same moment the sanitizer may see neither.
+  thread) body='static mut N: u64 = 0; for _ in 0..100 { let t = std::thread::spawn(|| unsafe { N += 1 });
+    unsafe { N += 1 }; t.join().unwrap(); }' ;;
   esac
   printf '#![allow(warnings)] fn main() { %s }\n' "$body" >"$scratch/control.rs"
   rustc --edition 2024 -Zsanitizer="$1" -Cunsafe-allow-abi-mismatch=sanitizer -o "$scratch/control" "$scratch/control.rs"
