@@ -56,7 +56,7 @@ def ratio(ours, theirs):
 
 
 def over_best(case, figure, more=False):
-    """Over whichever peer leaves the least to be proud of."""
+    """Over whichever peer comes closest."""
 
     def value(results, us):
         mine = rounds(results, case, us, figure)

@@ -164,13 +164,16 @@ pub(crate) fn deliver_of(
 /// Its notice has entered.
 #[inline]
 fn put(route: &Route, kind: u16, event: impl FnOnce() -> wb_event, kept: impl FnOnce() -> Kept) {
-    if staging::gathers_for(route) || staging::aim_for(route) {
-        return staging::add(kind, event, kept);
+    if !staging::gathers_for(route) {
+        // Before the look for the queue: one that is attached meanwhile is found with the next event.
+        let attachments = route.attachments();
+        let Some(queue) = route.queue() else { return leave_unread(kept()) };
+        if let Err(queue) = staging::aim_for(route, attachments, queue) {
+            queue.put_in(&mut Part::from(Record { event: event(), kept: kept() }));
+            return;
+        }
     }
-    match route.queue() {
-        Some(queue) => drop(queue.put_in(&mut Part::from(Record { event: event(), kept: kept() }))),
-        None => leave_unread(kept()),
-    }
+    staging::add(kind, event, kept);
 }
 
 impl Object for QueueObject {

@@ -59,15 +59,13 @@ pub(super) fn gathers_for(route: &Route) -> bool {
     STAGED.try_with(|staged| staged.route.get() == here).unwrap_or(false)
 }
 
-/// Within a batch, events of `route` gather from now on, unless it has no queue. No lock may be held.
+/// Within a batch, events of `route` gather from now on for `queue`, which was its own when there were so many `attachments`.
+/// Elsewhere the queue is given back. No lock may be held.
 #[cold]
-pub(super) fn aim_for(route: &Route) -> bool {
+pub(super) fn aim_for(route: &Route, attachments: u64, queue: Arc<QueueObject>) -> Result<(), Arc<QueueObject>> {
     if !STAGED.try_with(|staged| staged.in_batch.get()).unwrap_or(false) {
-        return false;
+        return Err(queue);
     }
-    // Before the look for the queue: one that is attached meanwhile is found with the next event.
-    let here = (core::ptr::from_ref(route), route.attachments());
-    let Some(queue) = route.queue() else { return false };
     let same = STAGED.try_with(|staged| {
         let lists = staged.lists.try_borrow().ok()?;
         Some(lists.queue.as_ref().is_some_and(|known| Arc::ptr_eq(known, &queue)))
@@ -76,7 +74,8 @@ pub(super) fn aim_for(route: &Route) -> bool {
         enter_staged();
         aim(Some(queue));
     }
-    STAGED.try_with(|staged| staged.route.set(here)).is_ok()
+    let _ = STAGED.try_with(|staged| staged.route.set((core::ptr::from_ref(route), attachments)));
+    Ok(())
 }
 
 /// Adds an event of `kind` to those that gather.
