@@ -504,6 +504,10 @@ struct sockaddr;
 // transport.manual_credit.
 #define WB_KEY_WHOLE_MESSAGES 62
 
+// events.spare: events of streams that the application does without, `WB_SPARE_*` added up; 0 (default): none. Small requests
+// cost less with each.
+#define WB_KEY_SPARE 90
+
 // endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
 // configuration that listens.
 #define WB_KEY_ADMIT 21
@@ -517,6 +521,17 @@ struct sockaddr;
 
 // qlog.dir (bytes): folder for qlog files, one per connection.
 #define WB_KEY_QLOG_DIR 80
+
+// STREAM_SEND_DONE.
+#define WB_SPARE_SEND_DONE 1
+
+// STREAM_CLOSED. The stream ends as it does with that event: when both directions have ended and the events of it that were
+// taken from a queue were returned, its user pointer's destructor runs, and a handle that came with an event goes stale.
+#define WB_SPARE_CLOSED 2
+
+// The STREAM_READABLE that STREAM_INCOMING brings along. A stream has to be read when STREAM_INCOMING is told, until
+// `WB_E_WOULD_BLOCK` or its end; then READABLE comes as ever.
+#define WB_SPARE_FIRST_READABLE 4
 
 // Congestion controllers.
 #define WB_CC_NEWRENO 0

@@ -39,6 +39,8 @@ wb_config conn_config(void) {
     must(wb_config_set_u64(c, WB_KEY_HANDSHAKE_MS, 60000), "handshake timeout");
     must(wb_config_set_u64(c, WB_KEY_MAX_UDP_PAYLOAD, options.payload), "payload");
     must(wb_config_set_u64(c, WB_KEY_HTTP3, options.h3 != 0), "http3");
+    /* Nothing here waits for acknowledgements or ends, and streams are read when they come. */
+    must(wb_config_set_u64(c, WB_KEY_SPARE, WB_SPARE_SEND_DONE | WB_SPARE_CLOSED | WB_SPARE_FIRST_READABLE), "events");
     if (options.congestion != UINT64_MAX) must(wb_config_set_u64(c, WB_KEY_CONGESTION, options.congestion), "controller");
     return c;
 }

@@ -371,6 +371,9 @@ pub const WB_KEY_MAX_FIELD_SECTION: u32 = 61;
 /// event is made, is one event H3_MESSAGE; 0 (default): never. All others are told as ever: be ready for both. Not with
 /// transport.manual_credit.
 pub const WB_KEY_WHOLE_MESSAGES: u32 = 62;
+/// events.spare: events of streams that the application does without, `WB_SPARE_*` added up; 0 (default): none. Small requests
+/// cost less with each.
+pub const WB_KEY_SPARE: u32 = 90;
 /// endpoint.admit: 1 asks the application about every client (`WB_EV_DECIDE_ADMIT`). Also for the connection
 /// configuration that listens.
 pub const WB_KEY_ADMIT: u32 = 21;
@@ -381,6 +384,15 @@ pub const WB_KEY_DRAIN_MS: u32 = 22;
 pub const WB_KEY_MANUAL_CREDIT: u32 = 70;
 /// qlog.dir (bytes): folder for qlog files, one per connection.
 pub const WB_KEY_QLOG_DIR: u32 = 80;
+
+/// STREAM_SEND_DONE.
+pub const WB_SPARE_SEND_DONE: u64 = 1;
+/// STREAM_CLOSED. The stream ends as it does with that event: when both directions have ended and the events of it that were
+/// taken from a queue were returned, its user pointer's destructor runs, and a handle that came with an event goes stale.
+pub const WB_SPARE_CLOSED: u64 = 2;
+/// The STREAM_READABLE that STREAM_INCOMING brings along. A stream has to be read when STREAM_INCOMING is told, until
+/// `WB_E_WOULD_BLOCK` or its end; then READABLE comes as ever.
+pub const WB_SPARE_FIRST_READABLE: u64 = 4;
 
 /// Congestion controllers.
 pub const WB_CC_NEWRENO: u32 = 0;

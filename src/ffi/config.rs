@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub manual_credit: bool,
     /// Longest body of a message that is told in one event; `None`: messages are told in parts.
     pub whole_messages: Option<usize>,
+    /// `WB_SPARE_*`: events that are not told.
+    pub spare: u64,
     pub drain: Duration,
     pub qlog_dir: Option<String>,
 }
@@ -92,6 +94,9 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// Longest body that is told in one event: what HTTP/3 takes out of a stream at a time.
 const WHOLE_MESSAGE: u64 = 64 * 1024;
+
+/// All that can be spared.
+const SPARE: u64 = WB_SPARE_SEND_DONE | WB_SPARE_CLOSED | WB_SPARE_FIRST_READABLE;
 
 /// A wait of a millisecond is worth a sleep on every system.
 const LONGEST_BUSY_POLL_US: u64 = 1000;
@@ -135,6 +140,7 @@ const KEYS: &[Key] = &[
     key(WB_KEY_HTTP3, "http3.enable", WB_CONFIG_CONN, 0, 1),
     key(WB_KEY_MAX_FIELD_SECTION, "http3.max_field_section", WB_CONFIG_CONN, 256, 16 << 20),
     key(WB_KEY_WHOLE_MESSAGES, "http3.whole_messages", WB_CONFIG_CONN, 0, WHOLE_MESSAGE),
+    key(WB_KEY_SPARE, "events.spare", WB_CONFIG_CONN, 0, SPARE),
     key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_CONN, 0, 0),
     // A server that binds before it listens decides here.
     key(WB_KEY_QLOG_DIR, "qlog.dir", WB_CONFIG_ENDPOINT, 0, 0),
@@ -334,6 +340,7 @@ impl Values {
         let mut hardened = false;
         let mut manual_credit = false;
         let mut whole_messages = None;
+        let mut spare = 0;
         let mut drain = DRAIN;
         for &(number, value) in &self.numbers {
             let millis = Duration::from_millis(value);
@@ -345,6 +352,7 @@ impl Values {
                 WB_KEY_HARDENED => hardened = value != 0,
                 WB_KEY_MANUAL_CREDIT => manual_credit = value != 0,
                 WB_KEY_WHOLE_MESSAGES => whole_messages = usize::try_from(value).ok().filter(|n| *n > 0),
+                WB_KEY_SPARE => spare = value,
                 WB_KEY_DRAIN_MS => drain = millis,
                 WB_KEY_MAX_IDLE_MS => c.idle_timeout = millis,
                 WB_KEY_HANDSHAKE_MS => c.handshake_timeout = millis,
@@ -408,6 +416,7 @@ impl Values {
             manual_credit,
             // Who gives credit by hand has to see what there is to give it for.
             whole_messages: whole_messages.filter(|_| !manual_credit),
+            spare,
             drain,
             qlog_dir: self.qlog_dir.clone(),
         }

@@ -172,6 +172,11 @@ impl ConnObject {
         self.settings.whole_messages
     }
 
+    /// The application does without these events of streams (`WB_SPARE_*`).
+    pub fn spares(&self, what: u64) -> bool {
+        self.settings.spare & what != 0
+    }
+
     pub fn side(&self) -> Side {
         self.side
     }

@@ -18,14 +18,14 @@ use super::error::{Fail, fence};
 use super::events::{Gate, Kept, Merge, Record, Route, in_user_code};
 use super::handle::{self, Object};
 use super::hardened::{self, ShownEvents};
-use super::object::{Known, Meta, publish};
+use super::object::{Ends, Known, Meta, publish};
 use super::runtime::RuntimeObject;
 use super::status::*;
 use super::stream::StreamObject;
 use super::wake_fd::WakeFd;
 use crate::base::sync::{AtomicBool, AtomicU64, Mutex, Ordering, thread_local};
 use crate::base::{Timestamp, codes};
-use crate::runtime::events::{EVENTS_AT_A_TIME, part_of};
+use crate::runtime::events::part_of;
 use crate::runtime::{Helm, Pace, Wakeup, clock};
 use core::cell::Cell;
 use rustc_hash::FxHashMap;
@@ -37,8 +37,12 @@ use waiting::{Part, Waiting};
 
 /// Events of one batch at most.
 pub(crate) const MAX_BATCH: usize = 1024;
-/// Events that a taker at the helm is given at a time, at most (`part_of`).
-const LARGEST_PART: usize = EVENTS_AT_A_TIME * 3 / 2;
+/// So many events that are likely to be answered are handed to a taker at the helm at a time, about. Fewer cost more calls; with
+/// more, the peer waits for the first answers until the last are made: of a hundred requests under way, halves take a third longer
+/// than thirds.
+const ASKING_AT_A_TIME: usize = 32;
+/// The same at most (`part_of`).
+const LARGEST_PART: usize = ASKING_AT_A_TIME * 3 / 2;
 /// Datagram events that wait at most: datagrams may get lost, memory may not (RFC 9221 section 5.4).
 const MAX_DATAGRAMS: usize = 4096;
 
@@ -73,6 +77,8 @@ struct State {
     closed: bool,
     /// Out with the application, by token.
     batches: FxHashMap<u64, Batch>,
+    /// What ended silently with a batch that was returned before an older one, by token: the older one may show it too.
+    ending: Vec<(u64, Vec<Arc<StreamObject>>)>,
     next_token: u64,
     pace: Pace,
 }
@@ -110,6 +116,20 @@ impl Batch {
 unsafe impl Send for State {}
 
 impl State {
+    /// A batch was returned, and what ends with it: what can end now.
+    fn due(&mut self, token: u64, ends: &mut Vec<Arc<StreamObject>>) -> Vec<(u64, Vec<Arc<StreamObject>>)> {
+        let oldest = self.batches.keys().min().copied().unwrap_or(u64::MAX);
+        if oldest < token && !ends.is_empty() {
+            self.ending.push((token, core::mem::take(ends)));
+        }
+        self.ending.extract_if(.., |(token, _)| *token < oldest).collect()
+    }
+
+    /// The batch that was taken last, if the application has not returned it.
+    fn newest(&mut self) -> Option<&mut Batch> {
+        self.batches.iter_mut().max_by_key(|(token, _)| **token).map(|(_, batch)| batch)
+    }
+
     /// Somebody has to be told of what waits, by raising the descriptor.
     fn owes_raise(&mut self) -> bool {
         let owes = !self.raised && !self.waiting.is_empty() && (self.watched || self.sleepers > 0);
@@ -153,11 +173,27 @@ pub(crate) fn deliver(route: &Route, record: Record) {
 pub(crate) fn deliver_of(
     stream: &StreamObject,
     kind: u16,
+    merge: Merge,
     event: impl FnOnce() -> wb_event,
     kept: impl FnOnce() -> Kept,
 ) {
-    if stream.notices.enter(Merge::of(kind)) {
+    if stream.notices.enter(merge) {
         put(&stream.conn.route, kind, event, kept);
+    }
+}
+
+/// A stream ends without an event of its own: with what the application has, or is about to get, of the queue in which its events
+/// were; else now.
+pub(crate) fn end_silently(stream: Arc<StreamObject>) {
+    let route = &stream.conn.route;
+    if staging::gathers_for(route) {
+        return staging::add_end(stream);
+    }
+    let attachments = route.attachments();
+    let Some(queue) = route.queue() else { return stream.ended() };
+    match staging::aim_for(route, attachments, queue) {
+        Ok(()) => staging::add_end(stream),
+        Err(queue) => drop(queue.put_in(&mut Part::of_end(stream))),
     }
 }
 
@@ -180,14 +216,16 @@ impl Object for QueueObject {
     const KIND: u32 = WB_KIND_QUEUE;
 
     fn abandoned(self: &Arc<Self>) {
-        let kept = {
+        let parts = {
             let mut state = self.state.lock();
             state.closed = true;
             state.waiting.give_up()
         };
         // What waited keeps objects alive that keep routes alive that keep this queue: cut here.
-        leave_queue(&kept);
-        kept.into_iter().for_each(Kept::end);
+        for mut part in parts {
+            leave_queue(&part.kept);
+            part.end();
+        }
     }
 }
 
@@ -218,12 +256,19 @@ impl QueueObject {
             drop(state);
             part.events.clear();
             part.kept.drain(..).for_each(leave_unread);
+            part.end_silent();
             return false;
         }
         let refused = state.waiting.limit_datagrams(part);
         let flooded = count_in(&part.kept);
         let steered = self.is_steered_here();
         state.waiting.put(part, if steered { LARGEST_PART } else { MAX_BATCH });
+        // With the events that were taken last, when none is to come: they may be of the same streams.
+        if !part.ends.is_empty()
+            && let Some(batch) = state.newest()
+        {
+            batch.part.ends.append(&mut part.ends);
+        }
         // A taker that runs this very worker looks itself; are there others?
         let own = steered && !state.watched && state.sleepers <= 1;
         let raise = !own && state.owes_raise();
@@ -232,6 +277,7 @@ impl QueueObject {
             self.fd.raise();
         }
         refused.into_iter().for_each(Kept::end);
+        part.end_silent();
         for conn in flooded {
             conn.close(codes::h3::EXCESSIVE_LOAD, b"events are not taken");
         }
@@ -302,8 +348,8 @@ impl QueueObject {
         if slept {
             state.sleepers = state.sleepers.saturating_sub(1);
         }
-        let max = if state.pace.steers() { max.min(LARGEST_PART) } else { max };
-        let mut part = state.waiting.take(max);
+        let asking = if state.pace.steers() { LARGEST_PART } else { MAX_BATCH };
+        let mut part = state.waiting.take(max, asking);
         let n = part.len();
         // Up without need: a raise that came after what it told of was taken, or a wake that another taker took.
         let vain = n == 0 && (slept || state.watched);
@@ -378,19 +424,21 @@ impl QueueObject {
     }
 
     fn give_back(&self, token: u64, events: *const core::ffi::c_void) -> Result<(), Fail> {
-        let batch = {
+        let (batch, due) = {
             let mut state = self.state.lock();
-            match state.batches.get(&token) {
+            let batch = match state.batches.get(&token) {
                 Some(b) if core::ptr::eq(b.pointer().cast(), events) => state.batches.remove(&token),
                 _ => None,
-            }
+            };
+            let mut batch = batch.ok_or_else(|| Fail::invalid("not a batch of this queue, or returned already"))?;
+            let due = state.due(token, &mut batch.part.ends);
+            (batch, due)
         };
-        let batch = batch.ok_or_else(|| Fail::invalid("not a batch of this queue, or returned already"))?;
         let Batch { mut part, shown } = batch;
         drop(shown);
-        part.events.clear();
         // No lock: destructors of the application may run here.
-        part.kept.drain(..).for_each(Kept::end);
+        part.end();
+        due.into_iter().flat_map(|(_, ends)| ends).for_each(|stream| stream.ended());
         self.state.lock().waiting.save(part);
         Ok(())
     }
@@ -453,7 +501,9 @@ impl Drop for QueueObject {
         let state = self.state.get_mut();
         let waiting = state.waiting.give_up();
         let batches = std::mem::take(&mut state.batches);
-        waiting.into_iter().chain(batches.into_values().flat_map(|b| b.part.kept)).for_each(Kept::end);
+        let ending = std::mem::take(&mut state.ending);
+        ending.into_iter().flat_map(|(_, ends)| ends).for_each(|stream| stream.ended());
+        waiting.into_iter().chain(batches.into_values().map(|b| b.part)).for_each(|mut part| part.end());
     }
 }
 

@@ -94,7 +94,7 @@ impl Sink for EndpointSink {
     fn deliver(&self, conn: &Arc<Conn>, events: &mut Vec<ConnEvent>) {
         let Some(object) = object_of(conn) else { return };
         object.flush_key_log();
-        at_once(events.len(), || {
+        at_once(events.iter().filter(|event| event.asks()).count(), || {
             let mut recent = Recent::default();
             for event in events.drain(..) {
                 if matches!(event, ConnEvent::Drained) {

@@ -8,7 +8,7 @@ use super::error::Fail;
 use super::events::{Kept, Merge, Record, blank};
 use super::handle::Object;
 use super::object::{Ends, Known, Meta, publish};
-use super::queue::{Notices, deliver_of};
+use super::queue::{Notices, deliver_of, end_silently};
 use super::section::Block;
 use super::status::*;
 use crate::base::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -617,7 +617,11 @@ impl StreamObject {
         if self.conn.route.calls_back(kind) {
             return self.conn.route.call(&self.view(kind, a));
         }
-        deliver_of(self, kind, || self.event(kind, a), || Kept::of(Arc::clone(self), Merge::of(kind)));
+        let merge = match kind {
+            WB_EV_STREAM_INCOMING if self.conn.spares(WB_SPARE_FIRST_READABLE) => Merge::Readable,
+            kind => Merge::of(kind),
+        };
+        deliver_of(self, kind, merge, || self.event(kind, a), || Kept::of(Arc::clone(self), merge));
     }
 
     /// Emits STREAM_CLOSED, the last event.
@@ -625,10 +629,16 @@ impl StreamObject {
         if self.is_quiet() {
             return self.is_over(CLOSED);
         }
+        let spared = self.conn.spares(WB_SPARE_CLOSED);
         if self.conn.route.calls_back(WB_EV_STREAM_CLOSED) {
-            self.conn.route.call(&self.view(WB_EV_STREAM_CLOSED, 0));
+            if !spared {
+                self.conn.route.call(&self.view(WB_EV_STREAM_CLOSED, 0));
+            }
             self.ended();
             return;
+        }
+        if spared {
+            return end_silently(self);
         }
         let event = self.event(WB_EV_STREAM_CLOSED, 0);
         let conn = Arc::clone(&self.conn);

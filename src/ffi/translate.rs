@@ -33,7 +33,18 @@ const fn move_number(why: MoveReason) -> u32 {
 /// The stream of the last event of a batch: the next one is often of the same, and finds it without a lock. It is forgotten with
 /// its stream's end and with every event of the connection itself, so that none is found here that the table has lost.
 #[derive(Default)]
-pub(crate) struct Recent(Option<Arc<StreamObject>>);
+pub(crate) struct Recent {
+    stream: Option<Arc<StreamObject>>,
+    /// The event that told of it stands for its first READABLE too, which would come next.
+    stands: bool,
+}
+
+impl Recent {
+    /// The first READABLE of this stream needs not be told.
+    fn stood_for(&mut self, id: StreamId) -> bool {
+        core::mem::take(&mut self.stands) && self.stream.as_ref().is_some_and(|stream| stream.id == id)
+    }
+}
 
 impl ConnObject {
     /// Takes one event of the runtime.
@@ -181,12 +192,12 @@ impl ConnObject {
     // ------------------------------------------------------------------------------------------ streams
 
     fn known_stream<'a>(&self, id: StreamId, recent: &'a mut Recent) -> Option<&'a Arc<StreamObject>> {
-        if recent.0.as_ref().is_none_or(|stream| stream.id != id) {
+        if recent.stream.as_ref().is_none_or(|stream| stream.id != id) {
             let found = self.streams.lock().get(&id).cloned();
             // Not under the lock: the one before may end here, and its destructors are the application's.
-            recent.0 = found;
+            *recent = Recent { stream: found, stands: false };
         }
-        recent.0.as_ref()
+        recent.stream.as_ref()
     }
 
     /// The object of a stream that the peer opened; refused when there is no handle for it.
@@ -203,14 +214,14 @@ impl ConnObject {
                 place.insert(Arc::clone(stream));
             }),
         };
-        recent.0 = found.ok();
-        if recent.0.is_none() {
+        *recent = Recent { stream: found.ok(), stands: false };
+        if recent.stream.is_none() {
             conn.with(|s, _| {
                 let _ = s.connection.reset(id, crate::base::codes::h3::REQUEST_REJECTED);
                 let _ = s.connection.stop(id, crate::base::codes::h3::REQUEST_REJECTED);
             });
         }
-        recent.0.as_ref()
+        recent.stream.as_ref()
     }
 
     fn notice(&self, id: StreamId, kind: u16, recent: &mut Recent) {
@@ -230,10 +241,13 @@ impl ConnObject {
             StreamEvent::Opened { id } => {
                 if let Some(stream) = self.peer_stream(conn, id, false, recent) {
                     stream.tell(WB_EV_STREAM_INCOMING, 0);
+                    recent.stands = self.spares(WB_SPARE_FIRST_READABLE);
                 }
             }
+            StreamEvent::Readable { id } if recent.stood_for(id) => {}
             StreamEvent::Readable { id } => self.notice(id, WB_EV_STREAM_READABLE, recent),
             StreamEvent::Writable { id } => self.notice(id, WB_EV_STREAM_WRITABLE, recent),
+            StreamEvent::Finished { .. } if self.spares(WB_SPARE_SEND_DONE) => {}
             StreamEvent::Finished { id } => self.notice(id, WB_EV_STREAM_SEND_DONE, recent),
             StreamEvent::Stopped { id, code } => self.on_stopped(id, code, recent),
             StreamEvent::Reset { id, code } => self.on_reset(id, code, recent),
@@ -310,6 +324,7 @@ impl ConnObject {
             H3Event::Data { stream } => {
                 self.notice_unless(stream, WB_EV_STREAM_READABLE, StreamObject::was_whole, recent)
             }
+            H3Event::Finished { .. } if self.spares(WB_SPARE_SEND_DONE) => {}
             H3Event::Finished { stream } => {
                 self.notice_unless(stream, WB_EV_STREAM_SEND_DONE, StreamObject::is_done, recent)
             }

@@ -12,6 +12,7 @@ use crate::base::span::Span;
 use crate::connection::Event;
 use crate::endpoint::LoadNews;
 use crate::http3::H3Event;
+use crate::streams::StreamEvent;
 
 /// An event of one connection.
 #[derive(Debug)]
@@ -28,6 +29,18 @@ pub enum ConnEvent {
     Poisoned,
     /// The connection has gone. The last event.
     Drained,
+}
+
+impl ConnEvent {
+    /// The application is likely to answer it.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        matches!(
+            self,
+            Self::Quic(Event::Stream(StreamEvent::Readable { .. }) | Event::DatagramReceived)
+                | Self::Http3(H3Event::Headers { .. } | H3Event::Data { .. })
+        )
+    }
 }
 
 /// An event of an endpoint.

@@ -5,8 +5,10 @@
 //! the worker for every further one. Invariants: what is staged enters before the application's code runs on this thread and before the
 //! delivery ends; events of one thread keep their order, also across queues.
 use super::super::events::{Kept, Route};
+use super::super::object::Ends;
+use super::super::stream::StreamObject;
 use super::waiting::Part;
-use super::{EVENTS_AT_A_TIME, QueueObject, part_of, wb_event};
+use super::{ASKING_AT_A_TIME, QueueObject, part_of, wb_event};
 use crate::base::sync::thread_local;
 use crate::runtime::Runtime;
 use core::cell::{Cell, RefCell};
@@ -20,7 +22,7 @@ thread_local! {
 struct Staged {
     /// This thread delivers a batch.
     in_batch: Cell<bool>,
-    /// Events of the runtime in it.
+    /// Events of the runtime in it that are likely to be answered.
     count: Cell<usize>,
     /// Something is staged.
     holds: Cell<bool>,
@@ -33,7 +35,7 @@ struct Staged {
 struct Lists {
     queue: Option<Arc<QueueObject>>,
     part: Part,
-    /// This many at a time: a taker at the helm is given no more.
+    /// This many that are likely to be answered at a time: a taker at the helm is given no more.
     most: usize,
 }
 
@@ -85,10 +87,26 @@ pub(super) fn add(kind: u16, event: impl FnOnce() -> wb_event, kept: impl FnOnce
         let Ok(mut lists) = staged.lists.try_borrow_mut() else { return false };
         lists.part.add(kind, event, kept);
         staged.holds.set(true);
-        lists.part.len() >= lists.most
+        lists.part.asking >= lists.most
     });
     if full == Ok(true) {
         enter_all();
+    }
+}
+
+/// A stream ends with those that gather, or with what its queue gave out before.
+pub(super) fn add_end(stream: Arc<StreamObject>) {
+    let refused = STAGED.try_with(|staged| match staged.lists.try_borrow_mut() {
+        Ok(mut lists) => {
+            lists.part.ends.push(stream);
+            staged.holds.set(true);
+            None
+        }
+        Err(_) => Some(stream),
+    });
+    // Never so: this thread is not at the lists.
+    if let Ok(Some(stream)) = refused {
+        stream.ended();
     }
 }
 
@@ -98,14 +116,15 @@ fn aim(queue: Option<Arc<QueueObject>>) {
     let before = STAGED.try_with(|staged| {
         staged.route.set(NOWHERE);
         let mut lists = staged.lists.try_borrow_mut().ok()?;
-        lists.most = if steered { part_of(staged.count.get(), EVENTS_AT_A_TIME) } else { usize::MAX };
+        lists.most = if steered { part_of(staged.count.get(), ASKING_AT_A_TIME).max(1) } else { usize::MAX };
         core::mem::replace(&mut lists.queue, queue)
     });
     // Its end may run the application's code: nothing is borrowed.
     drop(before);
 }
 
-/// Runs `deliver`, on a worker with no lock held: what it makes of `count` events enters its queue afterwards.
+/// Runs `deliver`, on a worker with no lock held: what it makes of events enters its queue afterwards. `count` of these are likely to
+/// be answered.
 pub(crate) fn at_once<R>(count: usize, deliver: impl FnOnce() -> R) -> R {
     struct Done;
     impl Drop for Done {
@@ -150,6 +169,7 @@ fn enter_all() -> bool {
     let _ = STAGED.try_with(|staged| {
         if let Ok(mut lists) = staged.lists.try_borrow_mut()
             && lists.part.is_empty()
+            && lists.part.ends.is_empty()
         {
             lists.part = part;
         }
