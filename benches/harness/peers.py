@@ -54,7 +54,7 @@ def whimbrel(build: pathlib.Path, name: str, *flags: str) -> Peer:
         build / "wb_bench",
         settings="C ABI, one worker, 16 MiB windows, "
         + ("events from a queue on the main thread" if flags else "callbacks on the worker")
-        + "; the rest by default (adaptive CUBIC, pacing, GSO, GRO, MTU discovery)",
+        + ", without those of acknowledgements and ends of streams (events.spare); the rest by default (adaptive CUBIC, pacing, GSO, GRO, MTU discovery)",
         raw=EVERYTHING,
         http=EVERYTHING,
         flags=flags,
