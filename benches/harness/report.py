@@ -66,7 +66,7 @@ def markdown(document, table, plots) -> str:
         f"{m['cores']} cores of {m['cpu']}, Linux {m['kernel']}, loopback. Medians of interleaved rounds (least–most). **The load average was "
         f"{min(loads):.1f} to {max(loads):.1f}**: other programs ran on the same cores, so only ratios within a case mean anything, and "
         f"percentiles above the 50th show the scheduler as much as the libraries. Bulk {sizes['bulk'] / 1e6:.0f} MB, "
-        f"{sizes['requests']:,} requests, {sizes['handshakes']:,} handshakes.", "",
+        f"{sizes['requests']:,} requests (raw with 100 in flight three times as many), {sizes['handshakes']:,} handshakes.", "",
     ]
     for peer in document["peers"]:
         family = "" if peer["family"] == "native" else ", Python"
