@@ -12,7 +12,7 @@ use crate::crypto::{ClientInitial, ClientTls, LevelKeys, ServerTls, Session, Sum
 use crate::paths::{LocalCids, PathTable, PeerCids};
 use crate::qlog::Qlog;
 use crate::recovery::{FrameToken, Received, Recovery};
-use crate::streams::{Datagrams, Streams};
+use crate::streams::{Datagrams, StreamEvent, Streams};
 use crate::wire::PreferredAddress;
 
 mod ack_frequency;
@@ -404,6 +404,20 @@ impl Connection {
         match self.datagrams.poll_state() {
             Some((tag, state)) => Some(Event::DatagramState { tag, state }),
             None => self.events.pop_front(),
+        }
+    }
+
+    /// The events of streams that `poll_event` would return next, all at once: with many short streams they are nearly all
+    /// there is. An owner that acts on the connection between two events has to poll.
+    pub fn take_stream_events(&mut self, tell: impl FnMut(StreamEvent)) {
+        let turn = match self.events.front() {
+            None => self.life.is_open(),
+            Some(Event::Closed(reason)) => self.life.is_open() || matches!(reason, CloseReason::Peer { .. }),
+            // Is told before them.
+            Some(_) => false,
+        };
+        if turn {
+            self.streams.take_events(tell);
         }
     }
 

@@ -172,6 +172,9 @@ impl ConnState {
         }
         while let Some(event) = self.connection.poll_event() {
             self.take(event, now, out);
+            if self.http3.is_none() {
+                self.connection.take_stream_events(|event| out.events.push(ConnEvent::Quic(Event::Stream(event))));
+            }
         }
         self.harvest_http3(out);
         while let Some(event) = self.connection.poll_endpoint_event() {

@@ -419,46 +419,61 @@ impl Streams {
         }
         loop {
             let slot = self.events.front(0)?;
-            let Some(stream) = self.table.get_mut(slot) else {
-                self.events.remove(slot);
-                continue;
-            };
-            let bit = stream.events & stream.events.wrapping_neg();
-            stream.events &= !bit;
-            let id = stream.id;
-            let event = match bit {
-                pending::OPENED => StreamEvent::Opened { id },
-                pending::READABLE => StreamEvent::Readable { id },
-                pending::WRITABLE => StreamEvent::Writable { id },
-                pending::FINISHED => StreamEvent::Finished { id },
-                pending::STOPPED => {
-                    StreamEvent::Stopped { id, code: stream.send.as_ref().and_then(SendHalf::stop_code).unwrap_or(0) }
-                }
-                pending::REVOKED => {
-                    StreamEvent::Revoked { id, code: stream.send.as_ref().map_or(0, SendHalf::reset_code) }
-                }
-                pending::RESET => {
-                    let code = stream.recv.as_mut().map_or(0, |recv| {
-                        recv.on_reset_reported();
-                        recv.reset_code()
-                    });
-                    self.settle(slot);
-                    StreamEvent::Reset { id, code }
-                }
-                pending::CLOSED => {
-                    self.forget(slot);
-                    StreamEvent::Closed { id }
-                }
-                _ => {
-                    self.events.remove(slot);
-                    continue;
-                }
-            };
-            if self.table.get(slot).is_none_or(|s| s.events == 0) {
+            let event = self.next_event(slot);
+            if event.is_none() || self.table.get(slot).is_none_or(|s| s.events == 0) {
                 self.events.remove(slot);
             }
-            return Some(event);
+            if event.is_some() {
+                return event;
+            }
         }
+    }
+
+    /// All that `poll_event` would return one by one.
+    pub fn take_events(&mut self, mut tell: impl FnMut(StreamEvent)) {
+        for dir in [Dir::Bi, Dir::Uni] {
+            if core::mem::take(self.available.of_mut(dir)) {
+                tell(StreamEvent::Available { dir });
+            }
+        }
+        while let Some(slot) = self.events.front(0) {
+            while let Some(event) = self.next_event(slot) {
+                tell(event);
+            }
+            self.events.remove(slot);
+        }
+    }
+
+    /// The next event of a stream; its last one forgets it.
+    #[inline]
+    fn next_event(&mut self, slot: Slot) -> Option<StreamEvent> {
+        let stream = self.table.get_mut(slot)?;
+        let bit = stream.events & stream.events.wrapping_neg();
+        stream.events &= !bit;
+        let id = stream.id;
+        Some(match bit {
+            pending::OPENED => StreamEvent::Opened { id },
+            pending::READABLE => StreamEvent::Readable { id },
+            pending::WRITABLE => StreamEvent::Writable { id },
+            pending::FINISHED => StreamEvent::Finished { id },
+            pending::STOPPED => {
+                StreamEvent::Stopped { id, code: stream.send.as_ref().and_then(SendHalf::stop_code).unwrap_or(0) }
+            }
+            pending::REVOKED => StreamEvent::Revoked { id, code: stream.send.as_ref().map_or(0, SendHalf::reset_code) },
+            pending::RESET => {
+                let code = stream.recv.as_mut().map_or(0, |recv| {
+                    recv.on_reset_reported();
+                    recv.reset_code()
+                });
+                self.settle(slot);
+                StreamEvent::Reset { id, code }
+            }
+            pending::CLOSED => {
+                self.forget(slot);
+                StreamEvent::Closed { id }
+            }
+            _ => return None,
+        })
     }
 
     /// The stream's last event was taken.
