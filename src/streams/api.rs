@@ -138,9 +138,14 @@ impl Streams {
         let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
         let send = self.table.get_mut(slot).and_then(|s| s.send.as_mut()).ok_or(WriteError::Closed)?;
         send.finish()?;
-        send.starved = false;
-        self.starved.remove(slot);
-        self.activate(slot);
+        let bare = send.buffer.unsent() == 0;
+        if core::mem::take(&mut send.starved) {
+            self.starved.remove(slot);
+        }
+        // With bytes to send it has had its place since they were written, and the FIN goes with the last of them.
+        if bare {
+            self.activate(slot);
+        }
         Ok(())
     }
 

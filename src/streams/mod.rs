@@ -336,11 +336,13 @@ impl Streams {
     /// After a change of state: a stream that is over is reported, and forgotten when the report is taken.
     fn settle(&mut self, slot: Slot) {
         let Some(stream) = self.table.get_mut(slot) else { return };
-        if stream.send.as_ref().is_none_or(|s| !s.is_sending()) {
-            self.scheduler.remove(slot);
-            self.starved.remove(slot);
-            stream.events &= !pending::WRITABLE;
+        if stream.send.as_ref().is_some_and(SendHalf::is_sending) {
+            // Not over, then, whatever the other half says.
+            return;
         }
+        self.scheduler.remove(slot);
+        self.starved.remove(slot);
+        stream.events &= !pending::WRITABLE;
         if stream.events & pending::CLOSED == 0 && stream.is_over() {
             self.raise(slot, pending::CLOSED);
         }
@@ -361,10 +363,16 @@ impl Streams {
                 self.report_blocked();
             }
         } else {
-            self.scheduler.remove(slot);
-            if send.is_blocked() && send.credit.report_blocked() {
-                self.want(slot, table::control::STREAM_DATA_BLOCKED);
-            }
+            self.rest(slot);
+        }
+    }
+
+    /// The stream has nothing that it may send now.
+    fn rest(&mut self, slot: Slot) {
+        self.scheduler.remove(slot);
+        let Some(send) = self.table.get_mut(slot).and_then(|s| s.send.as_mut()) else { return };
+        if send.is_blocked() && send.credit.report_blocked() {
+            self.want(slot, table::control::STREAM_DATA_BLOCKED);
         }
     }
 

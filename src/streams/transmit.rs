@@ -213,7 +213,9 @@ impl Streams {
         let announce = new > 0 && send.reset_at_frame().is_some();
         self.credit.spend(new);
         self.scheduler.on_sent(slot, len);
-        if !more || self.credit.available() == 0 {
+        if !more {
+            self.rest(slot);
+        } else if self.credit.available() == 0 {
             self.activate(slot);
         }
         if announce {
@@ -251,6 +253,7 @@ impl Streams {
                 let Self { table, pool, .. } = self;
                 let Some(send) = table.get_mut(slot).and_then(|s| s.send.as_mut()) else { return };
                 let acked = send.on_acked(offset..offset.saturating_add(u64::from(len)), fin, pool);
+                let starved = send.starved;
                 if acked.complete {
                     self.raise(slot, pending::FINISHED);
                 }
@@ -258,7 +261,9 @@ impl Streams {
                     self.settle(slot);
                 }
                 if acked.freed > 0 {
-                    self.feed(slot);
+                    if starved {
+                        self.feed(slot);
+                    }
                     self.release_held(acked.freed);
                 }
             }
