@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::reassembly::Segment;
 use super::send_buffer::Piece;
 use crate::base::sync::Mutex;
-use crate::collections::{Chunk, Slab};
+use crate::collections::{Chunk, ShortQueue, Slab};
 
 /// A whole message of a few bytes.
 pub const TINY: usize = 256;
@@ -37,7 +37,7 @@ const KEEP_SHARED: usize = 64;
 
 /// Slabs that were full when the application still had chunks of them.
 const KEEP_LENT: usize = 8;
-/// Empty lists: a short stream needs one for each direction.
+/// Empty lists: a stream of more than one piece needs one for its direction.
 const KEEP_LISTS: usize = 128;
 /// A longer list belongs to a busy stream and stays there.
 const LONG_LIST: usize = 64;
@@ -163,23 +163,25 @@ impl SlabPool {
         }
     }
 
-    /// Gives an empty list that has no memory yet the memory of one that is done with.
-    pub(super) fn lend_pieces(&mut self, list: &mut VecDeque<Piece>) {
+    /// Puts `piece` at the end; a list that has no memory yet and needs some gets that of one that is done with.
+    pub(super) fn push_piece(&mut self, list: &mut ShortQueue<Piece>, piece: Piece) {
         lend(&mut self.pieces, list);
+        list.push_back(piece);
     }
 
     /// Takes the memory of an empty list back.
-    pub(super) fn take_pieces(&mut self, list: &mut VecDeque<Piece>) {
+    pub(super) fn take_pieces(&mut self, list: &mut ShortQueue<Piece>) {
         take_back(&mut self.pieces, list);
     }
 
-    /// As [`Self::lend_pieces`].
-    pub(super) fn lend_segments(&mut self, list: &mut VecDeque<Segment>) {
+    /// As [`Self::push_piece`].
+    pub(super) fn push_segment(&mut self, list: &mut ShortQueue<Segment>, segment: Segment) {
         lend(&mut self.segments, list);
+        list.push_back(segment);
     }
 
     /// As [`Self::take_pieces`].
-    pub(super) fn take_segments(&mut self, list: &mut VecDeque<Segment>) {
+    pub(super) fn take_segments(&mut self, list: &mut ShortQueue<Segment>) {
         take_back(&mut self.segments, list);
     }
 
@@ -215,17 +217,18 @@ impl SlabPool {
     }
 }
 
-fn lend<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
-    if list.capacity() == 0
+fn lend<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut ShortQueue<T>) {
+    if !list.is_empty()
+        && list.rest().capacity() == 0
         && let Some(spare) = shelf.pop()
     {
-        *list = spare;
+        *list.rest_mut() = spare;
     }
 }
 
-fn take_back<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut VecDeque<T>) {
-    let short = (1..=LONG_LIST).contains(&list.capacity());
+fn take_back<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut ShortQueue<T>) {
+    let short = (1..=LONG_LIST).contains(&list.rest().capacity());
     if short && list.is_empty() && shelf.len() < KEEP_LISTS {
-        shelf.push(core::mem::take(list));
+        shelf.push(core::mem::take(list.rest_mut()));
     }
 }

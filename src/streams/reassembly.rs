@@ -6,11 +6,10 @@
 //! that sends single bytes at odd offsets would otherwise make us keep more bookkeeping than data).
 //! Invariant: everything below `ready` has arrived; `ahead` lies strictly above it; slabs are only written at or
 //! above `ready` and only shared below it.
-use std::collections::VecDeque;
 
 use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool};
 use crate::base::span::Span;
-use crate::collections::{Chunk, RangeSet, Slab};
+use crate::collections::{Chunk, RangeSet, ShortQueue, Slab};
 
 /// Separate ranges that one stream may have waiting. Thirty percent random loss over ten thousand packets in flight
 /// leaves about two thousand; more than twice that is an attack (tiny-fragment reassembly).
@@ -41,7 +40,7 @@ impl Segment {
 #[derive(Debug, Default)]
 pub struct Reassembly {
     /// Adjacent, ascending; the first one holds `read` unless all is read.
-    segments: VecDeque<Segment>,
+    segments: ShortQueue<Segment>,
     /// The application has taken everything below.
     read: u64,
     /// Everything below has arrived.
@@ -114,7 +113,7 @@ impl Reassembly {
 
     /// Where the first segments are described.
     pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
-        name(Span::front(self.segments.as_slices().0));
+        name(Span::front(self.segments.rest().as_slices().0));
     }
 
     fn segment_size(&self) -> usize {
@@ -128,7 +127,6 @@ impl Reassembly {
 
     /// Copies `data` to where it belongs.
     fn place(&mut self, start: u64, mut data: &[u8], pool: &mut SlabPool) {
-        pool.lend_segments(&mut self.segments);
         let mut at = start;
         let mut index = self.segment_of(at);
         while !data.is_empty() {
@@ -138,7 +136,7 @@ impl Reassembly {
                     self.growth = self.growth.saturating_add(1);
                 }
                 let capacity = self.segment_size();
-                self.segments.push_back(Segment { start, capacity, slab: None });
+                pool.push_segment(&mut self.segments, Segment { start, capacity, slab: None });
                 continue;
             };
             let from = usize::try_from(at.saturating_sub(segment.start)).unwrap_or(usize::MAX);
@@ -211,37 +209,35 @@ impl Reassembly {
             // Drained in the middle of a segment: an idle stream keeps no memory. If the application still holds
             // chunks of the slab, its free rest goes on being used instead.
             if front.slab.as_mut().is_none_or(Slab::reset) {
-                for segment in self.segments.drain(..) {
-                    if let Some(slab) = segment.slab {
-                        pool.give(slab);
-                    }
-                }
+                self.give_all(pool);
             }
         }
         if self.segments.is_empty() {
             pool.take_segments(&mut self.segments);
-            if self.segments.capacity() > MANY_SEGMENTS {
-                self.segments = VecDeque::new();
+            if self.segments.rest().capacity() > MANY_SEGMENTS {
+                self.segments = ShortQueue::default();
+            }
+        }
+    }
+
+    fn give_all(&mut self, pool: &mut SlabPool) {
+        while let Some(segment) = self.segments.pop_front() {
+            if let Some(slab) = segment.slab {
+                pool.give(slab);
             }
         }
     }
 
     /// The stream is over: its buffers go back, also those that the application still reads.
     pub fn recycle(&mut self, pool: &mut SlabPool) {
-        for slab in self.segments.drain(..).filter_map(|s| s.slab) {
-            pool.give(slab);
-        }
+        self.give_all(pool);
         pool.take_segments(&mut self.segments);
     }
 
     /// Forgets all bytes (reset or stopped stream): nothing can be read any more.
     pub fn discard(&mut self, pool: &mut SlabPool) {
-        for segment in self.segments.drain(..) {
-            if let Some(slab) = segment.slab {
-                pool.give(slab);
-            }
-        }
-        self.segments = VecDeque::new();
+        self.give_all(pool);
+        self.segments = ShortQueue::default();
         self.ahead.shrink();
         self.read = self.ready;
     }

@@ -7,11 +7,10 @@
 //! Invariants: `acked_to <= next <= end`; `acked` lies above `acked_to`; `lost` holds sent, unacknowledged ranges
 //! only; chunks cover `acked_to..end` (a hole in place of a chunk means that all of it is acknowledged).
 use core::ops::Range;
-use std::collections::VecDeque;
 
 use super::pool::{LARGE, MEDIUM, SHORT, SMALL, SlabPool, TINY};
 use crate::base::span::Span;
-use crate::collections::{Chunk, RangeSet, Revoked, Slab};
+use crate::collections::{Chunk, RangeSet, Revoked, ShortQueue, Slab};
 
 /// Shorter chunks are merged like plain writes: a piece's bookkeeping and its release cost more than the copy.
 pub const ZERO_COPY_MIN: usize = 2048;
@@ -34,7 +33,7 @@ impl Piece {
 /// Send side storage of one stream.
 #[derive(Debug, Default)]
 pub struct SendBuffer {
-    pieces: VecDeque<Piece>,
+    pieces: ShortQueue<Piece>,
     /// The slab that the last piece is a view of, with free room behind it.
     tail: Option<Slab>,
     /// Free room starts here.
@@ -98,7 +97,6 @@ impl SendBuffer {
     }
 
     fn put(&mut self, mut data: &[u8], more: usize, pool: &mut SlabPool) {
-        pool.lend_pieces(&mut self.pieces);
         while !data.is_empty() {
             let room = self.tail.as_ref().map_or(0, |t| t.capacity() - self.tail_used);
             if room == 0 {
@@ -115,13 +113,13 @@ impl SendBuffer {
                 continue;
             }
             let (now, rest) = data.split_at(room.min(data.len()));
-            self.append_to_tail(now);
+            self.append_to_tail(now, pool);
             data = rest;
         }
     }
 
     /// `data` fits into the tail slab.
-    fn append_to_tail(&mut self, data: &[u8]) {
+    fn append_to_tail(&mut self, data: &[u8], pool: &mut SlabPool) {
         let Some(tail) = self.tail.as_mut() else { return };
         let n = data.len();
         tail.write_at(self.tail_used, data);
@@ -134,7 +132,7 @@ impl SendBuffer {
         });
         if !grown {
             let chunk = tail.share(self.tail_used, self.tail_used + n);
-            self.pieces.push_back(Piece { start: self.end, len: n, chunk: Some(chunk) });
+            pool.push_piece(&mut self.pieces, Piece { start: self.end, len: n, chunk: Some(chunk) });
         }
         self.tail_used += n;
         self.end += n as u64;
@@ -162,8 +160,7 @@ impl SendBuffer {
         if chunk.is_revoked() {
             return Err(Revoked);
         }
-        pool.lend_pieces(&mut self.pieces);
-        self.pieces.push_back(Piece { start: self.end, len, chunk: Some(chunk) });
+        pool.push_piece(&mut self.pieces, Piece { start: self.end, len, chunk: Some(chunk) });
         self.end += len as u64;
         Ok(())
     }
@@ -216,7 +213,7 @@ impl SendBuffer {
 
     /// Where the first pieces are described.
     pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
-        name(Span::front(self.pieces.as_slices().0));
+        name(Span::front(self.pieces.rest().as_slices().0));
     }
 
     /// Index of the piece that holds `offset`, tried at `hint` and behind it first.
@@ -342,7 +339,8 @@ impl SendBuffer {
     /// Forgets all bytes (the stream was reset); returns how many were held.
     pub fn discard(&mut self, pool: &mut SlabPool) -> u64 {
         let held = self.held();
-        for piece in core::mem::take(&mut self.pieces) {
+        let mut pieces = core::mem::take(&mut self.pieces);
+        while let Some(piece) = pieces.pop_front() {
             if let Some(chunk) = piece.chunk {
                 pool.give_chunk(chunk);
             }
