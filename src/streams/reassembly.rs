@@ -209,6 +209,9 @@ impl Reassembly {
             // Drained in the middle of a segment: an idle stream keeps no memory. If the application still holds
             // chunks of the slab, its free rest goes on being used instead.
             if front.slab.as_mut().is_none_or(Slab::reset) {
+                if let Some(slab) = front.slab.take() {
+                    pool.put_by(slab);
+                }
                 self.give_all(pool);
             }
         }
