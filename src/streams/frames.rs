@@ -88,6 +88,10 @@ impl Streams {
     fn note(&mut self, slot: Slot, received: Received) {
         if received.readable {
             self.raise(slot, pending::READABLE);
+            // What can be read keeps the stream alive, and the other half has not changed.
+            if !received.reset && !received.renew_connection {
+                return;
+            }
         }
         if received.reset {
             if let Some(stream) = self.table.get_mut(slot) {

@@ -320,8 +320,12 @@ impl Streams {
     /// Queues an event; merged with one of the same kind that still waits.
     fn raise(&mut self, slot: Slot, event: u8) {
         if let Some(stream) = self.table.get_mut(slot) {
+            // With one that waits it stands in the list already.
+            let first = stream.events == 0;
             stream.events |= event;
-            self.events.push_back(0, slot);
+            if first {
+                self.events.push_back(0, slot);
+            }
         }
     }
 
