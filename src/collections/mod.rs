@@ -8,5 +8,5 @@ pub mod window;
 pub use block_map::{BlockMap, Visit};
 pub use chunk::{Chunk, ReleaseScope, Revoked, Slab};
 pub use range_set::RangeSet;
-pub use short_queue::ShortQueue;
+pub use short_queue::{Rest, ShortQueue};
 pub use window::{PnWindow, Seen};

@@ -1,20 +1,42 @@
 //! A queue whose first element needs no memory of its own.
 //!
 //! Most messages are one piece: their streams' queues never hold more than one element, and neither ask for memory nor give
-//! any back. What follows the first element stands in an ordinary queue, whose memory the owner may recycle.
+//! any back. What follows the first element stands in an ordinary queue behind a pointer, which the owner may recycle.
 //! Invariant: without a first element there is no other.
+use crate::base::span::Span;
 use std::collections::VecDeque;
+
+/// Room for all elements but the first.
+#[derive(Debug)]
+pub struct Rest<T>(Box<Others<T>>);
+
+#[derive(Debug)]
+struct Others<T> {
+    list: VecDeque<T>,
+}
+
+impl<T> Rest<T> {
+    fn new() -> Self {
+        Self(Box::new(Others { list: VecDeque::new() }))
+    }
+
+    /// Elements that it has memory for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.list.capacity()
+    }
+}
 
 /// See the file comment.
 #[derive(Debug)]
 pub struct ShortQueue<T> {
     first: Option<T>,
-    rest: VecDeque<T>,
+    rest: Option<Rest<T>>,
 }
 
 impl<T> Default for ShortQueue<T> {
     fn default() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { first: None, rest: None }
     }
 }
 
@@ -26,7 +48,7 @@ impl<T> ShortQueue<T> {
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rest.len() + usize::from(self.first.is_some())
+        self.others().map_or(0, VecDeque::len) + usize::from(self.first.is_some())
     }
 
     #[must_use]
@@ -40,66 +62,91 @@ impl<T> ShortQueue<T> {
 
     #[must_use]
     pub fn back(&self) -> Option<&T> {
-        if self.rest.is_empty() { self.first.as_ref() } else { self.rest.back() }
+        self.others().and_then(VecDeque::back).or(self.first.as_ref())
     }
 
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        if self.rest.is_empty() { self.first.as_mut() } else { self.rest.back_mut() }
+        match &mut self.rest {
+            Some(rest) if !rest.0.list.is_empty() => rest.0.list.back_mut(),
+            _ => self.first.as_mut(),
+        }
     }
 
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
         match index.checked_sub(1) {
             None => self.first.as_ref(),
-            Some(index) => self.rest.get(index),
+            Some(index) => self.others()?.get(index),
         }
     }
 
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index.checked_sub(1) {
             None => self.first.as_mut(),
-            Some(index) => self.rest.get_mut(index),
+            Some(index) => self.rest.as_mut()?.0.list.get_mut(index),
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.others().into_iter().flatten())
     }
 
     /// Index of the first element that `before` says no to; those that it says yes to come first.
     pub fn partition_point(&self, mut before: impl FnMut(&T) -> bool) -> usize {
-        if self.first.as_ref().is_none_or(|first| !before(first)) { 0 } else { 1 + self.rest.partition_point(before) }
+        match &self.first {
+            Some(first) if before(first) => 1 + self.others().map_or(0, |others| others.partition_point(before)),
+            _ => 0,
+        }
     }
 
     pub fn push_back(&mut self, value: T) {
         if self.first.is_none() {
             self.first = Some(value);
         } else {
-            self.rest.push_back(value);
+            self.rest.get_or_insert_with(Rest::new).0.list.push_back(value);
         }
     }
 
     pub fn pop_front(&mut self) -> Option<T> {
         let first = self.first.take();
-        if !self.rest.is_empty() {
-            self.first = self.rest.pop_front();
+        if let Some(rest) = &mut self.rest {
+            self.first = rest.0.list.pop_front();
         }
         first
     }
 
     pub fn pop_back(&mut self) -> Option<T> {
-        if self.rest.is_empty() { self.first.take() } else { self.rest.pop_back() }
+        self.rest.as_mut().and_then(|rest| rest.0.list.pop_back()).or_else(|| self.first.take())
     }
 
-    /// The memory of all elements but the first, for who recycles it: may be exchanged while it is empty.
-    pub const fn rest_mut(&mut self) -> &mut VecDeque<T> {
-        &mut self.rest
+    /// All but the first.
+    fn others(&self) -> Option<&VecDeque<T>> {
+        self.rest.as_ref().map(|rest| &rest.0.list)
     }
 
-    /// As [`Self::rest_mut`].
+    /// The next element needs memory that is not there yet.
     #[must_use]
-    pub const fn rest(&self) -> &VecDeque<T> {
-        &self.rest
+    pub const fn wants_rest(&self) -> bool {
+        self.first.is_some() && self.rest.is_none()
+    }
+
+    /// The memory of an empty queue's elements, for others.
+    #[must_use]
+    pub fn take_rest(&mut self) -> Option<Rest<T>> {
+        if self.is_empty() { self.rest.take() } else { None }
+    }
+
+    /// Memory that another queue had.
+    pub fn lend_rest(&mut self, rest: Rest<T>) {
+        if self.rest.is_none() {
+            self.rest = Some(rest);
+        }
+    }
+
+    /// Where the first elements lie that do not lie here.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        self.others().map_or(Span::NONE, |others| Span::front(others.as_slices().0))
     }
 }
 
@@ -145,6 +192,15 @@ mod tests {
             queue.push_back(n);
             assert_eq!(queue.pop_front(), Some(n));
         }
-        assert_eq!(queue.rest().capacity(), 0);
+        assert!(queue.take_rest().is_none());
+        queue.push_back(1);
+        queue.push_back(2);
+        assert!(queue.take_rest().is_none(), "in use");
+        assert_eq!((queue.pop_front(), queue.pop_front()), (Some(1), Some(2)));
+        let rest = queue.take_rest().unwrap();
+        queue.push_back(3);
+        assert!(queue.wants_rest());
+        queue.lend_rest(rest);
+        assert!(!queue.wants_rest());
     }
 }

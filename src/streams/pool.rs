@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::reassembly::Segment;
 use super::send_buffer::Piece;
 use crate::base::sync::Mutex;
-use crate::collections::{Chunk, ShortQueue, Slab};
+use crate::collections::{Chunk, Rest, ShortQueue, Slab};
 
 /// A whole message of a few bytes.
 pub const TINY: usize = 256;
@@ -93,8 +93,8 @@ impl SharedSlabs {
 pub struct SlabPool {
     /// Where the larger slabs wait instead of here; nowhere without a worker.
     shared: Option<Arc<SharedSlabs>>,
-    pieces: Vec<VecDeque<Piece>>,
-    segments: Vec<VecDeque<Segment>>,
+    pieces: Vec<Rest<Piece>>,
+    segments: Vec<Rest<Segment>>,
     tiny: Vec<Slab>,
     short: Vec<Slab>,
     small: Vec<Slab>,
@@ -217,18 +217,19 @@ impl SlabPool {
     }
 }
 
-fn lend<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut ShortQueue<T>) {
-    if !list.is_empty()
-        && list.rest().capacity() == 0
+fn lend<T>(shelf: &mut Vec<Rest<T>>, list: &mut ShortQueue<T>) {
+    if list.wants_rest()
         && let Some(spare) = shelf.pop()
     {
-        *list.rest_mut() = spare;
+        list.lend_rest(spare);
     }
 }
 
-fn take_back<T>(shelf: &mut Vec<VecDeque<T>>, list: &mut ShortQueue<T>) {
-    let short = (1..=LONG_LIST).contains(&list.rest().capacity());
-    if short && list.is_empty() && shelf.len() < KEEP_LISTS {
-        shelf.push(core::mem::take(list.rest_mut()));
+fn take_back<T>(shelf: &mut Vec<Rest<T>>, list: &mut ShortQueue<T>) {
+    let Some(rest) = list.take_rest() else { return };
+    if rest.capacity() > LONG_LIST {
+        list.lend_rest(rest);
+    } else if shelf.len() < KEEP_LISTS {
+        shelf.push(rest);
     }
 }

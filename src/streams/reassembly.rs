@@ -15,9 +15,6 @@ use crate::collections::{Chunk, RangeSet, ShortQueue, Slab};
 /// leaves about two thousand; more than twice that is an attack (tiny-fragment reassembly).
 pub const MAX_FRAGMENTS: usize = 4096;
 
-/// An idle stream gives back a longer list than this.
-const MANY_SEGMENTS: usize = 64;
-
 /// The peer's data is in more pieces than we are willing to track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooManyFragments;
@@ -113,7 +110,7 @@ impl Reassembly {
 
     /// Where the first segments are described.
     pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
-        name(Span::front(self.segments.rest().as_slices().0));
+        name(self.segments.span());
     }
 
     fn segment_size(&self) -> usize {
@@ -217,9 +214,8 @@ impl Reassembly {
         }
         if self.segments.is_empty() {
             pool.take_segments(&mut self.segments);
-            if self.segments.rest().capacity() > MANY_SEGMENTS {
-                self.segments = ShortQueue::default();
-            }
+            // An idle stream keeps no longer list than others would take.
+            drop(self.segments.take_rest());
         }
     }
 

@@ -213,7 +213,7 @@ impl SendBuffer {
 
     /// Where the first pieces are described.
     pub(super) fn parts(&self, name: &mut impl FnMut(Span)) {
-        name(Span::front(self.pieces.rest().as_slices().0));
+        name(self.pieces.span());
     }
 
     /// Index of the piece that holds `offset`, tried at `hint` and behind it first.
