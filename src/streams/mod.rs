@@ -499,8 +499,15 @@ impl Streams {
             recv.data.recycle(&mut self.pool);
         }
         let Some(id) = self.table.remove(slot) else { return };
-        if id.initiator() != self.side && self.remote.of_mut(id.dir()).on_closed() {
-            self.due |= due::max_streams(id.dir());
+        if id.initiator() != self.side {
+            if self.remote.of_mut(id.dir()).on_closed() {
+                self.due |= due::max_streams(id.dir());
+            }
+            // Nobody asked for it; streams mostly end in the order in which they began.
+            let incoming = self.incoming.of_mut(id.dir());
+            if incoming.front() == Some(&id) {
+                incoming.pop_front();
+            }
         }
         if self.table.is_empty() {
             self.pool.trim_to_small();
