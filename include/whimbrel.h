@@ -1003,6 +1003,21 @@ typedef struct wb_decision_desc {
     char server_name[256];
 } wb_decision_desc;
 
+// What a new stream begins with, for `wb_stream_begin`. Set `struct_size` (`WB_INIT`), leave at zero what there is none of.
+typedef struct wb_stream_first {
+    uint32_t struct_size;
+    // `WB_FIN` or 0.
+    uint32_t flags;
+    // As for `wb_handle_set_user`.
+    void *user;
+    wb_destroy_fn destroy;
+    // The first bytes, which are copied; null when `len` is 0.
+    const void *data;
+    size_t len;
+    // Filled in: bytes that were taken.
+    size_t accepted;
+} wb_stream_first;
+
 // What a stream is.
 typedef struct wb_stream_desc {
     uint32_t struct_size;
@@ -1704,6 +1719,24 @@ wb_status wb_decision_sign(wb_decision decision, const void *signature, size_t l
 // Errors: handle errors, `WB_E_INVALID`, `WB_E_WOULD_BLOCK` (STREAMS_AVAILABLE follows when the peer allows more),
 // `WB_E_STATE` (not started, or HTTP/3), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
 wb_status wb_stream_open(wb_conn conn, uint32_t kind, wb_stream *out);
+
+// Opens a raw stream together with the application's pointer and its first bytes: `wb_stream_open`, `wb_handle_set_user` and
+// `wb_stream_send_copy` in one step, with one look-up and one lock, and nobody sees the stream in between. The first
+// event of the stream has the pointer already, and comes after `*out` and `accepted` were written: both may lie in what `user`
+// points to, which another thread may have ended when this returns.
+//
+// With `WB_PARTIAL` the stream is open, but not all bytes, or not the end, were taken: WRITABLE follows, and the rest goes by
+// the send calls. An error means that there is no stream: nothing was taken and nothing written, and `destroy` does not run.
+//
+// Ownership: `*out` is the caller's, the bytes stay the caller's; `user` belongs to the stream until `destroy`, on failure it
+// stays the caller's. Threads: any. Blocks: never.
+// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (`struct_size` is not set, or a length that no memory has),
+// `WB_E_WOULD_BLOCK` (no stream now; STREAMS_AVAILABLE follows when the peer allows more), `WB_E_STATE` (not started, or
+// HTTP/3), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+wb_status wb_stream_begin(wb_conn conn,
+                          uint32_t kind,
+                          struct wb_stream_first *first,
+                          wb_stream *out);
 
 // Sends buffers in order without copying them. `*accepted` (may be null only if `WB_FIN` alone is sent) gets the bytes
 // taken; with fewer than offered the result is `WB_PARTIAL` and one WRITABLE event follows; the rest, and `WB_FIN`, are

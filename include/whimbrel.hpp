@@ -566,6 +566,12 @@ using decision = owner<decision_ref>;
 
 /* ------------------------------------------------------------------ connections */
 
+/* A new stream, and how many of its first bytes were taken. */
+struct begun {
+    whimbrel::stream stream;
+    std::size_t accepted = 0;
+};
+
 class conn_ref : public ref {
 public:
     using ref::ref;
@@ -638,6 +644,19 @@ public:
         wb_status s = wb_stream_open(handle_, kind, &out);
         return detail::made<stream>(s, out);
     }
+    /* A stream with its first bytes. `WB_PARTIAL`: fewer were taken than given, or not the end, and WRITABLE follows. */
+    result<begun> begin(view bytes, std::uint32_t flags = 0, std::uint32_t kind = WB_STREAM_BIDI) const noexcept {
+        return begin_with(bytes, flags, kind, nullptr, nullptr);
+    }
+    /* The same with an application object, which its first event has already. On failure it comes back in `user`. */
+    template <class T>
+    result<begun> begin(std::unique_ptr<T> &&user, view bytes, std::uint32_t flags = 0,
+                        std::uint32_t kind = WB_STREAM_BIDI) const noexcept {
+        T *object = user.release();
+        auto r = begin_with(bytes, flags, kind, object, [](void *p) { delete static_cast<T *>(p); });
+        if (!r) user.reset(object);
+        return r;
+    }
     /* HTTP/3: pseudo-fields first. `WB_FIN`: no body follows. */
     result<stream> request(const field *fields, std::size_t count, std::uint32_t flags = WB_FIN) const noexcept {
         wb_stream out = 0;
@@ -652,6 +671,20 @@ public:
         return wb_h3_submit(handle_, messages, count, sizeof(wb_h3_message));
     }
     result<void> goaway() const noexcept { return wb_h3_goaway(handle_); }
+
+private:
+    result<begun> begin_with(view bytes, std::uint32_t flags, std::uint32_t kind, void *user,
+                             wb_destroy_fn destroy) const noexcept {
+        auto first = wb_sized<wb_stream_first>();
+        first.flags = flags;
+        first.user = user;
+        first.destroy = destroy;
+        first.data = bytes.data();
+        first.len = bytes.size();
+        wb_stream out = 0;
+        wb_status s = wb_stream_begin(handle_, kind, &first, &out);
+        return {s, begun{stream(out), first.accepted}};
+    }
 };
 
 /* ------------------------------------------------------------------ events */

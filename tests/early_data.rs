@@ -335,6 +335,36 @@ fn a_stream_says_that_it_came_early_and_when_that_is_no_danger_any_more() {
     world.end();
 }
 
+#[test]
+fn what_a_stream_begins_with_goes_as_early_data_and_again_when_they_are_refused() {
+    let pair = Pair::new();
+    let mut world = World::new(fleet_tls(&pair), &[]);
+    let client = early_client(&pair);
+    visit(&mut world, client, 0);
+    for accept in [true, false] {
+        world.events.clear();
+        let conn = connect_early(&mut world, client, 0, None);
+        let mut first: wb_stream_first = unsafe { core::mem::zeroed() };
+        first.struct_size = size_of::<wb_stream_first>() as u32;
+        (first.flags, first.data, first.len) = (WB_FIN, pointer(b"pay 5 crowns"), 12);
+        let mut stream = 0;
+        ok(unsafe { stream_calls::wb_stream_begin(conn, WB_STREAM_BIDI, &raw mut first, &raw mut stream) });
+        assert_eq!(first.accepted, 12);
+        let asked = world.decision(WB_EV_DECIDE_EARLY);
+        ok(if accept { decision::wb_decision_accept(asked.a) } else { decision::wb_decision_refuse(asked.a, 0) });
+        let told = if accept { WB_EV_ZERO_RTT_ACCEPTED } else { WB_EV_ZERO_RTT_REJECTED };
+        world.wait("the answer", |e| e.conn == conn && e.kind == told);
+        let theirs = world.wait("the stream", |e| e.conn == asked.conn && e.kind == WB_EV_STREAM_INCOMING).stream;
+        let (mut room, mut got, mut fin) = ([0u8; 16], 0usize, 0u8);
+        ok(unsafe {
+            stream_calls::wb_stream_recv_copy(theirs, room.as_mut_ptr().cast(), 16, &raw mut got, &raw mut fin)
+        });
+        assert_eq!((&room[..got], fin), (&b"pay 5 crowns"[..], 1));
+        ok(handle_calls::wb_handle_release(stream));
+    }
+    world.end();
+}
+
 fn field(name: &'static str, value: &str) -> wb_field {
     wb_field { name: name.as_ptr().cast(), name_len: name.len(), value: value.as_ptr().cast(), value_len: value.len() }
 }

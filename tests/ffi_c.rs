@@ -21,6 +21,11 @@ fn a_pointer_is_in_the_events_behind_the_one_at_which_it_was_attached() {
 }
 
 #[test]
+fn a_stream_begins_with_its_pointer_and_its_first_bytes() {
+    run_source("begin");
+}
+
+#[test]
 fn http3_with_retry_resumption_and_logs() {
     run_source("http");
 }

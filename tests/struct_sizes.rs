@@ -6,8 +6,8 @@ mod c_programs;
 
 use c_programs::{compile_with, folder, root, run};
 
-/// The detail's text and the batch's token are needed by any program, so they were there from the start.
-const COMPLETE_FROM_THE_START: &[&str] = &["wb_error_info", "wb_batch"];
+/// The detail's text, the batch's token and what was accepted are needed by any program, so they were there from the start.
+const COMPLETE_FROM_THE_START: &[&str] = &["wb_error_info", "wb_batch", "wb_stream_first"];
 
 /// The header with every sized struct changed by `change`, which gets the lines of its fields.
 fn header(change: impl Fn(&str, &mut Vec<String>)) -> (String, usize) {

@@ -37,7 +37,7 @@ struct link {
 
 struct fetch {
     unsigned char head[RAW_HEAD];
-    size_t head_left;
+    struct wb_stream_first first; /* raw: sends the head; `accepted` is how much of it has gone */
     uint64_t got, left;
     double start;
     struct link *link;
@@ -73,21 +73,37 @@ static wb_status open_request(wb_conn conn, wb_stream *s) {
 }
 
 static void stream_writable(wb_stream s, struct fetch *f) {
-    while (f->head_left > 0) {
-        size_t taken = 0;
-        wb_status st = wb_stream_send_copy(s, f->head + RAW_HEAD - f->head_left, f->head_left, run.up > 0 ? 0 : WB_FIN, &taken);
-        f->head_left -= taken;
+    while (f->first.accepted < f->first.len) {
+        size_t gone = f->first.accepted, taken = 0;
+        wb_status st = wb_stream_send_copy(s, f->head + gone, RAW_HEAD - gone, f->first.flags, &taken);
+        f->first.accepted += taken;
         if (st != WB_OK) return;
     }
     if (f->left > 0) push(s, &f->left);
 }
 
-/* The stream's state. The answer can be here before the thread that sent the request has said what belongs to it. */
+/* The stream's state. With HTTP/3 the answer can be here before the thread that sent the request has said what belongs to it. */
 static struct fetch *fetch_of(const struct wb_event *ev) {
     struct wb_handle_desc d = WB_INIT(wb_handle_desc);
     d.user = ev->user_stream;
     while (d.user == NULL && wb_handle_info(ev->stream, &d) == WB_OK && d.user == NULL) sched_yield();
     return d.user;
+}
+
+/* A raw stream has its state from the start. What was not taken goes when it is writable: without a body `f` is the worker's
+ * from here on, and may be gone. */
+static void begin_raw(struct link *link, struct fetch *f) {
+    wb_stream s = 0;
+    for (int i = 0; i < RAW_HEAD; i++) f->head[i] = (unsigned char)(run.down >> (56 - 8 * i));
+    f->first = (struct wb_stream_first)WB_INIT(wb_stream_first);
+    f->first.flags = run.up > 0 ? 0 : WB_FIN;
+    f->first.user = f;
+    f->first.destroy = free;
+    f->first.data = f->head;
+    f->first.len = RAW_HEAD;
+    wb_status st = wb_stream_begin(link->conn, WB_STREAM_BIDI, &f->first, &s);
+    if (st != WB_PARTIAL) must(st, "begin");
+    if (st == WB_OK && run.up > 0) stream_writable(s, f);
 }
 
 static void start_stream(struct link *link) {
@@ -97,12 +113,12 @@ static void start_stream(struct link *link) {
     f->start = wall();
     f->left = run.up;
     f->link = link;
-    must(options.h3 ? open_request(link->conn, &s) : wb_stream_open(link->conn, WB_STREAM_BIDI, &s), "open");
-    must(wb_handle_set_user(s, f, free), "user");
     if (!options.h3) {
-        f->head_left = RAW_HEAD;
-        for (int i = 0; i < RAW_HEAD; i++) f->head[i] = (unsigned char)(run.down >> (56 - 8 * i));
+        begin_raw(link, f);
+        return;
     }
+    must(open_request(link->conn, &s), "request");
+    must(wb_handle_set_user(s, f, free), "user");
     stream_writable(s, f);
 }
 

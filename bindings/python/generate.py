@@ -55,6 +55,11 @@ class Generator:
             lines.append(f'        ("{field["name"]}", {self.type(field["type"])}{count}),')
         return [*lines, "    ]"]
 
+    def callback(self, kind):
+        # A callback's text has a length and no terminator: it arrives as an address.
+        arguments = self.arguments(kind["parameters"]).replace("c_char_p", "c_void_p")
+        return f"{kind['name']} = CFUNCTYPE({self.type(kind['result'])}, {arguments})"
+
     def write(self):
         out = [
             '"""Constants, structs and functions of include/whimbrel.h. Made by generate.py: do not edit."""',
@@ -68,13 +73,12 @@ class Generator:
         for constant in self.description["constants"]:
             if constant["value"] != "((size_t)-1)":  # texts from Python always have a length
                 out.append(f"{constant['name']} = {int(constant['value'], 0)}")
+        # Some callbacks get structs, and some structs have callbacks: those that stand for themselves come first.
+        callbacks = [self.callback(kind) for kind in self.description["callbacks"]]
+        out += ["", *(line for line in callbacks if "POINTER(wb_" not in line)]
         for kind in self.description["structs"]:
             out += self.struct(kind)
-        out += ["", ""]
-        for callback in self.description["callbacks"]:
-            # A callback's text has a length and no terminator: it arrives as an address.
-            arguments = self.arguments(callback["parameters"]).replace("c_char_p", "c_void_p")
-            out.append(f"{callback['name']} = CFUNCTYPE({self.type(callback['result'])}, {arguments})")
+        out += ["", "", *(line for line in callbacks if "POINTER(wb_" in line)]
         out += ["", "#: name -> (result, arguments)", "FUNCTIONS = {"]
         for function in self.description["functions"]:
             arguments = self.arguments(function["parameters"])

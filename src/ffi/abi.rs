@@ -705,6 +705,23 @@ pub struct wb_stream_desc {
     pub reserved: u32,
 }
 
+/// What a new stream begins with, for `wb_stream_begin`. Set `struct_size` (`WB_INIT`), leave at zero what there is none of.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wb_stream_first {
+    pub struct_size: u32,
+    /// `WB_FIN` or 0.
+    pub flags: u32,
+    /// As for `wb_handle_set_user`.
+    pub user: *mut c_void,
+    pub destroy: wb_destroy_fn,
+    /// The first bytes, which are copied; null when `len` is 0.
+    pub data: *const c_void,
+    pub len: usize,
+    /// Filled in: bytes that were taken.
+    pub accepted: usize,
+}
+
 /// An HTTP field. Names are lower case; pseudo-fields begin with a colon.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -779,5 +796,7 @@ unsafe impl Sized32 for wb_conn_counters {}
 unsafe impl Sized32 for wb_path_desc {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_stream_desc {}
+// SAFETY: as above.
+unsafe impl Sized32 for wb_stream_first {}
 // SAFETY: as above.
 unsafe impl Sized32 for wb_batch {}

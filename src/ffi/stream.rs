@@ -19,6 +19,9 @@ use crate::runtime::{Conn, ConnState};
 use crate::streams::{ReadError, WriteError};
 use std::sync::{Arc, OnceLock};
 
+mod open;
+pub(crate) use open::First;
+
 /// Interim responses whose fields are kept; HTTP/3 itself refuses more than it allows.
 const MAX_INFO: usize = 32;
 
@@ -167,59 +170,6 @@ impl StreamObject {
         Ok(stream)
     }
 
-    /// Opens a raw stream.
-    pub fn open(conn: &Arc<ConnObject>, dir: Dir) -> Result<Arc<Self>, Fail> {
-        // Locked before the connection: events of the new stream wait until it is in the table. And before the choice of an
-        // attempt: one that has streams is not given up.
-        let mut streams = conn.streams.lock();
-        let wire = conn.wire()?;
-        let id = wire.act(|state| {
-            conn.check_state(state)?;
-            if state.http3.is_some() {
-                return Err(Fail::new(WB_E_STATE, "streams of an HTTP/3 connection are opened by requests"));
-            }
-            state
-                .connection
-                .open(dir)
-                .map_err(|_| Fail::new(WB_E_WOULD_BLOCK, "the peer allows no more streams of this kind now"))
-        })?;
-        let made = Self::new(conn, wire, id, false, false);
-        if let Ok(stream) = &made {
-            streams.insert(id, Arc::clone(stream));
-        } else if let Ok(wire) = conn.wire() {
-            wire.act(|state| {
-                let _ = state.connection.reset(id, 0);
-                let _ = state.connection.stop(id, 0);
-            });
-        }
-        made
-    }
-
-    /// Sends a request and makes its stream.
-    pub fn request(conn: &Arc<ConnObject>, fields: &[Field<'_>], fin: bool) -> Result<Arc<Self>, Fail> {
-        let mut streams = conn.streams.lock();
-        let wire = conn.wire()?;
-        let id = wire.act(|state| {
-            conn.check_state(state)?;
-            let Some(http3) = state.http3.as_mut() else {
-                return Err(Fail::new(WB_E_STATE, "the connection does not speak HTTP/3"));
-            };
-            http3.request(&mut *state.connection, fields, fin).map_err(|e| h3_fail(&e, conn))
-        })?;
-        let made = Self::new(conn, wire, id, true, false);
-        if let Ok(stream) = &made {
-            stream.send_ended.store(fin, Ordering::Release);
-            streams.insert(id, Arc::clone(stream));
-        } else if let Ok(wire) = conn.wire() {
-            wire.act(|state| {
-                if let Some(http3) = state.http3.as_mut() {
-                    let _ = http3.reset(&mut *state.connection, id, codes::h3::REQUEST_CANCELLED);
-                }
-            });
-        }
-        made
-    }
-
     /// Sends a response, an interim one, or trailers.
     pub fn headers(&self, fields: &[Field<'_>], trailers: bool, fin: bool) -> Result<(), Fail> {
         if !self.http3 {
@@ -267,16 +217,19 @@ impl StreamObject {
 
     /// Sends bytes by copying them.
     pub fn send_copy(&self, bytes: &[u8], fin: bool) -> Result<Moved, Fail> {
-        self.send_with(fin, |state| {
-            let mut accepted = 0usize;
-            while let Some(rest) = bytes.get(accepted..).filter(|r| !r.is_empty()) {
-                match self.put_bytes(state, rest, fin) {
-                    Ok(n) => accepted = accepted.saturating_add(n),
-                    Err(fail) => return (accepted, Some(fail)),
-                }
+        self.send_with(fin, |state| self.put_all(state, bytes, fin))
+    }
+
+    /// Copies bytes, `last` when the end follows: how many were taken, and why not more.
+    fn put_all(&self, state: &mut ConnState, bytes: &[u8], last: bool) -> (usize, Option<Fail>) {
+        let mut accepted = 0usize;
+        while let Some(rest) = bytes.get(accepted..).filter(|r| !r.is_empty()) {
+            match self.put_bytes(state, rest, last) {
+                Ok(n) => accepted = accepted.saturating_add(n),
+                Err(fail) => return (accepted, Some(fail)),
             }
-            (accepted, None)
-        })
+        }
+        (accepted, None)
     }
 
     fn send_with(&self, fin: bool, put: impl FnOnce(&mut ConnState) -> (usize, Option<Fail>)) -> Result<Moved, Fail> {

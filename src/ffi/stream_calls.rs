@@ -6,9 +6,8 @@ use super::conn::ConnObject;
 use super::conn_calls::MAX_CODE;
 use super::error::{Fail, Outcome, fence};
 use super::handle;
-use super::object::Known;
 use super::status::*;
-use super::stream::{Moved, StreamObject, dir_of};
+use super::stream::{First, Moved, StreamObject, dir_of};
 use core::ffi::c_void;
 
 /// Buffers of one receive call at most.
@@ -23,15 +22,25 @@ unsafe fn report(moved: &Moved, offered: usize, fin: bool, accepted: *mut usize)
         // SAFETY: writable by contract.
         unsafe { args::put(accepted, moved.bytes, "accepted")? };
     }
-    Ok(if moved.bytes < offered || fin && !moved.fin { WB_PARTIAL } else { WB_OK })
+    Ok(result_of(moved, offered, fin))
+}
+
+fn result_of(moved: &Moved, offered: usize, fin: bool) -> wb_status {
+    if moved.bytes < offered || fin && !moved.fin { WB_PARTIAL } else { WB_OK }
 }
 
 fn check_send(offered: usize, flags: u32, accepted: *mut usize) -> Result<bool, Fail> {
-    if flags & !WB_FIN != 0 {
-        return Err(Fail::invalid("unknown send flags"));
-    }
+    let fin = check_flags(flags)?;
     if offered > 0 {
         args::non_null(accepted, "accepted")?;
+    }
+    Ok(fin)
+}
+
+/// Whether the end is to be sent.
+fn check_flags(flags: u32) -> Result<bool, Fail> {
+    if flags & !WB_FIN != 0 {
+        return Err(Fail::invalid("unknown send flags"));
     }
     Ok(flags & WB_FIN != 0)
 }
@@ -56,8 +65,52 @@ pub unsafe extern "C" fn wb_stream_open(conn: wb_conn, kind: u32, out: *mut wb_s
         let dir = dir_of(kind)?;
         let stream = conn.with_arc(|conn| StreamObject::open(conn, dir))?;
         // SAFETY: checked above; writable by contract.
-        unsafe { args::put(out, stream.meta().handle(), "stream")? };
+        unsafe { args::put(out, stream, "stream")? };
         Ok(WB_OK)
+    })
+}
+
+/// Opens a raw stream together with the application's pointer and its first bytes: `wb_stream_open`, `wb_handle_set_user` and
+/// `wb_stream_send_copy` in one step, with one look-up and one lock, and nobody sees the stream in between. The first
+/// event of the stream has the pointer already, and comes after `*out` and `accepted` were written: both may lie in what `user`
+/// points to, which another thread may have ended when this returns.
+///
+/// With `WB_PARTIAL` the stream is open, but not all bytes, or not the end, were taken: WRITABLE follows, and the rest goes by
+/// the send calls. An error means that there is no stream: nothing was taken and nothing written, and `destroy` does not run.
+///
+/// Ownership: `*out` is the caller's, the bytes stay the caller's; `user` belongs to the stream until `destroy`, on failure it
+/// stays the caller's. Threads: any. Blocks: never.
+/// Errors: handle errors, `WB_E_INVALID`, `WB_E_RANGE` (`struct_size` is not set, or a length that no memory has),
+/// `WB_E_WOULD_BLOCK` (no stream now; STREAMS_AVAILABLE follows when the peer allows more), `WB_E_STATE` (not started, or
+/// HTTP/3), `WB_E_CLOSED_LOCAL`, `WB_E_CLOSED_PEER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wb_stream_begin(
+    conn: wb_conn,
+    kind: u32,
+    first: *mut wb_stream_first,
+    out: *mut wb_stream,
+) -> wb_status {
+    fence(|| {
+        let out = args::non_null(out, "stream")?;
+        // SAFETY: struct_size bytes are readable by contract.
+        unsafe { args::check_whole(first)? };
+        // SAFETY: not null, aligned and large enough, checked above; any bytes are a valid struct.
+        let given = unsafe { first.read() };
+        // SAFETY: readable by contract.
+        let bytes = unsafe { args::bytes(given.data, given.len, "data")? };
+        let fin = check_flags(given.flags)?;
+        let dir = dir_of(kind)?;
+        let conn = handle::get::<ConnObject>(conn)?;
+        let asked = First { user: given.user, destroy: given.destroy, bytes, fin };
+        let tell = |handle: u64, moved: &Moved| {
+            // SAFETY: checked above; writable by contract, and nobody can have ended what they lie in: nobody knows the stream.
+            unsafe {
+                (&raw mut (*first).accepted).write(moved.bytes);
+                out.write(handle);
+            }
+        };
+        let moved = conn.with_arc(|conn| StreamObject::begin(conn, dir, &asked, tell))?;
+        Ok(result_of(&moved, bytes.len(), fin))
     })
 }
 

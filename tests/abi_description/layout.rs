@@ -53,6 +53,7 @@ layouts! {
     abi::wb_conn_counters { struct_size, reserved, bytes_sent, bytes_received, packets_sent, packets_received, packets_lost, datagrams_sent, datagrams_received, handshake_ns, rtt_ns, rtt_min_ns, rtt_latest_ns, congestion_window, bytes_in_flight, mtu, migrations, key_updates }
     abi::wb_path_desc { struct_size, state, number, active, local, remote, rtt_ns, rtt_min_ns, congestion_window, bytes_in_flight, mtu, bytes_sent, bytes_received }
     abi::wb_stream_desc { struct_size, uni, incoming, send_ended, recv_ended, http3, id, bytes_sent, bytes_received, conn, early, reserved }
+    abi::wb_stream_first { struct_size, flags, user, destroy, data, len, accepted }
     abi::wb_field { name, name_len, value, value_len }
     abi::wb_h3_message { stream, fields, fields_len, body, body_len, flags, status, accepted }
     abi::wb_batch { struct_size, stride, count, events, token }

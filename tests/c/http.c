@@ -51,11 +51,20 @@ struct result {
     size_t len;
 };
 
+static void never(void *user) {
+    (void)user;
+    CHECK(!"nothing was taken");
+}
+
 static void start_request(wb_conn conn, wb_stream *stream) {
     wb_field fields[] = {WB_FIELD(":method", "POST"), WB_FIELD(":scheme", "https"), WB_FIELD(":authority", "localhost"),
                          WB_FIELD(":path", "/echo")};
     wb_field bad[] = {WB_FIELD(":method", "GET"), WB_FIELD("Upper-Case", "x")};
+    wb_stream_first first = WB_INIT(wb_stream_first);
     size_t accepted = 0;
+    first.user = stream;
+    first.destroy = never;
+    GIVES(wb_stream_begin(conn, WB_STREAM_BIDI, &first, stream), WB_E_STATE);
     GIVES(wb_h3_request(conn, bad, 2, WB_FIN, stream), WB_E_H3);
     GIVES(wb_stream_open(conn, WB_STREAM_BIDI, stream), WB_E_STATE);
     OK(wb_h3_request(conn, fields, 4, 0, stream));

@@ -27,6 +27,17 @@ static wb_status decisions(uint32_t n) { return wb_tls_decisions(server_tls, n);
 static wb_status close_runtime(uint32_t n) { return wb_runtime_close(runtime, n); }
 static wb_status close_endpoint(uint32_t n) { return wb_endpoint_close(endpoint, n); }
 static wb_status open_stream(uint32_t n) { wb_stream s; return wb_stream_open(conn, n, &s); }
+static wb_status begin_stream(uint32_t n) {
+    wb_stream_first first = WB_INIT(wb_stream_first);
+    wb_stream s;
+    return wb_stream_begin(conn, n, &first, &s);
+}
+static wb_status begin_flags(uint32_t n) {
+    wb_stream_first first = WB_INIT(wb_stream_first);
+    wb_stream s;
+    first.flags = n;
+    return wb_stream_begin(conn, WB_STREAM_BIDI, &first, &s);
+}
 static wb_status send_flags(uint32_t n) { size_t took; return wb_stream_send(stream, &buffer, 1, n, &took); }
 static wb_status copy_flags(uint32_t n) { size_t took; return wb_stream_send_copy(stream, "x", 1, n, &took); }
 static wb_status urgency(uint32_t n) { return wb_stream_priority(stream, n, 0); }
@@ -49,6 +60,8 @@ static const struct choice {
     {"wb_runtime_close", close_runtime, WB_CLOSE_NOW, WB_E_INVALID},
     {"wb_endpoint_close", close_endpoint, WB_CLOSE_NOW, WB_E_INVALID},
     {"wb_stream_open", open_stream, WB_STREAM_UNI, WB_E_INVALID},
+    {"wb_stream_begin", begin_stream, WB_STREAM_UNI, WB_E_INVALID},
+    {"wb_stream_begin", begin_flags, WB_FIN, WB_E_INVALID},
     {"wb_stream_send", send_flags, WB_FIN, WB_E_INVALID},
     {"wb_stream_send_copy", copy_flags, WB_FIN, WB_E_INVALID},
     {"wb_stream_priority", urgency, 7, WB_E_RANGE},
@@ -96,10 +109,14 @@ static void lengths(void) {
         uint16_t suite = 0x1301;
         /* WB_TEXT_Z is SIZE_MAX: a text that ends at its zero, no length. */
         const size_t t = n == WB_TEXT_Z ? n - 1 : n;
+        wb_stream_first first = WB_INIT(wb_stream_first);
+        first.data = "x";
+        first.len = n;
         const struct {
             const char *name;
             wb_status got;
         } calls[] = {
+            {"wb_stream_begin", wb_stream_begin(conn, WB_STREAM_BIDI, &first, &many)},
             {"wb_stream_send_copy", wb_stream_send_copy(stream, "x", n, 0, &out)},
             {"wb_stream_send", wb_stream_send(stream, &buffer, n, 0, &out)},
             {"wb_conn_datagram_send", wb_conn_datagram_send(conn, "x", n, 0)},

@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
     wb_endpoint endpoint;
     wb_queue queue;
     wb_conn conn;
-    wb_stream stream = 0;
+    wb_stream stream = 0, begun = 0;
     wb_path paths[4];
     wb_addr address;
     size_t n = 0;
@@ -78,6 +78,18 @@ int main(int argc, char **argv) {
             if (ev->kind == WB_EV_CONNECTED && ev->conn == conn) {
                 connected = 1;
                 OK(wb_stream_open(conn, WB_STREAM_BIDI, &stream));
+
+                /* One that goes in, and of which one field comes back. */
+                GUARDED(wb_stream_first) f;
+                PREPARE(f);
+                f.value.flags = WB_FIN;
+                f.value.user = NULL;
+                f.value.destroy = NULL;
+                f.value.data = "first";
+                f.value.len = 5;
+                OK(wb_stream_begin(conn, WB_STREAM_UNI, &f.value, &begun));
+                CHECK(f.value.struct_size == sizeof f.value && f.value.accepted == 5);
+                untouched(&f, sizeof f, LIBRARY_wb_stream_first, "wb_stream_first");
 
                 GUARDED(wb_conn_desc) d;
                 PREPARE(d);
@@ -135,7 +147,8 @@ int main(int argc, char **argv) {
     FILLED(e, wb_error_info, LIBRARY_wb_error_info);
     CHECK(e.value.status == WB_E_STATE && asked == 8);
     end(runtime);
-    OK(wb_handle_release_many((wb_handle[]){paths[0], stream, conn, queue, endpoint, settings, identity, trust, runtime}, 9));
+    OK(wb_handle_release_many((wb_handle[]){paths[0], stream, begun, conn, queue, endpoint, settings, identity, trust, runtime},
+                              10));
     puts("sizes: ok");
     return 0;
 }

@@ -367,6 +367,16 @@ static wb_packet *packet(struct world *w) {
     return p;
 }
 
+/* A stream's pointer and first bytes. */
+static wb_stream_first *first(struct world *w) {
+    wb_stream_first *f = sized(w, sizeof *f);
+    f->flags = WB_FIN;
+    f->user = w;
+    f->data = "text";
+    f->len = 4;
+    return f;
+}
+
 /* A whole request. */
 static wb_h3_message *message(struct world *w) {
     static const char fields[] = ":method\0GET\0:scheme\0https\0:authority\0localhost\0:path\0/";

@@ -99,10 +99,54 @@ static void failures() {
     CHECK(loan.revoke() && loan.bytes().status() == WB_E_REVOKED);
 }
 
+/* A raw stream has its object from its first event; the one that cannot be opened gives it back. */
+static void beginnings(const std::string &folder) {
+    auto identity = wb::make_tls(WB_ROLE_SERVER).value();
+    CHECK(identity.identity_files(folder + "/cert.pem", folder + "/key.pem") && identity.alpn({"raw"}));
+    auto trust = wb::make_tls(WB_ROLE_CLIENT).value();
+    CHECK(trust.trust_file(folder + "/cert.pem") && trust.alpn({"raw"}));
+    auto settings = wb::make_config(WB_CONFIG_CONN).value();
+    CHECK(settings.set(WB_KEY_HTTP3, 0));
+    std::atomic<bool> ready{false}, answered{false};
+    CHECK(settings.on(WB_GROUP_ALL, [&](const wb::event &ev) {
+        std::array<char, 16> to;
+        if (ev.kind() == WB_EV_CONFIRMED) ready = true;
+        if (ev.kind() != WB_EV_STREAM_READABLE) return;
+        auto desc = ev.stream().desc().value();
+        if (desc.uni != 0) return;
+        auto got = ev.stream().receive(to);
+        CHECK(got && got->fin);
+        if (desc.incoming != 0) {
+            CHECK(got->bytes == 5 && ev.user_stream<request>() == nullptr && ev.stream().send("fine", WB_FIN));
+        } else {
+            CHECK(got->bytes == 4 && ev.user_stream<request>()->body.size() == 1);
+            answered = true;
+        }
+    }));
+    auto runtime = wb::make_runtime().value();
+    auto server = runtime.listen(identity, "127.0.0.1", 0, settings).value();
+    auto conn = runtime.connect(trust, "localhost", server.address().value().port, settings).value();
+    for (int i = 0; i < 2000 && !ready; i++) std::this_thread::sleep_for(5ms);
+    auto mine = std::make_unique<request>();
+    mine->body.push_back(1);
+    CHECK(conn.begin(std::move(mine), "hello", WB_FIN, 9).status() == WB_E_INVALID);
+    CHECK(mine && objects == 1);
+    auto begun = conn.begin(std::move(mine), "hello", WB_FIN).value();
+    CHECK(!mine && begun.stream && begun.accepted == 5);
+    auto plain = conn.begin("x", 0, WB_STREAM_UNI);
+    CHECK(plain && plain->accepted == 1 && plain->stream.finish());
+    for (int i = 0; i < 2000 && !answered; i++) std::this_thread::sleep_for(5ms);
+    CHECK(answered && runtime.close(WB_CLOSE_NOW) && runtime.wait(10s));
+    begun.stream.reset();
+    for (int i = 0; i < 1000 && objects != 0; i++) std::this_thread::sleep_for(5ms);
+    CHECK(objects == 0);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2 && wb::abi_fits() && wb::feature("http3") == 1);
     failures();
     const std::string folder = argv[1];
+    beginnings(folder);
 
     auto identity = wb::make_tls(WB_ROLE_SERVER).value();
     CHECK(identity.identity_files(folder + "/cert.pem", folder + "/key.pem"));

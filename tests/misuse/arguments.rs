@@ -64,6 +64,7 @@ pub const GIVEN: &[(&str, &str)] = &[
     ("wb_decision_identity", "tls=w->server_tls"),
     ("wb_decision_sign", "signature=text; len=4"),
     ("wb_stream_open", "kind=WB_STREAM_BIDI"),
+    ("wb_stream_begin", "kind=WB_STREAM_UNI; first=first(w)"),
     ("wb_stream_send", "buffers=w->buf; count=1; flags=0"),
     ("wb_stream_send_copy", "data=text; len=4; flags=0"),
     ("wb_stream_recv_copy", "out=w->room"),

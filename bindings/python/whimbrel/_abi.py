@@ -257,6 +257,12 @@ WB_E_IDLE = -39
 WB_E_REVOKED = -40
 WB_E_NOT_QUIC = -41
 
+wb_destroy_fn = CFUNCTYPE(None, c_void_p)
+wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
+wb_release_fn = CFUNCTYPE(None, c_void_p)
+wb_sink_fn = CFUNCTYPE(None, c_void_p, c_uint64, c_void_p, c_size_t, c_uint32)
+wb_log_fn = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p, c_void_p, c_size_t)
+
 
 class wb_error_info(Structure):
     _fields_ = [
@@ -410,6 +416,18 @@ class wb_decision_desc(Structure):
     ]
 
 
+class wb_stream_first(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("user", c_void_p),
+        ("destroy", wb_destroy_fn),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("accepted", c_size_t),
+    ]
+
+
 class wb_stream_desc(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -489,12 +507,7 @@ class wb_packet_desc(Structure):
     ]
 
 
-wb_destroy_fn = CFUNCTYPE(None, c_void_p)
 wb_event_fn = CFUNCTYPE(None, c_void_p, POINTER(wb_event))
-wb_line_fn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
-wb_release_fn = CFUNCTYPE(None, c_void_p)
-wb_sink_fn = CFUNCTYPE(None, c_void_p, c_uint64, c_void_p, c_size_t, c_uint32)
-wb_log_fn = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p, c_void_p, c_size_t)
 
 #: name -> (result, arguments)
 FUNCTIONS = {
@@ -571,6 +584,7 @@ FUNCTIONS = {
     "wb_decision_identity": (c_int32, [c_uint64, c_uint64]),
     "wb_decision_sign": (c_int32, [c_uint64, c_void_p, c_size_t]),
     "wb_stream_open": (c_int32, [c_uint64, c_uint32, POINTER(c_uint64)]),
+    "wb_stream_begin": (c_int32, [c_uint64, c_uint32, POINTER(wb_stream_first), POINTER(c_uint64)]),
     "wb_stream_send": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, c_uint32, POINTER(c_size_t)]),
     "wb_stream_send_copy": (c_int32, [c_uint64, c_void_p, c_size_t, c_uint32, POINTER(c_size_t)]),
     "wb_stream_recv": (c_int32, [c_uint64, POINTER(c_uint64), c_size_t, POINTER(c_size_t), POINTER(c_uint8)]),
