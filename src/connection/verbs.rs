@@ -64,6 +64,12 @@ impl Connection {
         self.streams.write_expecting(id, data, more)
     }
 
+    /// As [`Self::write`], and [`Self::finish`] when all of `data` was taken.
+    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.open_for_writing()?;
+        self.streams.write_last(id, data)
+    }
+
     /// As [`Self::write`] without a copy.
     pub fn write_chunk(&mut self, id: StreamId, chunk: Chunk) -> Result<usize, WriteError> {
         self.open_for_writing()?;

@@ -198,58 +198,58 @@ impl StreamObject {
         if chunks.iter().any(Chunk::is_revoked) {
             return Err(Fail::new(WB_E_REVOKED, "the memory of a buffer was revoked"));
         }
-        self.send_with(fin, |state| {
-            let mut accepted = 0usize;
+        self.send_with(|state| {
+            let mut taken = 0usize;
             for mut chunk in chunks {
                 while !chunk.is_empty() {
                     match self.put_chunk(state, chunk.clone()) {
                         Ok(n) => {
                             chunk.advance(n);
-                            accepted = accepted.saturating_add(n);
+                            taken = taken.saturating_add(n);
                         }
-                        Err(fail) => return (accepted, Some(fail)),
+                        Err(fail) => return (Moved { bytes: taken, fin: false }, Some(fail)),
                     }
                 }
             }
-            (accepted, None)
+            if fin { self.put_end(state, taken) } else { (Moved { bytes: taken, fin }, None) }
         })
     }
 
     /// Sends bytes by copying them.
     pub fn send_copy(&self, bytes: &[u8], fin: bool) -> Result<Moved, Fail> {
-        self.send_with(fin, |state| self.put_all(state, bytes, fin))
+        self.send_with(|state| self.put_all(state, bytes, fin))
     }
 
-    /// Copies bytes, `last` when the end follows: how many were taken, and why not more.
-    fn put_all(&self, state: &mut ConnState, bytes: &[u8], last: bool) -> (usize, Option<Fail>) {
-        let mut accepted = 0usize;
-        while let Some(rest) = bytes.get(accepted..).filter(|r| !r.is_empty()) {
-            match self.put_bytes(state, rest, last) {
-                Ok(n) => accepted = accepted.saturating_add(n),
-                Err(fail) => return (accepted, Some(fail)),
+    /// Copies bytes, and with `fin` sends the end: what was taken, and why not more.
+    fn put_all(&self, state: &mut ConnState, bytes: &[u8], fin: bool) -> (Moved, Option<Fail>) {
+        let mut taken = 0usize;
+        while let Some(rest) = bytes.get(taken..).filter(|r| !r.is_empty()) {
+            match self.put_bytes(state, rest, fin) {
+                Ok(n) => taken = taken.saturating_add(n),
+                Err(fail) => return (Moved { bytes: taken, fin: false }, Some(fail)),
             }
         }
-        (accepted, None)
+        // The end of a raw stream went with its last bytes.
+        let over = !fin || (taken > 0 && !self.http3);
+        if over { (Moved { bytes: taken, fin }, None) } else { self.put_end(state, taken) }
     }
 
-    fn send_with(&self, fin: bool, put: impl FnOnce(&mut ConnState) -> (usize, Option<Fail>)) -> Result<Moved, Fail> {
+    /// `put`: what was taken, and what stopped the rest.
+    fn send_with(&self, put: impl FnOnce(&mut ConnState) -> (Moved, Option<Fail>)) -> Result<Moved, Fail> {
         let scope = ReleaseScope::new();
         let result = self.wire.with_hint(|state| {
             if let Err(fail) = self.conn.check_state(state) {
                 return (Err(fail), false);
             }
-            let (bytes, fail) = put(state);
-            count(&self.sent, bytes);
+            let (moved, fail) = put(state);
+            count(&self.sent, moved.bytes);
             match fail {
-                Some(fail) if bytes == 0 => (Err(fail), false),
+                Some(fail) if moved.bytes == 0 => (Err(fail), false),
                 // Some was taken: what stopped the rest is told by the next call.
-                Some(_) => (Ok(Moved { bytes, fin: false }), true),
-                None if !fin => (Ok(Moved { bytes, fin: false }), bytes > 0),
-                None => match self.put_end(state) {
-                    Ok(()) => (Ok(Moved { bytes, fin: true }), true),
-                    Err(_) if bytes > 0 => (Ok(Moved { bytes, fin: false }), true),
-                    Err(fail) => (Err(fail), false),
-                },
+                _ => {
+                    let any = moved.bytes > 0 || moved.fin;
+                    (Ok(moved), any)
+                }
             }
         });
         drop(scope);
@@ -272,12 +272,13 @@ impl StreamObject {
         self.refuse_nothing(result)
     }
 
+    /// With `last` a raw stream ends when all is taken.
     fn put_bytes(&self, state: &mut ConnState, bytes: &[u8], last: bool) -> Result<usize, Fail> {
         let result = if self.http3 {
             let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
             http3.send_body(&mut *state.connection, self.id, bytes, false).map_err(|e| self.message_fail(&e, true))
         } else if last {
-            state.connection.write_expecting(self.id, bytes, 0).map_err(|e| self.write_fail(e))
+            state.connection.write_last(self.id, bytes).map_err(|e| self.write_fail(e))
         } else {
             state.connection.write(self.id, bytes).map_err(|e| self.write_fail(e))
         };
@@ -292,15 +293,17 @@ impl StreamObject {
         }
     }
 
-    fn put_end(&self, state: &mut ConnState) -> Result<(), Fail> {
-        if self.http3 {
-            let http3 = state.http3.as_mut().ok_or_else(|| self.conn.gone())?;
-            return http3
-                .send_body(&mut *state.connection, self.id, &[], true)
-                .map(drop)
-                .map_err(|e| self.message_fail(&e, true));
-        }
-        state.connection.finish(self.id).map_err(|e| self.write_fail(e))
+    /// Sends the end behind so many bytes of this call.
+    fn put_end(&self, state: &mut ConnState, taken: usize) -> (Moved, Option<Fail>) {
+        let result = match state.http3.as_mut() {
+            Some(http3) if self.http3 => {
+                let sent = http3.send_body(&mut *state.connection, self.id, &[], true);
+                sent.map(drop).map_err(|e| self.message_fail(&e, true))
+            }
+            _ if self.http3 => Err(self.conn.gone()),
+            _ => state.connection.finish(self.id).map_err(|e| self.write_fail(e)),
+        };
+        (Moved { bytes: taken, fin: result.is_ok() }, result.err())
     }
 
     // ------------------------------------------------------------------------------------------ receiving

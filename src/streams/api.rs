@@ -83,7 +83,7 @@ impl Streams {
     /// # Errors
     /// [`WriteError::Blocked`] when there is none; after it and after a partial write, one `Writable` follows.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        self.put(id, data, usize::MAX)
+        self.put(id, data, usize::MAX, false)
     }
 
     /// As [`write`](Self::write), for bytes after which about `more` will follow and then the stream's end: when all of them
@@ -92,17 +92,32 @@ impl Streams {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_expecting(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
-        self.put(id, data, more)
+        self.put(id, data, more, false)
     }
 
-    fn put(&mut self, id: StreamId, data: &[u8], more: usize) -> Result<usize, WriteError> {
+    /// As [`write`](Self::write), for the last bytes of a stream: when all of them are taken, it is ended as by
+    /// [`finish`](Self::finish), with one look at it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_last(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.put(id, data, 0, true)
+    }
+
+    fn put(&mut self, id: StreamId, data: &[u8], more: usize, last: bool) -> Result<usize, WriteError> {
         let slot = self.table.find(id).ok_or(WriteError::Unknown)?;
         let len = data.len();
         let n = self.admit(slot, len)?;
-        let Self { table, pool, .. } = self;
+        let Self { table, pool, starved, .. } = self;
         if let (Some(send), Some(data)) = (table.get_mut(slot).and_then(|s| s.send.as_mut()), data.get(..n)) {
             if n == len {
                 send.buffer.write_expecting(data, more, pool);
+                if last {
+                    // `admit` has seen that it may end.
+                    send.finish()?;
+                    send.starved = false;
+                    starved.remove(slot);
+                }
             } else {
                 send.buffer.write(data, pool);
             }

@@ -181,13 +181,19 @@ impl Node {
             let (at, end) = self.to_write[&id];
             let n = (end - at).min(rng.below(5000));
             let data: Vec<u8> = (at..at + n).map(|o| byte(id, o)).collect();
-            let taken = match rng.below(2) {
+            let mut ended = false;
+            let taken = match rng.below(3) {
                 0 => self.streams.write(id, &data),
+                1 if at + n == end => {
+                    let taken = self.streams.write_last(id, &data);
+                    ended = taken == Ok(data.len());
+                    taken
+                }
                 _ => self.streams.write_chunk(id, Chunk::from_vec(data)),
             };
             let at = at + taken.unwrap_or(0) as u64;
             if at == end {
-                self.streams.finish(id).unwrap();
+                assert_eq!(self.streams.finish(id).is_err(), ended);
                 self.to_write.remove(&id);
             } else {
                 self.to_write.insert(id, (at, end));
@@ -437,6 +443,28 @@ fn blocked_writers_get_one_event_when_there_is_room() {
     assert_eq!(c.write(id, b"x"), Ok(1));
     settle(&mut c, &mut s);
     assert_eq!(events(&mut c), []);
+}
+
+#[test]
+fn the_last_bytes_end_their_stream_when_all_are_taken() {
+    let (mut c, mut s) = pair(&StreamsConfig { send_buffer: 10_000, send_buffer_max: 0, ..StreamsConfig::default() });
+    let id = c.open(Dir::Uni).unwrap();
+    assert_eq!(c.write_last(id, &[7; 10_001]), Ok(10_000));
+    assert_eq!(c.write_last(id, b"x"), Err(WriteError::Blocked), "it goes on");
+    settle(&mut c, &mut s);
+    let (got, end) = read_all(&mut s, id);
+    assert_eq!((got.len(), end), (10_000, false));
+    settle(&mut c, &mut s);
+    assert_eq!(events(&mut c), [StreamEvent::Writable { id }]);
+    assert_eq!(c.write_last(id, b"the end"), Ok(7));
+    assert_eq!(c.write_last(id, b"more"), Err(WriteError::Closed));
+    assert_eq!(c.finish(id), Err(WriteError::Closed));
+    settle(&mut c, &mut s);
+    assert_eq!(read_all(&mut s, id), (b"the end".to_vec(), true));
+    let id = c.open(Dir::Uni).unwrap();
+    assert_eq!(c.write_last(id, b""), Ok(0), "the bare end");
+    settle(&mut c, &mut s);
+    assert_eq!(read_all(&mut s, id), (Vec::new(), true));
 }
 
 #[test]

@@ -48,13 +48,12 @@ impl StreamObject {
 
     /// Sends on a stream that nobody knows yet. What stops it is told by the next call.
     fn put_first(&self, state: &mut ConnState, bytes: &[u8], fin: bool) -> Moved {
-        let (taken, fail) = self.put_all(state, bytes, fin);
-        count(&self.sent, taken);
-        let fin = fin && fail.is_none() && self.put_end(state).is_ok();
-        if fin {
+        let (moved, _) = self.put_all(state, bytes, fin);
+        count(&self.sent, moved.bytes);
+        if moved.fin {
             self.send_ended.store(true, Ordering::Release);
         }
-        Moved { bytes: taken, fin }
+        moved
     }
 
     /// Opens a raw stream and lets `fill` at it under the connection's lock.
