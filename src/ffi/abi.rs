@@ -776,27 +776,23 @@ pub struct wb_limits {
     pub retry_handshakes: u64,
 }
 
-// SAFETY (all): repr(C), `struct_size` first, no implicit padding (checked by the layout test).
-unsafe impl Sized32 for wb_error_info {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_handle_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_packet {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_packet_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_limits {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_decision_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_conn_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_conn_counters {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_path_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_stream_desc {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_stream_first {}
-// SAFETY: as above.
-unsafe impl Sized32 for wb_batch {}
+macro_rules! sized {
+    ($($name:ident),+) => {$(
+        // SAFETY: repr(C), `struct_size` first, no implicit padding (checked by the layout test).
+        unsafe impl Sized32 for $name {}
+    )+};
+}
+sized!(
+    wb_error_info,
+    wb_handle_desc,
+    wb_packet,
+    wb_packet_desc,
+    wb_limits,
+    wb_decision_desc,
+    wb_conn_desc,
+    wb_conn_counters,
+    wb_path_desc,
+    wb_stream_desc,
+    wb_stream_first,
+    wb_batch
+);
