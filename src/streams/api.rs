@@ -115,8 +115,9 @@ impl Streams {
                 if last {
                     // `admit` has seen that it may end.
                     send.finish()?;
-                    send.starved = false;
-                    starved.remove(slot);
+                    if core::mem::take(&mut send.starved) {
+                        starved.remove(slot);
+                    }
                 }
             } else {
                 send.buffer.write(data, pool);
