@@ -56,7 +56,8 @@ struct Slot {
 }
 
 struct Table {
-    pages: Box<[AtomicPtr<Slot>]>,
+    /// An array, so that no number of a slot lies beyond it and the compiler knows.
+    pages: Box<[AtomicPtr<Slot>; PAGES]>,
     free: Mutex<Free>,
 }
 
@@ -117,10 +118,7 @@ fn make_tables() -> &'static Tables {
         // SAFETY: the handler only stores to atomics; the library cannot be unloaded (nodelete).
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
-    let table = |_| Table {
-        pages: (0..PAGES).map(|_| AtomicPtr::default()).collect(),
-        free: Mutex::new(Free { list: VecDeque::new(), next: 0 }),
-    };
+    let table = |_| Table { pages: no_pages(), free: Mutex::new(Free { list: VecDeque::new(), next: 0 }) };
     let fresh = Box::into_raw(Box::new(Tables { kinds: core::array::from_fn(table), seed: RandomState::new() }));
     match TABLES.compare_exchange(core::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: just published, never freed.
@@ -135,9 +133,24 @@ fn make_tables() -> &'static Tables {
     }
 }
 
+/// A table's array before its first slot. Not made on the stack: it is large.
+fn no_pages() -> Box<[AtomicPtr<Slot>; PAGES]> {
+    let pages: Box<[AtomicPtr<Slot>]> = (0..PAGES).map(|_| AtomicPtr::default()).collect();
+    let Ok(pages) = pages.try_into() else { unreachable!("so many were collected") };
+    pages
+}
+
 /// Layout of a handle: kind 4 bits, fork epoch 4 bits, slot 24 bits, generation 32 bits.
 const fn compose(kind: u32, epoch: u32, slot: u32, generation: u32) -> u64 {
-    ((kind as u64) << 60) | (((epoch & 0xf) as u64) << 56) | ((slot as u64) << 32) | generation as u64
+    (badge(kind, epoch) << BADGE_SHIFT) | ((slot as u64) << 32) | generation as u64
+}
+
+/// Where the kind and the fork epoch stand in a handle.
+const BADGE_SHIFT: u32 = 56;
+
+/// What all handles of a kind have in common in this process.
+const fn badge(kind: u32, epoch: u32) -> u64 {
+    ((kind as u64) << 4) | (epoch & 0xf) as u64
 }
 
 /// Kind that a handle claims; not checked further.
@@ -150,6 +163,7 @@ const fn slot_of(handle: u64) -> u32 {
 }
 
 impl Table {
+    #[inline]
     fn slot(&self, index: u32) -> Option<&Slot> {
         let page = self.pages.get(index as usize / PAGE)?.load(Ordering::Acquire);
         let page = NonNull::new(page)?;
@@ -158,18 +172,25 @@ impl Table {
     }
 
     /// A slot that nobody uses, reused only when enough others rest.
+    #[inline]
     fn reserve(&self) -> Option<u32> {
         let mut free = self.free.lock();
         if free.list.len() <= MIN_FREE && (free.next as usize) < PAGE * PAGES {
-            let index = free.next;
-            let page = self.pages.get(index as usize / PAGE)?;
-            if page.load(Ordering::Acquire).is_null() {
-                page.store(new_page()?.as_ptr(), Ordering::Release);
-            }
-            free.next += 1;
-            return Some(index);
+            return self.begin(&mut free);
         }
         free.list.pop_front()
+    }
+
+    /// A slot that was never used; there is one left.
+    #[cold]
+    fn begin(&self, free: &mut Free) -> Option<u32> {
+        let index = free.next;
+        let page = self.pages.get(index as usize / PAGE)?;
+        if page.load(Ordering::Acquire).is_null() {
+            page.store(new_page()?.as_ptr(), Ordering::Release);
+        }
+        free.next += 1;
+        Some(index)
     }
 }
 
@@ -229,46 +250,58 @@ const fn next_generation(generation: u32) -> u32 {
     }
 }
 
+#[cold]
 fn too_many() -> Fail {
     Fail::new(WB_E_LIMIT, "too many live handles of this kind")
 }
 
-/// Finds the slot of a handle and says why it is no good if it is not.
-fn locate(handle: u64, kind: u32) -> Result<(&'static Slot, &'static Table), Fail> {
+/// The slot of a handle that is what it should be, in a few steps; `misplaced` says why another has none.
+#[inline]
+fn place(handle: u64, kind: u32) -> Option<(&'static Slot, &'static Table)> {
+    if handle >> BADGE_SHIFT != badge(kind, epoch()) {
+        return None;
+    }
+    // SAFETY: null, or published by `make_tables` and never freed.
+    let tables = unsafe { TABLES.load(Ordering::Acquire).as_ref() }?;
+    let table = tables.kinds.get(kind as usize)?;
+    Some((table.slot(slot_of(handle))?, table))
+}
+
+/// Why `place` knows no slot.
+#[cold]
+fn misplaced(handle: u64, kind: u32) -> Fail {
     if handle == 0 {
-        return Err(Fail::new(WB_E_HANDLE, "the handle is zero"));
+        return Fail::new(WB_E_HANDLE, "the handle is zero");
     }
     let claimed = claimed_kind(handle);
     let born_in = ((handle >> 56) & 0xf) as u32;
     let here = epoch();
     if claimed == 0 || claimed as usize >= KINDS {
-        return Err(not_ours());
+        return not_ours();
     }
     if born_in != here & 0xf {
-        return Err(if born_in < here || here > 0xf {
+        return if born_in < here || here > 0xf {
             Fail::new(WB_E_FORKED, "the handle was made before this process was forked")
         } else {
             not_ours()
-        });
+        };
     }
-    let table = tables().kinds.get(claimed as usize).ok_or_else(not_ours)?;
-    let slot = table.slot(slot_of(handle)).ok_or_else(not_ours)?;
-    if claimed != kind {
+    let slot = tables().kinds.get(claimed as usize).and_then(|table| table.slot(slot_of(handle)));
+    match slot.map(|slot| state(slot, handle as u32)) {
         // A live or once live handle of another kind is a mix-up, anything else is made up.
-        return Err(match state(slot, handle as u32) {
-            Found::Never => not_ours(),
-            Found::Live | Found::Gone => {
-                Fail::new(WB_E_KIND, format!("the handle is a {}, wanted is a {}", kind_name(claimed), kind_name(kind)))
-            }
-        });
+        Some(Found::Live | Found::Gone) if claimed != kind => {
+            Fail::new(WB_E_KIND, format!("the handle is a {}, wanted is a {}", kind_name(claimed), kind_name(kind)))
+        }
+        _ => not_ours(),
     }
-    Ok((slot, table))
 }
 
+#[cold]
 fn not_ours() -> Fail {
     Fail::new(WB_E_HANDLE, "the handle was never given out by this library")
 }
 
+#[cold]
 fn stale(kind: u32) -> Fail {
     Fail::new(WB_E_STALE, format!("the {} of this handle is gone", kind_name(kind)))
 }
@@ -345,12 +378,20 @@ impl<T: Object> Held<T> {
 }
 
 impl<T: Object> Drop for Held<T> {
+    #[inline]
     fn drop(&mut self) {
         let before = self.slot.word.fetch_sub(PIN, Ordering::AcqRel);
         if before & (REF_MASK | PIN_MASK) != PIN {
             return;
         }
-        // Last pin and no references: nobody else can get in any more, so no exchange is needed.
+        self.end(before);
+    }
+}
+
+impl<T: Object> Held<T> {
+    /// It was the last pin and there are no references: nobody else can get in any more, so no exchange is needed.
+    #[inline(never)]
+    fn end(&self, before: u64) {
         let object = self.slot.object.load(Ordering::Acquire);
         self.slot.object.store(core::ptr::null_mut(), Ordering::Release);
         let next = next_generation((before >> GENERATION_SHIFT) as u32);
@@ -364,19 +405,52 @@ impl<T: Object> Drop for Held<T> {
     }
 }
 
-/// Says what is wrong with a handle whose slot has this word, and refuses when there is no room for a pin.
+/// A slot with this word holds what the generation says.
 #[inline]
-fn check_live<T: Object>(slot: &Slot, word: u64, generation: u32) -> Result<(), Fail> {
-    if (word >> GENERATION_SHIFT) as u32 != generation || word & REF_MASK == 0 {
-        return Err(match state(slot, generation) {
-            Found::Never => not_ours(),
-            Found::Live | Found::Gone => stale(T::KIND),
-        });
+const fn is_live(word: u64, generation: u32) -> bool {
+    (word >> GENERATION_SHIFT) as u32 == generation && word & REF_MASK != 0
+}
+
+/// What is wrong with a handle whose slot has this word; if nothing is, there is no room for a pin.
+#[cold]
+fn refusal(slot: &Slot, word: u64, handle: u64) -> Fail {
+    let generation = handle as u32;
+    if is_live(word, generation) {
+        return Fail::new(WB_E_LIMIT, "too many calls on one object at a time");
     }
-    if word & PIN_MASK == PIN_MASK {
-        return Err(Fail::new(WB_E_LIMIT, "too many calls on one object at a time"));
+    match state(slot, generation) {
+        Found::Never => not_ours(),
+        Found::Live | Found::Gone => stale(claimed_kind(handle)),
     }
-    Ok(())
+}
+
+/// Moves a live slot's word on; `Err`: the word that speaks against it. Both tell the word as it was.
+#[inline]
+fn exchange(slot: &Slot, generation: u32, after: impl Fn(u64) -> u64) -> Result<u64, u64> {
+    let mut word = slot.word.load(Ordering::Acquire);
+    loop {
+        if !is_live(word, generation) || word & PIN_MASK == PIN_MASK {
+            return Err(word);
+        }
+        match slot.word.compare_exchange_weak(word, after(word), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(word),
+            Err(now) => word = now,
+        }
+    }
+}
+
+/// One pin more.
+const fn with_pin(word: u64) -> u64 {
+    word + PIN
+}
+
+/// One reference less. The last one turns into a pin, so that the object stays while it is abandoned.
+const fn without_reference(word: u64) -> u64 {
+    word - REF + if is_last(word) { PIN } else { 0 }
+}
+
+const fn is_last(word: u64) -> bool {
+    word & REF_MASK == REF
 }
 
 /// The object of a slot in which the caller has a pin, which is given over.
@@ -384,27 +458,25 @@ fn check_live<T: Object>(slot: &Slot, word: u64, generation: u32) -> Result<(), 
 fn pinned<T: Object>(slot: &'static Slot, table: &'static Table, index: u32) -> Result<Held<T>, Fail> {
     match NonNull::new(slot.object.load(Ordering::Acquire).cast::<T>()) {
         Some(object) => Ok(Held { slot, table, index, object, _object: PhantomData }),
-        None => {
-            // Cannot happen: a slot with references has an object. Give the pin back all the same.
-            slot.word.fetch_sub(PIN, Ordering::AcqRel);
-            Err(stale(T::KIND))
-        }
+        None => Err(pinned_nothing(slot, T::KIND)),
     }
 }
 
+/// Cannot happen: a slot with references has an object. Gives the pin back all the same.
+#[cold]
+fn pinned_nothing(slot: &Slot, kind: u32) -> Fail {
+    slot.word.fetch_sub(PIN, Ordering::AcqRel);
+    stale(kind)
+}
+
 /// Looks a handle up and pins its object.
+#[inline]
 pub(crate) fn get<T: Object>(handle: u64) -> Result<Held<T>, Fail> {
-    let (slot, table) = locate(handle, T::KIND)?;
-    let generation = handle as u32;
-    let mut word = slot.word.load(Ordering::Acquire);
-    loop {
-        check_live::<T>(slot, word, generation)?;
-        match slot.word.compare_exchange_weak(word, word + PIN, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => break,
-            Err(now) => word = now,
-        }
+    let Some((slot, table)) = place(handle, T::KIND) else { return Err(misplaced(handle, T::KIND)) };
+    match exchange(slot, handle as u32, with_pin) {
+        Ok(_) => pinned(slot, table, slot_of(handle)),
+        Err(word) => Err(refusal(slot, word, handle)),
     }
-    pinned(slot, table, slot_of(handle))
 }
 
 /// As `get`, but 0 is "none".
@@ -432,20 +504,10 @@ pub(crate) fn retain<T: Object>(handle: u64) -> Result<(), Fail> {
 
 /// One reference less; with the last one the handle goes stale and the object is abandoned.
 pub(crate) fn release<T: Object>(handle: u64) -> Result<(), Fail> {
-    let (slot, table) = locate(handle, T::KIND)?;
+    let Some((slot, table)) = place(handle, T::KIND) else { return Err(misplaced(handle, T::KIND)) };
     let generation = handle as u32;
-    let mut word = slot.word.load(Ordering::Acquire);
-    let last = loop {
-        check_live::<T>(slot, word, generation)?;
-        // The last reference turns into a pin, so that the object stays while it is abandoned.
-        let last = word & REF_MASK == REF;
-        let after = word - REF + if last { PIN } else { 0 };
-        match slot.word.compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => break last,
-            Err(now) => word = now,
-        }
-    };
-    if last {
+    let before = exchange(slot, generation, without_reference).map_err(|word| refusal(slot, word, handle))?;
+    if is_last(before) {
         let held = pinned::<T>(slot, table, slot_of(handle))?;
         held.with_arc(|object| object.abandoned());
     }
