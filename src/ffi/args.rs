@@ -67,20 +67,39 @@ pub(crate) unsafe fn check_whole<T: Sized32>(out: *mut T) -> Result<(), Fail> {
 }
 
 /// Refuses null and misaligned pointers.
+#[inline]
 pub(crate) fn non_null<T>(pointer: *mut T, what: &'static str) -> Result<*mut T, Fail> {
     if pointer.is_null() {
-        return Err(Fail::new(super::status::WB_E_INVALID, format!("null pointer: {what}")));
+        return Err(null(what));
     }
     if !pointer.is_aligned() {
-        return Err(Fail::new(super::status::WB_E_INVALID, format!("misaligned pointer: {what}")));
+        return Err(misaligned(what));
     }
     Ok(pointer)
+}
+
+// Texts are made out of line: verbs are short without them.
+
+#[cold]
+fn null(what: &'static str) -> Fail {
+    Fail::new(super::status::WB_E_INVALID, format!("null pointer: {what}"))
+}
+
+#[cold]
+fn misaligned(what: &'static str) -> Fail {
+    Fail::new(super::status::WB_E_INVALID, format!("misaligned pointer: {what}"))
+}
+
+#[cold]
+fn out_of_range(what: &'static str) -> Fail {
+    Fail::new(WB_E_RANGE, format!("length out of range: {what}"))
 }
 
 /// Writes one output value.
 ///
 /// # Safety
 /// `out` is null or writable for a `T`.
+#[inline]
 pub(crate) unsafe fn put<T>(out: *mut T, value: T, what: &'static str) -> Result<(), Fail> {
     let out = non_null(out, what)?;
     // SAFETY: not null, aligned, writable by contract. The old value is plain data and not dropped.
@@ -92,6 +111,7 @@ pub(crate) unsafe fn put<T>(out: *mut T, value: T, what: &'static str) -> Result
 ///
 /// # Safety
 /// `pointer` is readable for `len` elements during the call.
+#[inline]
 pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize, what: &'static str) -> Result<&'a [T], Fail> {
     if len == 0 {
         return Ok(&[]);
@@ -106,6 +126,7 @@ pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize, what: &'static 
 ///
 /// # Safety
 /// `pointer` is writable for `len` elements during the call, and nobody else touches it.
+#[inline]
 pub(crate) unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &'static str) -> Result<&'a mut [T], Fail> {
     if len == 0 {
         return Ok(&mut []);
@@ -116,10 +137,11 @@ pub(crate) unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize, what: &'stati
     Ok(unsafe { core::slice::from_raw_parts_mut(pointer, len) })
 }
 
+#[inline]
 fn check_len<T>(len: usize, what: &'static str) -> Result<(), Fail> {
     match len.checked_mul(size_of::<T>().max(1)) {
         Some(bytes) if bytes <= MAX_ARGUMENT => Ok(()),
-        _ => Err(Fail::new(WB_E_RANGE, format!("length out of range: {what}"))),
+        _ => Err(out_of_range(what)),
     }
 }
 
@@ -127,6 +149,7 @@ fn check_len<T>(len: usize, what: &'static str) -> Result<(), Fail> {
 ///
 /// # Safety
 /// As for `slice`.
+#[inline]
 pub(crate) unsafe fn bytes<'a>(pointer: *const c_void, len: usize, what: &'static str) -> Result<&'a [u8], Fail> {
     // SAFETY: passed on.
     unsafe { slice(pointer.cast::<u8>(), len, what) }

@@ -100,28 +100,31 @@ thread_local! {
     static LAST: RefCell<Option<Fail>> = const { RefCell::new(None) };
 }
 
-fn remember(fail: Fail) {
+#[inline(never)]
+fn remember(fail: Fail) -> wb_status {
+    let status = fail.status;
     // A destructor of another thread-local may call us after LAST is gone: then there is nothing to remember.
     let _ = LAST.try_with(|last| last.replace(Some(fail)));
+    status
 }
 
 /// Runs the body of an exported function: a failure becomes a status and the thread's last error, a panic
 /// becomes `WB_E_PANIC`.
+#[inline]
 pub(crate) fn fence(body: impl FnOnce() -> Outcome) -> wb_status {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(status)) => status,
-        Ok(Err(fail)) => {
-            let status = fail.status;
-            remember(fail);
-            status
-        }
-        Err(payload) => {
-            remember(panicked(payload.as_ref()));
-            // The payload's own destructor is foreign code too.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            status::WB_E_PANIC
-        }
+        Ok(Err(fail)) => remember(fail),
+        Err(payload) => caught(payload),
     }
+}
+
+#[cold]
+fn caught(payload: Box<dyn std::any::Any + Send>) -> wb_status {
+    let status = remember(panicked(payload.as_ref()));
+    // The payload's own destructor is foreign code too.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    status
 }
 
 /// The failure that describes a caught panic.
