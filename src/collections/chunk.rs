@@ -10,7 +10,7 @@
 //! between a successful pin and its release. `tests/models` tries out the schedules of all this.
 use core::fmt;
 use core::ptr::NonNull;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
 use crate::base::sync::{Arc, AtomicUsize, Ordering, thread_local, wait_a_little};
@@ -358,13 +358,17 @@ impl Drop for Loan {
 
 type Release = Box<dyn FnOnce() + Send>;
 
-struct Deferred {
-    depth: usize,
-    waiting: Vec<Release>,
+/// What each verb looks at twice, apart from what few need: without a destructor it is had in a few steps.
+struct Scopes {
+    /// Open on this thread.
+    depth: Cell<usize>,
+    /// Something waits for the end of the outermost.
+    due: Cell<bool>,
 }
 
 thread_local! {
-    static DEFERRED: RefCell<Deferred> = const { RefCell::new(Deferred { depth: 0, waiting: Vec::new() }) };
+    static SCOPES: Scopes = const { Scopes { depth: Cell::new(0), due: Cell::new(false) } };
+    static WAITING: RefCell<Vec<Release>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While one of these lives, release functions that become due on this thread wait; they run when the outermost
@@ -376,8 +380,9 @@ pub struct ReleaseScope {
 
 impl ReleaseScope {
     #[must_use = "the scope ends when it is dropped"]
+    #[inline]
     pub fn new() -> Self {
-        let _ = DEFERRED.try_with(|d| d.borrow_mut().depth += 1);
+        let _ = SCOPES.try_with(|scopes| scopes.depth.set(scopes.depth.get() + 1));
         Self { _thread: core::marker::PhantomData }
     }
 }
@@ -389,25 +394,35 @@ impl Default for ReleaseScope {
 }
 
 impl Drop for ReleaseScope {
+    #[inline]
     fn drop(&mut self) {
-        let due = DEFERRED.try_with(|d| {
-            let mut d = d.borrow_mut();
-            d.depth = d.depth.saturating_sub(1);
-            if d.depth == 0 && !d.waiting.is_empty() { core::mem::take(&mut d.waiting) } else { Vec::new() }
+        let due = SCOPES.try_with(|scopes| {
+            let depth = scopes.depth.get().saturating_sub(1);
+            scopes.depth.set(depth);
+            depth == 0 && scopes.due.get()
         });
-        for release in due.unwrap_or_default() {
-            call(release);
+        if due.unwrap_or(false) {
+            run_waiting();
         }
+    }
+}
+
+#[cold]
+fn run_waiting() {
+    let _ = SCOPES.try_with(|scopes| scopes.due.set(false));
+    let waiting = WAITING.try_with(|waiting| core::mem::take(&mut *waiting.borrow_mut()));
+    for release in waiting.unwrap_or_default() {
+        call(release);
     }
 }
 
 fn run_or_defer(release: Release) {
     let mut slot = Some(release);
     // A thread that is being torn down has no list any more: run at once then.
-    let _ = DEFERRED.try_with(|d| {
-        let mut d = d.borrow_mut();
-        if d.depth > 0 {
-            d.waiting.extend(slot.take());
+    let _ = SCOPES.try_with(|scopes| {
+        if scopes.depth.get() > 0 {
+            let _ = WAITING.try_with(|waiting| waiting.borrow_mut().extend(slot.take()));
+            scopes.due.set(scopes.due.get() || slot.is_none());
         }
     });
     if let Some(release) = slot {
