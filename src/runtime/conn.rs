@@ -348,11 +348,18 @@ impl Conn {
     }
 
     /// Puts the connection on its worker's ready list and rings the doorbell, once.
+    #[inline]
     pub fn wake(self: &Arc<Self>) {
+        // Looked at first: whoever is on the list stays there at least until the worker has had the state's lock, and
+        // what woke us was done under it.
+        if !self.queued.load(Ordering::Acquire) {
+            self.enlist();
+        }
+    }
+
+    #[inline(never)]
+    fn enlist(self: &Arc<Self>) {
         if let Some(part) = self.part()
-            // Looked at first: whoever is on the list stays there at least until the worker has had the state's lock, and
-            // what woke us was done under it.
-            && !self.queued.load(Ordering::Acquire)
             && !self.queued.swap(true, Ordering::AcqRel)
         {
             part.shard.push_ready(Arc::clone(self));
