@@ -90,11 +90,12 @@ impl Object for StreamObject {
 
     /// Fields were promised as long as the handle is good, though the stream may live on.
     fn out_of_reach(&self) {
-        for block in self.headers.get().into_iter().chain(self.trailers.get()) {
+        for block in [self.headers.get(), self.trailers.get()].into_iter().flatten() {
             block.expire();
         }
-        for block in self.info.get().into_iter().flat_map(|info| info.lock().clone()) {
-            block.expire();
+        if let Some(info) = self.info.get() {
+            let blocks = info.lock().clone();
+            blocks.iter().for_each(|block| block.expire());
         }
     }
 }
@@ -423,10 +424,7 @@ impl StreamObject {
     fn recv_with(&self, take: impl FnOnce(&mut ConnState) -> Result<bool, Fail>) -> Result<bool, Fail> {
         let fin = self.wire.with_hint(|state| {
             // What had arrived in order before the end can still be read (RFC 9000 section 10.2).
-            let result = match (take(state), self.conn.check_state(state)) {
-                (Err(_), Err(gone)) => Err(gone),
-                (result, _) => result,
-            };
+            let result = take(state).map_err(|fail| self.conn.check_state(state).err().unwrap_or(fail));
             // The end tells the caller that trailers, if any, can be read: their event may still be on its way.
             if let (Ok(true), Some(http3)) = (&result, &state.http3)
                 && let Some(fields) = http3.pending_trailers(self.id)
