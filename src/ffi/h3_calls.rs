@@ -9,12 +9,18 @@ use super::status::*;
 use super::stream::{StreamObject, h3_fail};
 use crate::http3::Field;
 use core::ffi::c_char;
+use core::mem::MaybeUninit;
 
 /// Fields of one section at most: more is a mistake, or an attack by way of the application.
 const MAX_FIELDS: usize = 1024;
 
 /// Fields of one section that need no memory of their own.
 const FEW_FIELDS: usize = 16;
+
+#[cold]
+fn too_many(count: usize) -> Fail {
+    Fail::new(WB_E_RANGE, format!("{count} fields are too many"))
+}
 
 /// Lets `act` have the caller's fields.
 ///
@@ -26,25 +32,40 @@ unsafe fn with_fields<R>(
     act: impl FnOnce(&[Field<'_>]) -> Result<R, Fail>,
 ) -> Result<R, Fail> {
     if count > MAX_FIELDS {
-        return Err(Fail::new(WB_E_RANGE, format!("{count} fields are too many")));
+        return Err(too_many(count));
     }
     // SAFETY: passed on.
     let given = unsafe { args::slice(fields, count, "fields")? };
+    let mut few = [const { MaybeUninit::<Field<'_>>::uninit() }; FEW_FIELDS];
+    if let Some(room) = few.get_mut(..given.len()) {
+        for (slot, field) in room.iter_mut().zip(given) {
+            // SAFETY: passed on, of each.
+            slot.write(unsafe {
+                let name = args::bytes(field.name.cast(), field.name_len, "field name")?;
+                Field::new(name, args::bytes(field.value.cast(), field.value_len, "field value")?)
+            });
+        }
+        // SAFETY: each of them was just written; there is nothing to drop in a field, which is `Copy`.
+        return act(unsafe { &*(core::ptr::from_ref(room) as *const [Field<'_>]) });
+    }
+    // SAFETY: passed on.
+    act(&unsafe { many_fields(given)? })
+}
+
+/// The same for more of them, in memory of their own.
+///
+/// # Safety
+/// Names and values are readable for as long as what is made of them is used.
+#[cold]
+unsafe fn many_fields<'a>(given: &[wb_field]) -> Result<Vec<Field<'a>>, Fail> {
     let convert = |field: &wb_field| {
         // SAFETY: passed on.
         unsafe {
             let name = args::bytes(field.name.cast(), field.name_len, "field name")?;
-            Ok::<_, Fail>(Field::new(name, args::bytes(field.value.cast(), field.value_len, "field value")?))
+            Ok(Field::new(name, args::bytes(field.value.cast(), field.value_len, "field value")?))
         }
     };
-    let mut few = [Field::new(b"", b""); FEW_FIELDS];
-    if let Some(room) = few.get_mut(..given.len()) {
-        for (slot, field) in room.iter_mut().zip(given) {
-            *slot = convert(field)?;
-        }
-        return act(room);
-    }
-    act(&given.iter().map(convert).collect::<Result<Vec<_>, _>>()?)
+    given.iter().map(convert).collect()
 }
 
 /// Client: sends a request: pseudo-fields (":method", ":scheme", ":authority", ":path") first, then fields with lower-case
