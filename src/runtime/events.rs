@@ -32,13 +32,14 @@ pub enum ConnEvent {
 }
 
 impl ConnEvent {
-    /// The application is likely to answer it.
+    /// The application is likely to answer it: there is something to read or room to write, or all has come.
     #[must_use]
     pub const fn asks(&self) -> bool {
         matches!(
             self,
-            Self::Quic(Event::Stream(StreamEvent::Readable { .. }) | Event::DatagramReceived)
-                | Self::Http3(H3Event::Headers { .. } | H3Event::Data { .. })
+            Self::Quic(
+                Event::Stream(StreamEvent::Readable { .. } | StreamEvent::Writable { .. }) | Event::DatagramReceived
+            ) | Self::Http3(H3Event::Headers { end: true, .. } | H3Event::Data { .. } | H3Event::Writable { .. })
         )
     }
 }

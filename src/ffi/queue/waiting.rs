@@ -3,7 +3,7 @@
 //! An event is large, so it is written once, where it was put in, and not moved again. Invariants: no part is empty; a part has as many
 //! events as things kept; events keep their order; a stream that ends silently does so with a part that is returned no earlier than
 //! those before it.
-use super::super::abi::{WB_EV_DATAGRAM, WB_EV_H3_HEADERS, WB_EV_H3_MESSAGE};
+use super::super::abi::{WB_EV_DATAGRAM, WB_EV_H3_HEADERS, WB_EV_H3_MESSAGE, WB_EVF_FIN};
 use super::super::events::{Kept, Merge, Record};
 use super::super::object::Ends;
 use super::super::stream::StreamObject;
@@ -27,9 +27,13 @@ pub(super) struct Part {
     pub datagrams: bool,
 }
 
-/// The application is likely to answer it.
-fn asks(kind: u16, kept: &Kept) -> bool {
-    kept.merge == Merge::Readable || matches!(kind, WB_EV_H3_HEADERS | WB_EV_H3_MESSAGE | WB_EV_DATAGRAM)
+/// The application is likely to answer it: there is something to read or room to write, or all has come.
+fn asks(event: &wb_event, kept: &Kept) -> bool {
+    match event.kind {
+        WB_EV_H3_MESSAGE | WB_EV_DATAGRAM => true,
+        WB_EV_H3_HEADERS => event.flags & WB_EVF_FIN != 0,
+        _ => kept.merge != Merge::No,
+    }
 }
 
 impl From<Record> for Part {
@@ -77,7 +81,8 @@ impl Part {
         self.datagrams |= kind == WB_EV_DATAGRAM;
         self.events.extend(core::iter::once_with(event));
         self.kept.extend(core::iter::once_with(kept));
-        self.asking += usize::from(self.kept.last().is_some_and(|kept| asks(kind, kept)));
+        let asking = self.events.last().zip(self.kept.last()).is_some_and(|(event, kept)| asks(event, kept));
+        self.asking += usize::from(asking);
     }
 
     /// Together with these they are no more than that.
@@ -142,7 +147,7 @@ impl Waiting {
             let rest = part.len() - 1 - (part.len() - 1) % max;
             let (events, kept) = (part.events.split_off(rest), part.kept.split_off(rest));
             let ends = core::mem::take(&mut part.ends);
-            let asking = events.iter().zip(&kept).filter(|(event, kept)| asks(event.kind, kept)).count();
+            let asking = events.iter().zip(&kept).filter(|(event, kept)| asks(event, kept)).count();
             part.asking = part.asking.saturating_sub(asking);
             self.parts.push_front(Part { events, kept, ends, asking, datagrams: part.datagrams });
         }
@@ -260,10 +265,10 @@ mod tests {
     #[test]
     fn a_part_that_fits_is_handed_out_as_it_is() {
         let mut waiting = Waiting::default();
-        let mut first = part(0, &[WB_EV_H3_HEADERS; 3]);
+        let mut first = part(0, &[WB_EV_H3_MESSAGE; 3]);
         let place = first.events.as_ptr();
         waiting.put(&mut first, 3);
-        waiting.put(&mut part(3, &[WB_EV_H3_HEADERS; 3]), 3);
+        waiting.put(&mut part(3, &[WB_EV_H3_MESSAGE; 3]), 3);
         let taken = waiting.take(5, MAX_BATCH);
         assert_eq!((taken.events.as_ptr(), numbers(&taken)), (place, vec![0, 1, 2]));
         assert_eq!(numbers(&waiting.take(5, MAX_BATCH)), [3, 4, 5]);
@@ -273,7 +278,7 @@ mod tests {
     fn no_more_that_are_likely_to_be_answered_go_together_than_was_said() {
         let mut waiting = Waiting::default();
         for first in [0, 3, 6] {
-            waiting.put(&mut part(first, &[WB_EV_WAKE, WB_EV_H3_HEADERS, WB_EV_WAKE]), 2);
+            waiting.put(&mut part(first, &[WB_EV_WAKE, WB_EV_H3_MESSAGE, WB_EV_WAKE]), 2);
         }
         assert_eq!(waiting.parts.iter().map(|part| (part.len(), part.asking)).collect::<Vec<_>>(), [(6, 2), (3, 1)]);
         // Cut, and put together again, they are counted as what they are.
