@@ -1,12 +1,13 @@
 //! Keys of one direction and of one level; sealing and opening in place (RFC 9001 sections 5.3 and 5.4).
 //!
-//! Called by `connection` for every packet: no allocation, no dispatch beyond the AEAD's own. Unmasking does the
+//! Called by `connection` for every packet: no allocation, no dispatch beyond ring's own. Unmasking does the
 //! same work whatever the packet holds (section 9.5), and nothing is learnt from a packet before it opens.
-use super::aead::{AeadKey, TAG_LEN};
 use super::cipher::Cipher;
 use super::schedule::{Secret, expand, labels};
 use ring::{aead, hkdf};
 
+/// Bytes that protection adds to a payload; the same for all ciphers.
+pub const TAG_LEN: usize = 16;
 /// RFC 9001 section 5.4.2: the sample is taken as if the packet number had 4 bytes.
 const SAMPLE_OFFSET: usize = 4;
 const SAMPLE_LEN: usize = 16;
@@ -56,10 +57,6 @@ impl PacketKeyBytes {
         expand(prk, labels.key, key);
         expand(prk, labels.iv, &mut bytes.iv);
         bytes
-    }
-
-    fn key(&self, cipher: Cipher) -> &[u8] {
-        self.key.get(..cipher.aead().key_len()).expect("the longest key has 32 bytes")
     }
 }
 
@@ -124,33 +121,31 @@ const fn mask_bits(first: u8) -> u8 {
 
 /// Payload protection of one direction in one key phase.
 pub(super) struct PacketKey {
-    key: AeadKey,
+    key: aead::LessSafeKey,
     iv: [u8; aead::NONCE_LEN],
 }
 
 impl PacketKey {
     /// The form that works, half a kilobyte.
     pub(super) fn expand(cipher: Cipher, bytes: &PacketKeyBytes) -> Self {
-        Self { key: AeadKey::new(cipher, bytes.key(cipher)), iv: bytes.iv }
-    }
-
-    /// The same for a few packets.
-    fn brief(cipher: Cipher, bytes: &PacketKeyBytes) -> Self {
-        Self { key: AeadKey::brief(cipher, bytes.key(cipher)), iv: bytes.iv }
+        let algorithm = cipher.aead();
+        let key = bytes.key.get(..algorithm.key_len()).expect("the longest key has 32 bytes");
+        let key = aead::UnboundKey::new(algorithm, key).expect("the length is the algorithm's own");
+        Self { key: aead::LessSafeKey::new(key), iv: bytes.iv }
     }
 
     /// RFC 9001 section 5.3: the packet number, left-padded, XORed into the IV.
-    fn nonce(&self, pn: u64) -> [u8; aead::NONCE_LEN] {
+    fn nonce(&self, pn: u64) -> aead::Nonce {
         let mut nonce = self.iv;
         for (n, p) in nonce.iter_mut().skip(4).zip(pn.to_be_bytes()) {
             *n ^= p;
         }
-        nonce
+        aead::Nonce::assume_unique_for_key(nonce)
     }
 
     //= https://www.rfc-editor.org/rfc/rfc9001#section-9.5
     //= type=exception
-    //= reason=ring and AWS-LC take constant time here and nothing branches on the number; but no test of ours can show it
+    //= reason=ring takes constant time here and nothing branches on the number; but no test of ours can show it
     //# For the sending of packets, construction and protection of packet payloads and packet numbers MUST be free
     //# from side channels that would reveal the packet number or its encoded size.
     /// Seals `packet[payload_at..len - 16]` and puts the tag into the last 16 bytes.
@@ -158,12 +153,19 @@ impl PacketKey {
         let (header, body) = packet.split_at_mut(payload_at);
         let payload_len = body.len().checked_sub(TAG_LEN).expect("the builder left room for the tag");
         let (payload, tag_room) = body.split_at_mut(payload_len);
-        tag_room.copy_from_slice(&self.key.seal(self.nonce(pn), header, payload));
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(self.nonce(pn), aead::Aad::from(&*header), payload)
+            .expect("a datagram is far below the length limit of the AEAD");
+        tag_room.copy_from_slice(tag.as_ref());
     }
 
     pub(super) fn open(&self, packet: &mut [u8], payload_at: usize, pn: u64) -> Result<usize, OpenFailed> {
         let (header, body) = packet.split_at_mut_checked(payload_at).ok_or(OpenFailed)?;
-        self.key.open(self.nonce(pn), header, body)
+        match self.key.open_in_place(self.nonce(pn), aead::Aad::from(&*header), body) {
+            Ok(plain) => Ok(plain.len()),
+            Err(ring::error::Unspecified) => Err(OpenFailed),
+        }
     }
 }
 
@@ -174,16 +176,17 @@ pub struct DirectionKeys {
 }
 
 impl DirectionKeys {
-    /// For handshakes and early data, so for few packets. `prk` is made of the traffic secret, once for all three keys: that is
-    /// two of eight hashes. Boxed where it is made: keys are moved a few times before they rest, and one direction is small
-    /// enough for the allocator's fast path.
+    /// `prk` is made of the traffic secret, once for all three keys: that is two of eight hashes. Boxed where it is made:
+    /// keys are moved a few times before they rest, and one direction is small enough for the allocator's fast path.
     pub(super) fn new(cipher: Cipher, version: u32, prk: &hkdf::Prk) -> Box<Self> {
-        let header = HeaderKey::expand(cipher, &HeaderKeyBytes::derive(cipher, version, prk));
-        let packet = PacketKey::brief(cipher, &PacketKeyBytes::derive(cipher, version, prk));
-        Box::new(Self { header, packet })
+        Self::expand(
+            cipher,
+            &HeaderKeyBytes::derive(cipher, version, prk),
+            &PacketKeyBytes::derive(cipher, version, prk),
+        )
     }
 
-    /// For many packets: the form that works.
+    /// The form that works.
     pub(super) fn expand(cipher: Cipher, header: &HeaderKeyBytes, packet: &PacketKeyBytes) -> Box<Self> {
         Box::new(Self { header: HeaderKey::expand(cipher, header), packet: PacketKey::expand(cipher, packet) })
     }

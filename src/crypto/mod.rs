@@ -3,8 +3,7 @@
 //! Keys are derived here from traffic secrets, for both versions, so that key update, the opt-in secrets
 //! event and SSLKEYLOGFILE have one source. Packets are sealed and opened in place; a failed `open` is a
 //! packet to drop, never an error of the connection, until the integrity limit (section 6.6) is reached.
-pub mod aead;
-mod cipher;
+pub mod cipher;
 pub mod initial;
 pub mod keys;
 pub mod one_rtt;
@@ -16,10 +15,9 @@ mod sha256;
 pub mod tls;
 pub mod token_key;
 
-pub use aead::TAG_LEN;
 pub use cipher::Cipher;
 pub use initial::{ClientInitial, initial_keys};
-pub use keys::{DirectionKeys, LevelKeys, OpenFailed};
+pub use keys::{DirectionKeys, LevelKeys, OpenFailed, TAG_LEN};
 pub use one_rtt::{OneRttKeys, OneRttOpenError, Opened};
 pub use retry_tag::retry_tag;
 #[cfg(feature = "sim")]
