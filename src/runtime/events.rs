@@ -32,7 +32,8 @@ pub enum ConnEvent {
 }
 
 impl ConnEvent {
-    /// The application is likely to answer it: there is something to read or room to write, or all has come.
+    /// The application is likely to answer it: there is something to read or room to write, or all has come. A queue counts
+    /// again what it is told of these (`ffi/queue/waiting.rs`).
     #[must_use]
     pub const fn asks(&self) -> bool {
         matches!(

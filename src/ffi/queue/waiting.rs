@@ -28,6 +28,7 @@ pub(super) struct Part {
 }
 
 /// The application is likely to answer it: there is something to read or room to write, or all has come.
+/// What `ConnEvent::asks` counts in a batch beforehand, to make parts of one size, is counted here as it is told.
 fn asks(event: &wb_event, kept: &Kept) -> bool {
     match event.kind {
         WB_EV_H3_MESSAGE | WB_EV_DATAGRAM => true,
